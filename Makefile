@@ -1,0 +1,92 @@
+# The commands of this project. `make` alone lists them; each sets up in .venv/ whatever it needs.
+#
+#   PYTHON=/path/to/python3.12   the base Python, 3.11 or newer; without it the first that runs of the list below
+#   ARGS="--help"                passed on to `resumekit demo`
+#   PYTEST="-x -k goaway"        passed on to pytest, in place of what is said below
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTEST ?= -n 2
+export PYTEST
+
+BIN := .venv/genai3/bin
+STAGE := @.ci/stage
+
+# --- the base Python: one that runs and is new enough (a pyenv shim may have no Python behind it) -------------------
+
+CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3.13 python3 python)
+FOUND := $(shell for python in $(CANDIDATES); do \
+  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+TRIED = $(shell for python in $(CANDIDATES); do \
+  "$$python" -c 'import sys; print("%s is %s," % (sys.argv[1], sys.version.split()[0]))' "$$python" 2>/dev/null || echo "no $$python,"; done)
+TOO_OLD = resumekit needs Python 3.11 or newer: $(TRIED) so install one, or name it with PYTHON=/path/to/python3.11
+ENV = @$(or $(FOUND),$(error $(TOO_OLD))) .ci/env.py
+
+# --- what everyone runs ---------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: setup  ## watch a conversation live through what kills the plain client (no key, no network)
+	@$(BIN)/resumekit demo $(ARGS)
+
+.PHONY: test
+test: setup test-core test-newest test-others  ## run the tests, as test-core, test-newest and test-others
+
+.PHONY: lint
+lint: setup  ## check style, types and layers
+	$(STAGE) style $(BIN)/ruff check
+	$(STAGE) format $(BIN)/ruff format --check
+	$(STAGE) layers $(BIN)/lint-imports --no-logo
+	$(STAGE) "types (mypy)" $(BIN)/mypy
+	$(STAGE) "types (pyright)" $(BIN)/pyright --pythonpath $(BIN)/python
+
+.PHONY: format
+format: setup  ## mend what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# --- the parts of `make test` ---------------------------------------------------------------------------------------
+
+.PHONY: test-core
+test-core: setup  ## core and wire by their own tests alone, every branch covered
+	$(STAGE) "core and wire alone" $(BIN)/coverage run --branch --source=resumekit/core,resumekit/wire -m pytest tests/core tests/wire
+	$(STAGE) "every branch of them is covered" $(BIN)/coverage report --fail-under=100
+
+.PHONY: test-newest
+test-newest: setup  ## all tests on the newest google-genai
+	$(STAGE) "all tests, newest google-genai" $(BIN)/python -m pytest $(PYTEST) tests
+
+.PHONY: test-others
+test-others:  ## the tests of adapters and emulator on google-genai 2.x
+	$(ENV) test genai2
+
+# --- what takes longer, or is needed rarely -------------------------------------------------------------------------
+
+.PHONY: matrix
+matrix:  ## every environment on every Python found here, save what `make test` runs
+	$(ENV) matrix
+
+.PHONY: prove
+prove: setup  ## the tests marked `proof`, with 10,000 schedules rather than 2,000
+	$(STAGE) "10,000 schedules" env RESUMEKIT_SCHEDULES=10000 $(BIN)/python -m pytest $(PYTEST) --timeout=900 -m proof tests
+
+.PHONY: constraints
+constraints:  ## pin all environments anew (.ci/constraints-*.txt), from .ci/environments.toml and pyproject.toml
+	$(ENV) constraints
+
+.PHONY: setup
+setup:  # make .venv/genai3, unless it is there and up to date
+	$(ENV) setup genai3
+
+.PHONY: clean
+clean:  ## remove environments, caches and what commands wrote
+	rm -rf .venv build dist out .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help:  ## list the commands
+	@echo 'make COMMAND, with COMMAND one of:'
+	@sed -n 's/^\([a-z-]*\):[^#]*## */\1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "  %-13s %s\n", $$1, $$2 }'
+	@echo 'Settings (PYTHON, ARGS, PYTEST) are told at the top of the Makefile.'

@@ -1,0 +1,46 @@
+"""What every test runs under: Hypothesis profiles, and a watch on blocking calls in the event loop.
+
+Time-outs, asyncio mode and debugging, random order and warnings as errors are set in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from blockbuster import blockbuster_ctx
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SCHEDULES = int(os.environ.get("RESUMEKIT_SCHEDULES", "2000"))
+"""How many schedules a test marked `proof` explores; `make prove` asks for 10,000."""
+
+# A slow machine is no bug (so no deadline). CI sees the same examples each time, a developer sees new ones.
+settings.register_profile(
+    "suite",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session")
+def schedules() -> int:
+    """Tell how many schedules to explore."""
+    return SCHEDULES
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail an async test in which the package blocks the event loop (blockbuster), unless it is marked."""
+    node = request.node
+    if node.get_closest_marker("asyncio") is None or node.get_closest_marker("allow_blocking") is not None:
+        yield
+        return
+    with blockbuster_ctx("resumekit"):
+        yield
