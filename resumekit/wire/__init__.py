@@ -1,0 +1,77 @@
+"""The frames of the Live API: read, written, edited, and kept out of logs.
+
+Pure functions and values. Nothing here awaits or asks the time, and nothing else spells camelCase.
+"""
+
+# ruff: noqa: I001 -- one name a line would hide the four lists
+from __future__ import annotations
+
+from resumekit.wire.client import (
+    ClientKind, ClientMessage, FunctionResponse, HistoryTurn, decode_client,
+)  # fmt: skip
+from resumekit.wire.frames import (
+    INTERRUPTED_FRAME, TURN_COMPLETE_FRAME, activity_start_frame, args_key, bind_setup,
+    content_frame, realtime_text_frame, setup_compression_trigger, setup_fingerprint,
+    setup_handle, setup_manual_activity, setup_model, setup_proactive, setup_seeds_history,
+    tool_call_cancellation_frame, tool_call_frame, tool_response_frame, without_key,
+)  # fmt: skip
+from resumekit.wire.redact import (
+    RedactingFilter, ResumptionHandle, redact,
+)  # fmt: skip
+from resumekit.wire.server import (
+    Blob, Content, FunctionCall, GoAway, Part, Partial, ServerContent, ServerMessage,
+    SessionResumptionUpdate, SetupComplete, ToolCall, ToolCallCancellation, Transcription,
+    UsageMetadata, VoiceActivity, VoiceActivityDetectionSignal, decode_server, int64, is_empty,
+    known_keys, parse_duration, server_keys,
+)  # fmt: skip
+
+__all__ = [
+    "INTERRUPTED_FRAME",
+    "TURN_COMPLETE_FRAME",
+    "Blob",
+    "ClientKind",
+    "ClientMessage",
+    "Content",
+    "FunctionCall",
+    "FunctionResponse",
+    "GoAway",
+    "HistoryTurn",
+    "Part",
+    "Partial",
+    "RedactingFilter",
+    "ResumptionHandle",
+    "ServerContent",
+    "ServerMessage",
+    "SessionResumptionUpdate",
+    "SetupComplete",
+    "ToolCall",
+    "ToolCallCancellation",
+    "Transcription",
+    "UsageMetadata",
+    "VoiceActivity",
+    "VoiceActivityDetectionSignal",
+    "activity_start_frame",
+    "args_key",
+    "bind_setup",
+    "content_frame",
+    "decode_client",
+    "decode_server",
+    "int64",
+    "is_empty",
+    "known_keys",
+    "parse_duration",
+    "realtime_text_frame",
+    "redact",
+    "server_keys",
+    "setup_compression_trigger",
+    "setup_fingerprint",
+    "setup_handle",
+    "setup_manual_activity",
+    "setup_model",
+    "setup_proactive",
+    "setup_seeds_history",
+    "tool_call_cancellation_frame",
+    "tool_call_frame",
+    "tool_response_frame",
+    "without_key",
+]  # fmt: skip

@@ -1,0 +1,352 @@
+"""Server frames as Structs, and the decoder that no odd field can make blind to a `goAway`.
+
+Every field is optional and unknown ones are skipped: the service adds fields without notice. Field names are those of
+google-genai; shapes are from PROTOCOL section 1.2. Nothing here raises on a frame that is a JSON object.
+"""
+
+from __future__ import annotations
+
+import base64
+import enum
+import json
+import re
+from types import UnionType
+from typing import Any, cast, get_args, get_origin
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+from resumekit.errors import RemoteProtocolError
+from resumekit.wire.redact import ResumptionHandle, redact
+
+__all__ = [
+    "Blob", "Content", "FunctionCall", "GoAway", "Part", "Partial", "ServerContent",
+    "ServerMessage", "SessionResumptionUpdate", "SetupComplete", "ToolCall",
+    "ToolCallCancellation", "Transcription", "UsageMetadata", "VoiceActivity",
+    "VoiceActivityDetectionSignal", "as_object", "decode_server", "int64", "is_empty",
+    "known_keys", "parse_duration", "server_keys", "top_level",
+]  # fmt: skip
+
+_ABSENT = Raw()
+_FROM_URL_SAFE = str.maketrans("-_", "+/")
+_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
+class Partial(enum.IntEnum):
+    """How much of a frame was read: the rung of the ladder (PERFORMANCE section 8.3) on which decoding ended."""
+
+    FULL = 0
+    CONTROL = 1
+    """What the engine decides by; media, usage and transcripts only as present or absent."""
+    DICT = 2
+    """Field by field, whatever had its type."""
+
+
+def parse_duration(text: str | None) -> float | None:
+    """Return the seconds of a proto3 JSON Duration (`"59.5s"`), 0 for a negative one, None for anything else."""
+    match = re.fullmatch(r"(-?)([0-9]{1,12}(?:\.[0-9]{1,9})?)s", text or "")
+    return None if match is None else 0.0 if match[1] else float(match[2])
+
+
+def int64(value: int | str | None) -> int | None:
+    """Return an int64 that proto3 JSON may write as a string or as a number, None if it is neither."""
+    if isinstance(value, str):
+        return int(value) if re.fullmatch(r"-?[0-9]{1,19}", value) else None
+    return value
+
+
+class SetupComplete(Struct, rename="camel", gc=False):
+    session_id: str | None = None
+
+
+class Transcription(Struct, rename="camel", gc=False):
+    text: str | None = None
+    finished: bool | None = None
+
+
+class Blob(Struct, rename="camel", gc=False):
+    """Media. The base64 text stays as it came; gateways can pass it on."""
+
+    mime_type: str | None = None
+    encoded: Raw = field(name="data", default=_ABSENT)
+    """The JSON string with its quotes; a view that keeps the whole frame alive."""
+
+    @property
+    def data(self) -> bytes:
+        """The bytes, decoded at each call, from either base64 alphabet (the service writes the standard one).
+
+        Raises:
+            RemoteProtocolError: This is not base64.
+        """
+        if not memoryview(self.encoded).nbytes:
+            return b""
+        try:
+            return msgspec.json.decode(self.encoded, type=bytes)
+        except ValueError:
+            pass
+        try:  # validated, as binascii would drop '-' and '_' without a word: corrupt audio
+            text = msgspec.json.decode(self.encoded, type=str).rstrip("=") + "==="
+            text = text.translate(_FROM_URL_SAFE)
+            return base64.b64decode(text[: len(text) // 4 * 4], validate=True)
+        except ValueError as error:
+            raise RemoteProtocolError(f"media of {self.mime_type!r} is not base64: {error}") from error
+
+
+class Part(Struct, rename="camel"):
+    text: str | None = None
+    thought: bool | None = None
+    inline_data: Blob | None = None
+    function_call: Raw = _ABSENT
+    function_response: Raw = _ABSENT
+    executable_code: Raw = _ABSENT
+    code_execution_result: Raw = _ABSENT
+    file_data: Raw = _ABSENT
+
+
+class Content(Struct, rename="camel"):
+    role: str | None = None
+    parts: list[Part] | None = None
+
+
+class _Marks(Struct, rename="camel"):
+    turn_complete: bool | None = False
+    interrupted: bool | None = False
+    generation_complete: bool | None = False
+    waiting_for_input: bool | None = False
+    interaction_status: str | None = None
+    turn_complete_reason: str | None = None
+
+
+class ServerContent(_Marks, rename="camel"):
+    model_turn: Content | None = None
+    input_transcription: Transcription | None = None
+    output_transcription: Transcription | None = None
+    interim_input_transcription: Transcription | None = None
+    grounding_metadata: Raw = _ABSENT
+    url_context_metadata: Raw = _ABSENT
+
+
+class FunctionCall(Struct, rename="camel", omit_defaults=True):
+    id: str | None = None
+    name: str | None = None
+    args: dict[str, object] | None = None
+    will_continue: bool | None = None
+
+
+class ToolCall(Struct, rename="camel"):
+    function_calls: list[FunctionCall] | None = None
+
+
+class ToolCallCancellation(Struct, rename="camel"):
+    ids: list[str] | None = None
+
+
+class UsageMetadata(Struct, rename="camel"):
+    """Token counts. The Developer API says `response_*`, Vertex `candidates_*` (PROTOCOL section 1.2)."""
+
+    prompt_token_count: int | None = None
+    cached_content_token_count: int | None = None
+    response_token_count: int | None = None
+    candidates_token_count: int | None = None
+    tool_use_prompt_token_count: int | None = None
+    thoughts_token_count: int | None = None
+    total_token_count: int | None = None
+    prompt_tokens_details: Raw = _ABSENT
+    response_tokens_details: Raw = _ABSENT
+    candidates_tokens_details: Raw = _ABSENT
+
+
+class GoAway(Struct, rename="camel", gc=False):
+    time_left: str | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """The time left, None if the service did not say it in a form that we know."""
+        return parse_duration(self.time_left)
+
+
+class SessionResumptionUpdate(Struct, rename="camel", gc=False):
+    """An update of the handle. proto3 JSON omits what is false or empty: absent `resumable` is False."""
+
+    new_handle: str | None = None
+    resumable: bool | None = False
+    last_consumed_client_message_index: int | str | None = None
+
+    @property
+    def handle(self) -> ResumptionHandle | None:
+        """The handle, None if there is none."""
+        return ResumptionHandle(self.new_handle) if self.new_handle else None
+
+    @property
+    def index(self) -> int | None:
+        """The number of the last client message in this handle's state (setup is 0), None if absent or malformed."""
+        return int64(self.last_consumed_client_message_index)
+
+    def __repr__(self) -> str:
+        return f"SessionResumptionUpdate(handle={self.handle}, resumable={self.resumable}, index={self.index})"
+
+
+class VoiceActivity(Struct, rename="camel", gc=False):
+    voice_activity_type: str | None = None
+    audio_offset: str | None = None
+
+
+class VoiceActivityDetectionSignal(Struct, rename="camel", gc=False):
+    vad_signal_type: str | None = None
+
+
+class ServerMessage(Struct, rename="camel"):
+    """One frame. There is no oneof at the top: `serverContent` and `usageMetadata` come together (PROTOCOL 1.1)."""
+
+    server_content: ServerContent | None = None
+    setup_complete: SetupComplete | None = None
+    tool_call: ToolCall | None = None
+    tool_call_cancellation: ToolCallCancellation | None = None
+    go_away: GoAway | None = None
+    session_resumption_update: SessionResumptionUpdate | None = None
+    usage_metadata: UsageMetadata | None = None
+    voice_activity: VoiceActivity | None = None
+    voice_activity_detection_signal: VoiceActivityDetectionSignal | None = None
+    raw: bytes = field(name="(raw)", default=b"")
+    """The frame as received, for fields that are not here yet. Never on the wire."""
+    partial: Partial = field(name="(partial)", default=Partial.FULL)
+    """How much was read. Never on the wire."""
+
+    def __repr__(self) -> str:
+        return f"<ServerMessage {'+'.join(known_keys(self)) or 'unknown'}, {len(self.raw)} bytes>"
+
+
+class _ControlContent(_Marks, rename="camel"):
+    model_turn: Raw = _ABSENT
+    input_transcription: Raw = _ABSENT
+    output_transcription: Raw = _ABSENT
+
+
+class _ControlMessage(Struct, rename="camel"):
+    server_content: _ControlContent | None = None
+    setup_complete: SetupComplete | None = None
+    tool_call: ToolCall | None = None
+    tool_call_cancellation: ToolCallCancellation | None = None
+    go_away: GoAway | None = None
+    session_resumption_update: SessionResumptionUpdate | None = None
+
+
+_decode_full = msgspec.json.Decoder(ServerMessage).decode
+_decode_control = msgspec.json.Decoder(_ControlMessage).decode
+_decode_top_level = msgspec.json.Decoder(dict[str, Raw]).decode
+_WIRE_FIELDS = tuple(name for name in ServerMessage.__struct_fields__ if name not in ("raw", "partial"))
+
+
+def decode_server(frame: bytes | bytearray | memoryview | str) -> ServerMessage:
+    """Decode one frame: whole, else what the engine decides by, else field by field.
+
+    Raises:
+        RemoteProtocolError: This is not a JSON object.
+    """
+    data = frame if type(frame) is bytes else _to_bytes(frame)
+    try:
+        message = _decode_full(data)
+    except _UNREADABLE:
+        message = _decode_partly(data)
+    message.raw = data
+    return message
+
+
+def known_keys(message: ServerMessage) -> tuple[str, ...]:
+    """Return the names of the top-level fields that the frame had."""
+    return tuple(name for name in _WIRE_FIELDS if getattr(message, name) is not None)
+
+
+def is_empty(message: ServerMessage) -> bool:
+    """Tell whether the frame held nothing that we know."""
+    return message.server_content is None and not known_keys(message)
+
+
+def server_keys(frame: bytes | bytearray | memoryview | str) -> tuple[str, ...]:
+    """Return the top-level keys of a frame as spelt on the wire, known or not.
+
+    Raises:
+        RemoteProtocolError: This is not a JSON object.
+    """
+    return tuple(top_level(frame))
+
+
+def top_level(frame: bytes | bytearray | memoryview | str) -> dict[str, Raw]:
+    """Return the top level of a frame, its values untouched. Raises as `server_keys`."""
+    data = _to_bytes(frame)
+    try:
+        return _decode_top_level(data)
+    except _UNREADABLE:
+        return {key: _to_raw(value) for key, value in _load(data).items()}
+
+
+def as_object(value: object) -> dict[str, object]:
+    """Return the members of a JSON object, none for anything else."""
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
+def _to_bytes(frame: bytes | bytearray | memoryview | str) -> bytes:
+    return frame.encode("utf-8", "replace") if isinstance(frame, str) else bytes(frame)
+
+
+def _to_raw(value: object) -> Raw:
+    return Raw(json.dumps(value).encode())
+
+
+def _parse_int(digits: str) -> float:
+    return int(digits) if len(digits) < 100 else float(digits)  # int() refuses thousands of digits
+
+
+def _load(data: bytes) -> dict[str, object]:
+    problem = "is not a JSON object"
+    try:
+        value: object = json.loads(data.decode("utf-8", "replace"), parse_int=_parse_int)
+    except (ValueError, RecursionError) as error:
+        # Not chained: a JSONDecodeError carries the whole frame.
+        value, problem = None, "is empty" if not data.strip() else f"is not JSON ({type(error).__name__})"
+    if isinstance(value, dict):
+        return cast("dict[str, object]", value)
+    start = redact(data[:40].decode("utf-8", "replace"))
+    raise RemoteProtocolError(f"a server frame of {len(data)} bytes {problem}; it begins with {start!r}")
+
+
+def _decode_partly(data: bytes) -> ServerMessage:
+    try:
+        control = _decode_control(data)
+    except _UNREADABLE:
+        control = _ControlMessage()
+    found = {name: getattr(control, name) for name in control.__struct_fields__}
+    if control.server_content is not None:
+        content = msgspec.structs.asdict(control.server_content)
+        for name, kind in (
+            ("model_turn", Content),
+            ("input_transcription", Transcription),
+            ("output_transcription", Transcription),
+        ):
+            content[name] = kind() if bytes(content[name]) not in (b"", b"null") else None
+        found["server_content"] = ServerContent(**content)
+    message = ServerMessage(**found, partial=Partial.CONTROL)
+    if not known_keys(message):
+        message = _salvage(_load(data), ServerMessage)
+        message.partial = Partial.DICT
+    return message
+
+
+def _salvage(value: object, kind: Any) -> Any:
+    """Take of `value` what has the type `kind`; that a message is present counts, even if nothing in it can be read."""
+    if kind is Raw:
+        return _to_raw(value)
+    for option in get_args(kind) if isinstance(kind, UnionType) else (kind,):
+        if get_origin(option) is list and isinstance(value, list):
+            kind = get_args(option)[0]
+            items = [_salvage(item, kind) for item in cast("list[object]", value)]
+            return [item for item in items if item is not None]
+        if isinstance(option, type) and issubclass(option, Struct):
+            members = as_object(value)
+            fields = [(f.name, f.type, members.get(f.encode_name)) for f in msgspec.structs.fields(option)]
+            found = {name: _salvage(member, type_) for name, type_, member in fields if member is not None}
+            return option(**{name: member for name, member in found.items() if member is not None})
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return None
