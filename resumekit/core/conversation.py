@@ -1,0 +1,579 @@
+"""What was said on both sides, and what of it the service is known to remember.
+
+`Conversation` owns the messages, the turns and the resume point. It applies RULES 1-14 and never
+knows where the connection stands: the engine tells it about links, frames and losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from resumekit.core import events
+from resumekit.core.handles import Candidate, HandleRecord, ResumePoint
+from resumekit.core.inbox import Inbox, Kind
+from resumekit.core.link import Link
+from resumekit.core.outbox import Message, Outbox
+from resumekit.core.policy import Policy
+from resumekit.core.setup import Setup, TextForm
+from resumekit.core.stats import Stats
+from resumekit.core.transcript import Transcript
+from resumekit.core.turns import Call, Turn
+from resumekit.errors import BufferFull
+from resumekit.wire import (
+    INTERRUPTED_FRAME,
+    TURN_COMPLETE_FRAME,
+    ClientKind,
+    ClientMessage,
+    FunctionResponse,
+    HistoryTurn,
+    Partial,
+    ResumptionHandle,
+    ServerContent,
+    ServerMessage,
+    SessionResumptionUpdate,
+    decode_client,
+    decode_server,
+    realtime_text_frame,
+    tool_call_cancellation_frame,
+    tool_call_frame,
+    tool_response_frame,
+    without_key,
+)
+
+__all__ = ["Conversation"]
+
+_CALLS_REMEMBERED = 1024
+_IN_PROGRESS = "IN_PROGRESS"
+_MEDIA = frozenset({ClientKind.AUDIO, ClientKind.VIDEO})
+_MARKS = frozenset({ClientKind.ACTIVITY_START, ClientKind.ACTIVITY_END})
+_NO_ANSWER = "this call was made before, by a turn that is over; its result is not on record"
+
+
+class Conversation:
+    """Messages, turns and the point that the service can resume from."""
+
+    def __init__(
+        self, policy: Policy, setup: Setup, *, transparent: bool, notify: Callable[[events.Event], None], stats: Stats
+    ) -> None:
+        self._policy = policy
+        self._setup = setup
+        self._transparent = transparent
+        self._notify = notify
+        self._stats = stats
+        self.outbox = Outbox()
+        self.inbox = Inbox(max_frames=policy.inbox_frames, max_bytes=policy.inbox_bytes)
+        self.point = ResumePoint()
+        self.transcript = Transcript(max_turns=policy.replay_turns, max_bytes=policy.replay_bytes)
+        self.seeding = setup.seeds_history
+        """The app's next content is history, up to its turn_complete."""
+        self._spoken: Turn | None = None
+        """A spoken turn that was cut: the next one that the service opens by itself is it."""
+        self._calls: dict[str, tuple[Turn, Call]] = {}
+        """The newest tool calls that the app may answer, by id."""
+        self.dropped_audio = 0.0
+        self.dropped_audio_frames = 0
+        self.dropped_video = 0
+        self._lost_audio = 0.0
+
+    # ------------------------------------------------------------------ the app sends
+
+    def fits(self, body: ClientMessage) -> bool:
+        """Whether a message can be buffered at all."""
+        limit = self._policy.audio_bytes if body.kind is ClientKind.AUDIO else self._policy.control_bytes
+        return body.size <= limit
+
+    def has_room(self, body: ClientMessage) -> bool:
+        """Whether a message can be taken now; media always can, as the oldest goes."""
+        outbox = self.outbox
+        return body.kind in _MEDIA or (
+            outbox.waiting < self._policy.control_messages
+            and outbox.waiting_bytes + body.size <= self._policy.control_bytes
+        )
+
+    def buffer_full(self, body: ClientMessage) -> BufferFull:
+        """Return the error for a message that found no room."""
+        outbox = self.outbox
+        limit = "audio_bytes" if body.kind is ClientKind.AUDIO else "control_bytes"
+        if self.fits(body) and outbox.waiting >= self._policy.control_messages:
+            limit = "control_messages"
+        return BufferFull(size=body.size, messages=outbox.waiting, waiting=outbox.waiting_bytes, limit=limit)
+
+    def accept(self, body: ClientMessage) -> None:
+        """Take a message of the app; `Engine.has_room` was asked before."""
+        self._stats.messages_sent += 1
+        if body.kind is ClientKind.TOOL_RESPONSE:
+            turn, answer = self._answer(body)
+            if answer is not None:
+                self.outbox.add(answer).turn = turn
+            return
+        message = self.outbox.add(body)
+        if body.kind is ClientKind.CONTENT and self.seeding:
+            message.seeds = message.recorded = True
+            self.transcript.add_message(body)
+            self.seeding = not body.turn_complete
+        elif body.kind is ClientKind.AUDIO:
+            self._bound_waiting_audio()
+        elif body.kind is ClientKind.VIDEO:
+            while len(self.outbox.video.unsent) > 1:
+                self.outbox.video.drop_unsent()
+                self.dropped_video += 1
+
+    def _answer(self, body: ClientMessage) -> tuple[Turn | None, ClientMessage | None]:
+        """Note the app's responses; leave out those whose call was cancelled."""
+        turn: Turn | None = None
+        kept: list[FunctionResponse] = []
+        for response in body.responses:
+            known = self._calls.get(response.id or "")
+            if known is not None and known[1].cancelled:
+                self._notify(events.ToolResponseDropped(call_id=response.id or "", name=response.name or ""))
+                continue
+            if known is not None:
+                turn, call = known
+                call.response = response
+            kept.append(response)
+        if len(kept) == len(body.responses):
+            return turn, body
+        return turn, decode_client(tool_response_frame(kept)) if kept else None
+
+    def _bound_waiting_audio(self) -> None:
+        lane = self.outbox.audio
+        while lane.unsent_seconds > self._policy.audio_seconds or lane.unsent_bytes > self._policy.audio_bytes:
+            self.dropped_audio += lane.drop_unsent().body.media_seconds
+            self.dropped_audio_frames += 1
+
+    def report_drops(self) -> bool:
+        """Tell the app what was dropped since the last report; return whether there was anything."""
+        if self.dropped_audio_frames:
+            self._notify(events.AudioDropped(seconds=self.dropped_audio, frames=self.dropped_audio_frames))
+            self._stats.audio_lost += self.dropped_audio
+        if self.dropped_video:
+            self._notify(events.VideoDropped(frames=self.dropped_video))
+        reported = bool(self.dropped_audio_frames or self.dropped_video)
+        self.dropped_audio = 0.0
+        self.dropped_audio_frames = self.dropped_video = 0
+        return reported
+
+    # ------------------------------------------------------------------ to the wire
+
+    def next_message(self, link: Link) -> Message | None:
+        """Return what is to be sent next on `link`, in the app's order; None: nothing may go now."""
+        first = self.outbox.first_unsent()
+        if first is None or not (link.paced and self._starts_something(first.body)):
+            return first
+        for message in self.outbox.control.unsent:
+            # RULES 8: a response whose call the service knows passes those that wait.
+            if message.body.kind is ClientKind.TOOL_RESPONSE:
+                return message
+        return None
+
+    @staticmethod
+    def _starts_something(body: ClientMessage) -> bool:
+        """Whether a message is, or begins, a question; audio may be one."""
+        return body.kind not in (ClientKind.TOOL_RESPONSE, ClientKind.OTHER) and not (
+            body.kind is ClientKind.CONTENT and not body.turn_complete
+        )
+
+    def mark_sent(self, link: Link, message: Message) -> str:
+        """Note that a message goes out on `link` now; return its frame."""
+        body = message.body
+        index = link.next_index
+        link.next_index += 1
+        self.outbox.mark_sent(message, index)
+        if body.kind is ClientKind.AUDIO:
+            link.audio_since_turn = True
+            self._bound_sent_audio()
+            return body.frame
+        if body.kind is ClientKind.VIDEO:
+            return body.frame
+        link.last_control_index = index
+        if body.kind in _MARKS:
+            link.activity_open = body.kind is ClientKind.ACTIVITY_START
+        if message.seeds:
+            link.floor_index = index
+        elif self._asks(body, link):
+            self._ask(link, message)
+        elif body.kind is ClientKind.TOOL_RESPONSE and message.turn is not None:
+            message.turn.last_response = message.seq
+        self._bound_sent_control(link)
+        if link.content_as_text and body.kind is ClientKind.CONTENT and not message.seeds:
+            return realtime_text_frame(body.text or "")
+        return body.frame
+
+    def _asks(self, body: ClientMessage, link: Link) -> bool:
+        """Whether the service answers this message with a turn."""
+        if body.kind is ClientKind.CONTENT:
+            return body.turn_complete
+        if body.kind is ClientKind.TEXT:
+            return not link.activity_open
+        # A proactive model may stay silent on speech: its turns are opened by their first output.
+        return body.kind is ClientKind.ACTIVITY_END and not self._setup.proactive
+
+    @staticmethod
+    def _ask(link: Link, message: Message) -> None:
+        turn = message.turn
+        if turn is None:
+            turn = message.turn = Turn(question=message.seq, number=message.number)
+            turn.by_voice = message.body.kind is ClientKind.ACTIVITY_END
+        turn.resent = message.resent
+        turn.seen = False
+        link.turns.append(turn)
+
+    def _bound_sent_audio(self) -> None:
+        """RULES 10: handle-only mode keeps `audio_resend` seconds, transparent mode the buffer."""
+        limit = self._policy.audio_seconds if self._transparent else self._policy.audio_resend
+        self._lost_audio += self.outbox.bound_sent_audio(limit)
+
+    def _bound_sent_control(self, link: Link) -> None:
+        """RULES 11: where no handle comes for too long, the oldest turns go and the base is void."""
+        lane = self.outbox.control
+        policy = self._policy
+        if len(lane.sent) <= policy.control_messages and lane.sent_bytes <= policy.control_bytes:
+            return
+        dropped = 0
+        while lane.sent and (lane.sent[0].turn is None or lane.sent[0].turn not in link.turns):
+            self._record(lane.drop_sent())
+            dropped += 1
+            if len(lane.sent) <= policy.control_messages // 2 and lane.sent_bytes <= policy.control_bytes // 2:
+                break
+        if dropped and self.point.base is not None:
+            self._notify(events.ResumePointDropped(messages=dropped))
+        if dropped:
+            self.point.clear()
+
+    # ------------------------------------------------------------------ from the wire
+
+    def receive(self, link: Link, message: ServerMessage, now: float) -> tuple[bool, HandleRecord | None]:
+        """Take a frame of the service; return whether a turn ended, and a new base if it brought one."""
+        content = message.server_content
+        ended = False
+        if content is not None or message.tool_call is not None or message.tool_call_cancellation is not None:
+            ended = self._receive_content(link, message, content, now)
+        else:
+            self._show(message)
+        update = message.session_resumption_update
+        return ended, self._receive_update(link, update, now) if update is not None else None
+
+    def _receive_content(self, link: Link, message: ServerMessage, content: ServerContent | None, now: float) -> bool:
+        output = message.tool_call is not None
+        ended = interrupted = heard = False
+        if content is not None:
+            ended = bool(content.turn_complete) and content.interaction_status != _IN_PROGRESS
+            interrupted = bool(content.interrupted)
+            heard = content.input_transcription is not None
+            output = output or content.model_turn is not None or content.output_transcription is not None
+            # Where only the control fields could be read, the rest is taken for output.
+            output = output or (message.partial is not Partial.FULL and not (ended or interrupted or heard))
+        turn = link.turns[0] if link.turns else None
+        if turn is None and (output or heard):
+            turn = self._open_spoken(link, now)
+        if turn is None:
+            self._show(message)
+            return ended
+        if output and not turn.seen:
+            turn.seen = True
+            if not turn.shadow:
+                turn.border = self.outbox.next_seq
+                self.outbox.set_border()
+        if content is not None and not turn.shadow:
+            _note_words(turn, content)
+        shown: ServerMessage | None = message
+        calls: tuple[Call, ...] = ()
+        if message.tool_call is not None:
+            shown, calls = self._receive_calls(turn, message)
+        if message.tool_call_cancellation is not None:
+            for call_id in message.tool_call_cancellation.ids or ():
+                if call_id in self._calls:
+                    self._calls[call_id][1].cancelled = True
+        if turn.shadow:
+            turn.discarded += 1
+        elif shown is not None:
+            kind = Kind.TOOL_CALL if calls else Kind.OUTPUT
+            self._show(shown, Kind.KEEP if ended or interrupted or not output else kind, turn, calls)
+        if ended:
+            self._end_turn(link, now)
+        return ended
+
+    def _open_spoken(self, link: Link, now: float) -> Turn:
+        """The service answers what it heard, or speaks by itself."""
+        turn = self._spoken or Turn(by_voice=True)
+        self._spoken = None
+        turn.resent = False
+        link.turns.append(turn)
+        self.promote(link, now)
+        self.point.ageing = None
+        return turn
+
+    def _receive_calls(self, turn: Turn, message: ServerMessage) -> tuple[ServerMessage | None, tuple[Call, ...]]:
+        """Answer what is on record; return what the app must see of the frame, and its calls."""
+        assert message.tool_call is not None
+        requests = message.tool_call.function_calls or []
+        visible: list[tuple[int, Call]] = []
+        for position, request in enumerate(requests):
+            call = turn.issue(request)
+            response = turn.recall(call.key)
+            if response is None and turn.shadow:
+                response = FunctionResponse(response={"error": _NO_ANSWER})
+                self._notify(events.ToolCallAnswered(name=call.name, by="error"))
+            elif response is not None:
+                self._notify(events.ToolCallAnswered(name=call.name, by="record"))
+            if response is None:
+                visible.append((position, call))
+                self._calls[call.id] = (turn, call)
+                if len(self._calls) > _CALLS_REMEMBERED:
+                    del self._calls[next(iter(self._calls))]
+            else:
+                self._answer_call(turn, call, response)
+        calls = tuple(call for _, call in visible)
+        if len(visible) == len(requests):
+            return message, calls
+        rest: ServerMessage | None = None
+        if visible:
+            rest = decode_server(tool_call_frame([requests[position] for position, _ in visible]))
+        elif message.server_content is not None:
+            rest = decode_server(without_key(message.raw, "tool_call"))
+        return rest, calls
+
+    def _answer_call(self, turn: Turn, call: Call, response: FunctionResponse) -> None:
+        call.response = FunctionResponse(
+            id=call.id,
+            name=call.name,
+            response=response.response,
+            will_continue=response.will_continue,
+            scheduling=response.scheduling,
+            parts=response.parts,
+        )
+        self.outbox.add(decode_client(tool_response_frame([call.response])), own=True).turn = turn
+
+    def _end_turn(self, link: Link, now: float) -> None:
+        turn = link.turns.popleft()
+        link.turn_end_index = link.last_control_index
+        link.turn_end_at = now
+        link.audio_since_turn = False
+        link.covered_seq = max(link.covered_seq, turn.last_message)
+        link.ended.append(turn)
+        if turn.shadow:
+            self._stats.turns_shadowed += 1
+            self._notify(events.TurnShadowed(message=turn.number, discarded_frames=turn.discarded))
+            return
+        turn.completed = True
+        turn.audio = self.outbox.clear_border()
+        self._stats.turns += 1
+        for message in self.outbox.control.sent:
+            if message.seq <= turn.last_message:
+                self._record(message)
+        self.transcript.add_answer(turn)
+
+    def _record(self, message: Message) -> None:
+        if not message.recorded:
+            message.recorded = True
+            self.transcript.add_message(message.body)
+
+    def _show(
+        self, message: ServerMessage, kind: Kind = Kind.KEEP, turn: Turn | None = None, calls: tuple[Call, ...] = ()
+    ) -> None:
+        """Put a frame before the app, without what is none of its business (DESIGN section 5)."""
+        update = message.session_resumption_update
+        hidden: list[str] = []
+        if message.go_away is not None and not self._policy.deliver_go_away:
+            hidden.append("go_away")
+        if update is not None and update.handle is None:
+            hidden.append("session_resumption_update")
+        if message.setup_complete is not None:
+            hidden.append("setup_complete")
+        if hidden:
+            raw = message.raw
+            for key in hidden:
+                raw = without_key(raw, key)
+            if raw == b"{}":
+                return
+            message = decode_server(raw)
+        self.inbox.put(message, kind, turn, calls)
+
+    # ------------------------------------------------------------------ the resume point
+
+    def _receive_update(self, link: Link, update: SessionResumptionUpdate, now: float) -> HandleRecord | None:
+        """RULES 1, 3, 14: a record becomes the base only if its state is known to be quiet."""
+        if update.handle is None:
+            return None
+        record = self.record(update.handle, update.index, link.number, now)
+        if link.turns or link.activity_open or not self._covers_enough(link, record):
+            return None
+        candidate = Candidate(record, self.outbox.next_seq)
+        if link.audio_since_turn and not link.ended:
+            ripe = self.promote(link, now)
+            self.point.age(candidate)
+            return ripe
+        return self._adopt(link, candidate)
+
+    def record(self, handle: ResumptionHandle, index: int | None, connection: int, now: float) -> HandleRecord:
+        """Return a record of a handle of this conversation."""
+        return HandleRecord(
+            handle=handle,
+            index=index,
+            connection=connection,
+            received_at=now,
+            model=self._setup.model,
+            transparent=self._transparent,
+            fingerprint=self._setup.fingerprint,
+        )
+
+    def _covers_enough(self, link: Link, record: HandleRecord) -> bool:
+        if not self._transparent:
+            return not link.floor_index or link.turn_end_at is not None
+        index = record.index or 0
+        base = self.point.base
+        lesser = base is not None and base.connection == link.number and index < (base.index or 0)
+        return index >= max(link.turn_end_index, link.floor_index) and not lesser
+
+    def _adopt(self, link: Link, candidate: Candidate) -> HandleRecord:
+        record = candidate.record
+        self.point.adopt(record)
+        self._lost_audio = 0.0
+        if self._transparent:
+            pruned = self.outbox.prune_by_index(record.index or 0)
+        else:
+            pruned = self.outbox.prune_by_seq(link.covered_seq, audio=candidate.next_seq)
+            for message in self.outbox.control.sent:
+                message.doubtful = message.seq < candidate.next_seq
+        for message in pruned:
+            self._record(message)
+        link.ended.clear()
+        return record
+
+    def promote(self, link: Link, now: float) -> HandleRecord | None:
+        """Make the ageing record the base if it is old enough (RULES 3)."""
+        candidate = self.point.mature(now, self._policy.audio_resend)
+        return self._adopt(link, candidate) if candidate is not None else None
+
+    # ------------------------------------------------------------------ a connection is gone
+
+    def connection_gone(self, link: Link, now: float) -> None:
+        """RULES 4, 6, 9, 10: cut what was open, and make everything wait that `base` does not hold."""
+        self.promote(link, now)
+        self.point.ageing = None
+        rerun = {*link.turns, *link.ended}
+        # Calls belong to the state that issued them: their responses are kept as records.
+        stale = {
+            message
+            for message in (*self.outbox.control.sent, *self.outbox.control.unsent)
+            if message.body.kind is ClientKind.TOOL_RESPONSE and (message.turn in rerun or message.index)
+        }
+        for turn in link.ended:
+            turn.restart()
+            if turn.by_voice:
+                stale |= self._forget(turn)
+        for position, turn in enumerate(link.turns):
+            stale |= self._cut(turn, begun=turn.seen or position == 0)
+        self.outbox.remove(stale)
+        self.outbox.rewind()
+        link.turns.clear()
+        link.ended.clear()
+
+    def _forget(self, turn: Turn) -> set[Message]:
+        """RULES 10: the audio of an answered turn is not resent; nor are its activity marks."""
+        if turn.audio:
+            self._notify(events.TurnForgotten(audio=turn.audio))
+        return {
+            message
+            for message in self.outbox.control.sent
+            if message.body.kind in _MARKS and message.seq <= turn.last_message
+        }
+
+    def _cut(self, turn: Turn, *, begun: bool) -> set[Message]:
+        """Tell the app what became of a turn; return the messages that are not to be resent."""
+        turn.discarded = self.inbox.discard(turn)
+        shown, turn.shown = turn.shown, False
+        cancelled = turn.restart()
+        if turn.shadow:
+            return set()
+        answerable = turn.question is not None or bool(self.outbox.audio.sent or self.outbox.before_border)
+        spent = self._policy.cut_turn == "settle" or turn.reanswers >= self._policy.max_reanswers_per_turn
+        settled = not answerable or (begun and spent)
+        if cancelled:
+            self._inject(tool_call_cancellation_frame([call.id for call in cancelled]))
+        if shown:
+            self._inject(INTERRUPTED_FRAME)
+        if settled:
+            if answerable or shown:
+                self._inject(TURN_COMPLETE_FRAME)
+            self._stats.turns_settled += 1
+            self._notify(events.TurnSettled(message=turn.number, reanswers=turn.reanswers))
+            return self._unask(turn)
+        if begun:
+            self._notify(
+                events.TurnCut(
+                    message=turn.number, shown=shown, reanswers=turn.reanswers, discarded_frames=turn.discarded
+                )
+            )
+            turn.reanswers += 1
+            self._stats.turns_reanswered += 1
+        if turn.question is None:
+            self._spoken = turn
+        return set()
+
+    def _unask(self, turn: Turn) -> set[Message]:
+        """RULES 6: the question of a settled turn is not kept."""
+        last = turn.last_message
+        if not turn.by_voice:
+            return {message for message in self.outbox.control.sent if message.turn is turn}
+        self.outbox.clear_border()
+        self.outbox.audio.forget_sent(last)
+        return {
+            message
+            for message in self.outbox.control.sent
+            if message.turn is turn or (message.body.kind in _MARKS and message.seq <= last)
+        }
+
+    def _inject(self, frame: bytes) -> None:
+        self.inbox.put(decode_server(frame))
+
+    # ------------------------------------------------------------------ a new connection
+
+    def take_lost_audio(self) -> float:
+        """Return the seconds of audio that a resumed session misses, once."""
+        lost, self._lost_audio = self._lost_audio, 0.0
+        self._stats.audio_lost += lost
+        return lost
+
+    def start_fresh(self, link: Link, history: Sequence[HistoryTurn] | None) -> tuple[list[HistoryTurn], int]:
+        """Give up the resume point; return what is replayed, and how many turns have no words.
+
+        What stands in the replayed turns is not sent again; open questions stay and go live.
+        """
+        self.point.clear()
+        waiting = self.outbox.control.unsent
+        if history is not None:
+            self.transcript.replace(history)
+        self.outbox.remove({message for message in waiting if message.recorded})
+        turns = self.transcript.turns()
+        asked = {message.body.text for message in waiting if message.body.text}
+        while turns and turns[-1].role == "user" and turns[-1].text in asked:
+            turns.pop()
+            self.transcript.replace(turns)
+        link.content_as_text = bool(turns) and self._setup.text_form is TextForm.REALTIME
+        if link.content_as_text:
+            turns += self._leading_context()
+        return turns, self.transcript.holes
+
+    def _leading_context(self) -> list[HistoryTurn]:
+        """Context that precedes the first question: after a replay the model takes it no other way."""
+        moved: list[Message] = []
+        for message in self.outbox.control.unsent:
+            if message.body.kind is not ClientKind.CONTENT or message.body.turn_complete:
+                break
+            moved.append(message)
+        for message in moved:
+            self._record(message)
+        self.outbox.remove(set(moved))
+        return [turn for message in moved for turn in message.body.turns if turn.text]
+
+
+def _note_words(turn: Turn, content: ServerContent) -> None:
+    if content.input_transcription is not None and content.input_transcription.text:
+        turn.heard.append(content.input_transcription.text)
+    if content.output_transcription is not None and content.output_transcription.text:
+        turn.spoken.append(content.output_transcription.text)
+    if content.model_turn is not None:
+        for part in content.model_turn.parts or ():
+            if part.text and not part.thought:
+                turn.written.append(part.text)

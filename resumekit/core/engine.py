@@ -1,0 +1,788 @@
+"""The resumption machine: one session of the Live API, across any number of connections.
+
+`Engine.feed` takes what happened and returns what is to be done. No clock, no sockets, no
+randomness of its own: time and draws are arguments, so that every schedule can be replayed.
+This file owns the life of connections; what is said on them is `Conversation`'s.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from resumekit.core import actions, events, inputs
+from resumekit.core.conversation import Conversation
+from resumekit.core.failures import Failure, Phase, Side, Verdict
+from resumekit.core.handles import HandleRecord
+from resumekit.core.inbox import Inbox
+from resumekit.core.link import Link
+from resumekit.core.outage import Outage
+from resumekit.core.policy import (
+    Decisions,
+    FailureDetails,
+    Move,
+    MoveDetails,
+    Policy,
+    RecoveryAction,
+    RecoveryDetails,
+)
+from resumekit.core.setup import Setup, TextForm
+from resumekit.core.state import FINAL, Machine, State, Trigger
+from resumekit.core.stats import Stats
+from resumekit.errors import BufferFull, ConnectFailed, ConnectRefused, ResumekitError, SessionClosed, SessionLost
+from resumekit.wire import (
+    ClientMessage,
+    HistoryTurn,
+    ResumptionHandle,
+    ServerMessage,
+    content_frame,
+)
+
+__all__ = ["Engine"]
+
+IN_FLIGHT = 16
+"""Frames that the transport may hold; more wait in the outbox, where they can still be dropped."""
+_ON_AIR = (State.LIVE, State.DRAINING)
+_HOURS = 3600.0
+_ADVICE_REFUSED = "trying again would not help; start a new session with history=..."
+_ADVICE_OUTAGE = "raise Policy.max_outage, or start a new session with history=..."
+
+
+_Timer = Literal[
+    "dial",
+    "bind",
+    "history",
+    "first",
+    "proof",
+    "outage",
+    "retry",
+    "drain",
+    "warm",
+    "handle",
+    "release",
+    "silence",
+    "drops",
+]
+
+
+class _History(enum.Enum):
+    """Whether the application was asked for its history, for the fresh start that is due."""
+
+    UNASKED = enum.auto()
+    ASKED = enum.auto()
+    LOADED = enum.auto()
+
+
+class Engine:
+    """One resumable session.
+
+    Call `feed` with `inputs.Start` first. After every call look at `wake_at` and call `feed` with
+    `inputs.Tick` when that time has come. `take` hands the next frame to the application.
+
+    Args:
+        setup: the setup frame of the application, as JSON.
+        policy: limits and choices.
+        decisions: who answers the engine's questions.
+        transparent: the service reports which messages it consumed (Vertex).
+        random: draws from [0, 1).
+        handle: one that the application brings; else the one in `setup`.
+        history: what a fresh start replays, before what is said in this session.
+        loads_history: `actions.LoadHistory` is answered, and replaces the engine's own transcript.
+        credentials_renewable: a new dial may bring new credentials.
+
+    Raises:
+        LocalProtocolError: `setup` is not a setup frame.
+    """
+
+    def __init__(
+        self,
+        setup: str,
+        *,
+        policy: Policy,
+        decisions: Decisions,
+        transparent: bool,
+        random: Callable[[], float],
+        handle: ResumptionHandle | None = None,
+        history: Sequence[HistoryTurn] = (),
+        loads_history: bool = False,
+        credentials_renewable: bool = False,
+    ) -> None:
+        self._policy = policy
+        self._decisions = decisions
+        self._transparent = transparent
+        self._random = random
+        self._setup = Setup.parse(setup)
+        self._loads_history = loads_history
+        self._renewable = credentials_renewable
+        self._machine = Machine()
+        self._outage = Outage(policy)
+        self.stats = Stats()
+        self._talk = Conversation(policy, self._setup, transparent=transparent, notify=self._notify, stats=self.stats)
+        self._talk.transcript.replace(history)
+        self._given_handle = handle or self._setup.handle
+        self.setup_complete: ServerMessage | None = None
+        """The first one; None before."""
+
+        self._now = 0.0
+        self._actions: list[actions.Action] = []
+        self._timers: dict[_Timer, float] = {}
+        self._link: Link | None = None
+        """The current connection; the one that is being dialled included."""
+        self._warm: Link | None = None
+        """The next one, dialled ahead."""
+        self._last_number = 0
+        self._history: Sequence[HistoryTurn] | None = None
+        """What a fresh start replays instead of the transcript."""
+        self._history_state = _History.UNASKED
+        self._replay: tuple[list[HistoryTurn], int] = ([], 0)
+        self._failure: Failure | None = None
+        """The last one."""
+        self._started_at = 0.0
+        self._down_since: float | None = None
+        self._planned = False
+
+    # ------------------------------------------------------------------ for the driver
+
+    @property
+    def state(self) -> State:
+        """Where the session stands."""
+        return self._machine.state
+
+    @property
+    def inbox(self) -> Inbox:
+        """Frames that the application has not taken; `full` tells to stop reading the socket."""
+        return self._talk.inbox
+
+    @property
+    def wake_at(self) -> float | None:
+        """When to feed `inputs.Tick` next; None: never, as things stand."""
+        return min(self._timers.values(), default=None)
+
+    def feed(self, happened: inputs.Input, now: float) -> list[actions.Action]:
+        """Take what happened at `now` (monotonic seconds); return what to do, in order.
+
+        After `actions.Finish` nothing changes any more.
+
+        Raises:
+            SessionClosed: the application sends, or reconnects, after the end.
+        """
+        self._now = now
+        if self.state in FINAL:
+            if isinstance(happened, inputs.Send | inputs.ForceReconnect):
+                raise SessionClosed
+            return []
+        todo: list[actions.Action] = []
+        self._actions = todo
+        match happened:  # the frequent ones first
+            case inputs.FrameReceived():
+                self._on_frame(happened)
+            case inputs.Send():
+                self._on_send(happened)
+            case inputs.Written():
+                self._on_written(happened)
+            case inputs.Tick():
+                self._on_tick()
+            case inputs.PongReceived():
+                self._on_pong(happened)
+            case inputs.FrameUnreadable():
+                self._on_unreadable(happened)
+            case inputs.Dialed():
+                self._on_dialed(happened)
+            case inputs.DialFailed():
+                self._on_dial_failed(happened)
+            case inputs.ConnectionEnded():
+                self._on_ended(happened)
+            case inputs.HistoryLoaded():
+                self._on_history_loaded(happened)
+            case inputs.Start():
+                self._on_start()
+            case inputs.ForceReconnect():
+                self._on_force_reconnect()
+            case inputs.Close():
+                self._on_close(happened)
+        return todo
+
+    def take(self) -> ServerMessage | None:
+        """Hand the next frame to the application; None: there is none now."""
+        return self._talk.inbox.take()
+
+    def fits(self, message: ClientMessage) -> bool:
+        """Whether a message can be buffered at all, were everything else gone."""
+        return self._talk.fits(message)
+
+    def has_room(self, message: ClientMessage) -> bool:
+        """Whether a message can be taken now. Media always can: the oldest goes (DESIGN decision 10)."""
+        return self._talk.has_room(message)
+
+    def buffer_full(self, message: ClientMessage) -> BufferFull:
+        """Return the error for a message that found no room."""
+        return self._talk.buffer_full(message)
+
+    # ------------------------------------------------------------------ the application
+
+    def _on_start(self) -> None:
+        self._started_at = self._now
+        self._outage.begin(self._now)
+        self._timers["first"] = self._now + self._policy.first_connect_deadline
+        if self._given_handle is not None and self._policy.resumption == "on":
+            self._talk.point.adopt(self._talk.record(self._given_handle, None, 0, self._now))
+        self._machine.fire(Trigger.START)
+        self._open()
+
+    def _on_send(self, happened: inputs.Send) -> None:
+        self._talk.accept(happened.message)
+        self._pump()
+        if (self._talk.dropped_audio_frames or self._talk.dropped_video) and "drops" not in self._timers:
+            self._timers["drops"] = self._now
+
+    def _on_close(self, happened: inputs.Close) -> None:
+        link = self._link
+        if link is not None:
+            self._keep(self._talk.promote(link, self._now))
+        if happened.forget:
+            self._do(actions.ForgetHandle())
+        self._machine.fire(Trigger.CLOSE)
+        self._end(None)
+
+    def _on_force_reconnect(self) -> None:
+        if self.state in _ON_AIR:
+            self._move(quiet=False)
+
+    # ------------------------------------------------------------------ dialling and binding
+
+    def _open(self) -> None:
+        """Have a connection opened, or take the warm one."""
+        if self.state is not State.DIALING:
+            self._machine.fire(Trigger.DIAL)
+        self._timers.pop("retry", None)
+        self._link, self._warm = self._warm, None
+        if self._link is None:
+            self._outage.dialled(self._now)
+            self._link = self._dial()
+        self._bind()
+
+    def _dial(self) -> Link:
+        self._last_number += 1
+        self.stats.dials += 1
+        self._timers["dial"] = self._now + self._policy.connect_timeout
+        self._do(actions.OpenConnection(self._last_number))
+        return Link(self._last_number)
+
+    def _resume_record(self) -> HandleRecord | None:
+        """Return the record to resume from, unless it is too old to be tried."""
+        record = self._talk.point.base
+        if record is None:
+            return None
+        validity = self._policy.handle_validity
+        if validity is None:
+            validity = (24 if self._transparent else 2) * _HOURS
+        # It expires some time after the *end* of its connection, so its age is a careful measure.
+        since = self._down_since if self._down_since is not None else self._now
+        if self._now - since <= validity:
+            return record
+        self._refuse(record, "expired")
+        return None
+
+    def _on_dialed(self, happened: inputs.Dialed) -> None:
+        for link in (self._link, self._warm):
+            if link is not None and link.number == happened.connection:
+                link.opened = True
+                self._timers.pop("dial", None)
+                if link is self._link:
+                    self._bind()
+                return
+        self.stats.stale_inputs += 1
+
+    def _on_history_loaded(self, happened: inputs.HistoryLoaded) -> None:
+        if self._history_state is _History.ASKED:
+            self._history_state = _History.LOADED
+            self._history = happened.turns
+            if self.state is State.DIALING:
+                self._bind()
+
+    def _history_is_ready(self) -> bool:
+        """Whether a fresh start can be made; asks the application for its history if need be."""
+        if not self._loads_history or self._history is not None or self._history_state is _History.LOADED:
+            return True
+        if self._history_state is _History.UNASKED:
+            self._history_state = _History.ASKED
+            self._timers["history"] = self._now + self._policy.setup_timeout
+            self._do(actions.LoadHistory())
+        return False
+
+    def _bind(self) -> None:
+        """Send setup, once the connection is open and the history that it needs is there."""
+        link = self._current
+        record = self._resume_record()
+        if (record is None and not self._history_is_ready()) or not link.opened:
+            return
+        self._timers.pop("history", None)
+        link.record = record
+        turns: list[HistoryTurn] = []
+        holes = 0
+        history_first: bool | None = False
+        if record is None:
+            turns, holes = self._talk.start_fresh(link, self._history)
+            self._history = None
+            self._history_state = _History.UNASKED
+            if turns or not self._talk.seeding:
+                history_first = bool(turns) and self._setup.text_form is TextForm.REALTIME
+            else:
+                history_first = None
+        self._replay = (turns, holes)
+        self._machine.fire(Trigger.BIND)
+        self._timers["bind"] = self._now + self._policy.setup_timeout
+        resumption = self._policy.resumption == "on"
+        frame = self._setup.bind(
+            record.handle if record is not None else None,
+            resumption=resumption,
+            transparent=resumption and self._transparent,
+            history=history_first,
+        )
+        self._write(link, frame)
+
+    def _bound(self, link: Link, message: ServerMessage) -> None:
+        """`setupComplete`: replay what must be replayed, resend what must be resent, go on."""
+        self._machine.fire(Trigger.BOUND)
+        link.bound_at = link.last_byte = self._now
+        del self._timers["bind"]
+        self._timers.pop("first", None)
+        self._timers["proof"] = self._now + self._policy.proven_after
+        self._timers["silence"] = self._now + self._policy.ping_idle
+        first = self.setup_complete is None
+        if first:
+            self.setup_complete = message
+        turns, holes = self._replay
+        self._replay = ([], 0)
+        if turns:
+            link.floor_index = link.next_index
+            link.last_control_index = link.next_index
+            link.next_index += 1
+            self._write(link, content_frame(turns, turn_complete=link.content_as_text))
+        self.stats.connections += 1
+        downtime = 0.0 if self._down_since is None else self._now - self._down_since
+        self._down_since = None
+        again = [message for message in self._talk.outbox.control.unsent if message.resent and message.number]
+        again_audio = sum(message.body.media_seconds for message in self._talk.outbox.audio.unsent if message.resent)
+        doubtful = tuple(message.number for message in again if message.doubtful)
+        if doubtful and link.record is not None:
+            self._notify(events.MessagesRepeated(messages=doubtful))
+        self._pump()
+        if first:
+            self._notify(
+                events.Connected(connection=link.number, resumed=link.record is not None, replayed_turns=len(turns))
+            )
+            return
+        self.stats.downtime += downtime
+        self.stats.messages_resent += len(again)
+        self.stats.audio_resent += again_audio
+        lost_audio = self._talk.take_lost_audio()
+        if link.record is not None:
+            self.stats.resumes += 1
+            self.stats.moves += self._planned
+            self._notify(
+                events.Resumed(
+                    connection=link.number,
+                    planned=self._planned,
+                    downtime=downtime,
+                    resent_messages=len(again),
+                    resent_audio=again_audio,
+                    lost_audio=lost_audio,
+                    handle_age=self._now - link.record.received_at,
+                )
+            )
+        else:
+            self.stats.fresh_starts += 1
+            self._notify(
+                events.FreshStarted(
+                    connection=link.number,
+                    downtime=downtime,
+                    replayed_turns=len(turns),
+                    holes=holes,
+                    resent_messages=len(again),
+                    lost_audio=lost_audio,
+                )
+            )
+        self._planned = False
+
+    # ------------------------------------------------------------------ frames
+
+    def _on_written(self, happened: inputs.Written) -> None:
+        link = self._link
+        if link is None or link.number != happened.connection:
+            self.stats.stale_inputs += 1
+            return
+        link.in_flight -= 1
+        self._pump()
+
+    def _pump(self) -> None:
+        """Send what may be sent now."""
+        link = self._link
+        if link is None or self.state not in _ON_AIR:
+            return
+        asked = len(link.turns)
+        while link.in_flight < IN_FLIGHT:
+            message = self._talk.next_message(link)
+            if message is None:
+                break
+            self._write(link, self._talk.mark_sent(link, message))
+        if len(link.turns) > asked:
+            link.asked_at = self._now
+        self._watch_silence(link)
+
+    def _write(self, link: Link, frame: str) -> None:
+        link.in_flight += 1
+        self._do(actions.SendFrame(link.number, frame))
+
+    def _on_frame(self, happened: inputs.FrameReceived) -> None:
+        link = self._link
+        if link is None or link.number != happened.connection or self.state is State.MOVING:
+            self.stats.stale_inputs += 1
+            return
+        link.last_byte = self._now
+        link.pinged = False
+        self.stats.frames_received += 1
+        message = happened.message
+        if self.state is State.BINDING:
+            if message.setup_complete is not None:
+                self._bound(link, message)
+            else:
+                self._discard_frame(link, len(message.raw), "it came before setupComplete")
+            return
+        ended, base = self._talk.receive(link, message, self._now)
+        update = message.session_resumption_update
+        if update is not None and update.handle is not None:
+            self._notify(events.HandleReceived(connection=link.number, digest=repr(update.handle), index=update.index))
+        self._keep(base)
+        if ended:
+            self._prove(link)
+        if message.go_away is not None:
+            self._go_away(link, message.go_away.seconds)
+        if self._talk.outbox.first_unsent() is not None:
+            self._pump()
+        if self.state is State.DRAINING:
+            self._move_if_quiet()
+
+    def _on_unreadable(self, happened: inputs.FrameUnreadable) -> None:
+        link = self._link
+        if link is not None and link.number == happened.connection:
+            link.last_byte = self._now
+            self._discard_frame(link, happened.size, happened.problem)
+
+    def _discard_frame(self, link: Link, size: int, problem: str) -> None:
+        self._notify(events.FrameDiscarded(connection=link.number, size=size, problem=problem))
+
+    def _on_pong(self, happened: inputs.PongReceived) -> None:
+        link = self._link
+        if link is not None and link.number == happened.connection:
+            link.last_byte = self._now
+            link.pinged = False
+            self._watch_silence(link)
+
+    def _keep(self, record: HandleRecord | None) -> None:
+        if record is not None:
+            self._do(actions.SaveHandle(record))
+
+    def _prove(self, link: Link) -> None:
+        link.proven = True
+        self._timers.pop("proof", None)
+        self._timers.pop("outage", None)
+        self._outage.proved()
+
+    # ------------------------------------------------------------------ goAway and moves
+
+    def _go_away(self, link: Link, time_left: float | None) -> None:
+        """DESIGN decisions 2 and 3: at a quiet point if there is one, by the own deadline at the latest."""
+        record = self._talk.point.base
+        move = self._decisions.choose_move(
+            MoveDetails(
+                time_left=time_left,
+                turn_open=bool(link.turns),
+                pending_calls=sum(turn.waits_for_app for turn in link.turns),
+                handle_age=None if record is None else self._now - record.received_at,
+                draw=self._random(),
+                policy=self._policy,
+            )
+        )
+        deadline = self._now + move.deadline
+        if self.state is State.DRAINING:
+            self._timers["drain"] = min(self._timers.get("drain", deadline), deadline)
+        else:
+            self._machine.fire(Trigger.GO_AWAY)
+            self._timers["drain"] = deadline
+            self._plan_warm_dial(link, move)
+        self._notify(
+            events.GoAwayReceived(
+                connection=link.number, time_left=time_left, move_within=self._timers["drain"] - self._now
+            )
+        )
+
+    def _plan_warm_dial(self, link: Link, move: Move) -> None:
+        # A connection that has proved nothing and is told to go counts as a failure: no dial ahead of the backoff.
+        if move.warm_dial is not None and link.proven:
+            self._timers["warm"] = self._now + move.warm_dial
+
+    def _move_if_quiet(self) -> None:
+        """Move now if nothing is open and the last turn is anchored (RULES 1)."""
+        link = self._current
+        if link.turns or link.activity_open or self._talk.outbox.control.unsent:
+            return
+        if self._policy.resumption == "on" and self._talk.point.base is None:
+            return
+        if link.ended and link.turn_end_at is not None:
+            patience = link.turn_end_at + self._policy.handle_wait
+            if self._now < patience:
+                self._timers["handle"] = patience
+                return
+        self._move(quiet=True)
+
+    def _move(self, *, quiet: bool) -> None:
+        """Leave the connection: close it, and go on once it is closed (close first, bind late)."""
+        link = self._current
+        self._machine.fire(Trigger.MOVE)
+        self._planned = True
+        self._down_since = self._now
+        self._clear_link_timers()
+        self._notify(events.Moving(connection=link.number, quiet=quiet))
+        self._talk.connection_gone(link, self._now)
+        self._do(actions.CloseConnection(link.number))
+        self._timers["release"] = self._now + self._policy.close_wait
+
+    def _released(self) -> None:
+        """The old connection is gone: bind the next one."""
+        link = self._current
+        self._timers.pop("release", None)
+        self._link = None
+        self._machine.fire(Trigger.WAIT)
+        if link.proven:
+            self._open()
+        else:
+            self._outage.begin(self._now)
+            self._wait(Verdict.RESUME_NOW, None)
+
+    # ------------------------------------------------------------------ losses
+
+    def _on_dial_failed(self, happened: inputs.DialFailed) -> None:
+        if self._warm is not None and self._warm.number == happened.connection:
+            self._timers.pop("dial", None)
+            self._warm = None
+        elif self._link is not None and self._link.number == happened.connection:
+            self._lost(happened.failure)
+        else:
+            self.stats.stale_inputs += 1
+
+    def _on_ended(self, happened: inputs.ConnectionEnded) -> None:
+        if self._warm is not None and self._warm.number == happened.connection:
+            self._warm = None
+        elif self._link is None or self._link.number != happened.connection:
+            self.stats.stale_inputs += 1
+        elif self.state is State.MOVING:
+            self._released()
+        else:
+            self._lost(happened.failure)
+
+    def _give_up_connection(self, phase: Phase, problem: str) -> None:
+        """Abort the current connection: it did not answer in time."""
+        link = self._current
+        self._do(actions.AbortConnection(link.number))
+        self._lost(Failure(phase=phase, side=Side.WE, reason=problem))
+
+    def _lost(self, failure: Failure) -> None:
+        """A connection, or a dial, is lost: find out what it means, and go on accordingly."""
+        link = self._current
+        self._link = None
+        self._failure = failure
+        self._clear_link_timers()
+        if link.bound_at is not None:
+            self._talk.connection_gone(link, self._now)
+        if self._down_since is None and self.setup_complete is not None:
+            self._down_since = self._now
+        self._outage.begin(self._now)
+        record = self._talk.point.base
+        verdict = self._decisions.classify_failure(
+            FailureDetails(
+                failure=failure,
+                repeats=self._outage.count(failure),
+                seconds_down=0.0 if self._down_since is None else self._now - self._down_since,
+                with_handle=link.record is not None,
+                handle_age=None if record is None else self._now - record.received_at,
+                credentials_renewable=self._renewable,
+                policy=self._policy,
+            )
+        )
+        self._notify(
+            events.ConnectionLost(
+                connection=link.number,
+                phase=failure.phase.value,
+                verdict=verdict.value,
+                close_code=failure.code,
+                status_code=failure.status,
+                reason=failure.reason,
+            )
+        )
+        if verdict is Verdict.FATAL:
+            self._give_up(failure, refused=True)
+            return
+        if verdict is Verdict.HANDLE_DEAD and record is not None:
+            self._refuse(record, failure.reason)
+            record = None
+        self._recover(failure, verdict, record)
+
+    def _recover(self, failure: Failure, verdict: Verdict, record: HandleRecord | None) -> None:
+        recovery = self._decisions.choose_recovery(
+            RecoveryDetails(
+                failure=failure,
+                verdict=verdict,
+                handle_age=None if record is None else self._now - record.received_at,
+                pending_messages=len(self._talk.outbox.control.unsent),
+                transcript=self._talk.transcript.turns(),
+                transparent=self._transparent,
+                model=self._setup.model,
+            )
+        )
+        if recovery.action is RecoveryAction.FAIL:
+            self._give_up(failure, refused=True)
+            return
+        if recovery.action is RecoveryAction.FRESH:
+            self._talk.point.clear()
+            self._history = recovery.turns
+        self._machine.fire(Trigger.FAIL)
+        self._wait(verdict, failure.retry_after)
+
+    def _refuse(self, record: HandleRecord, reason: str) -> None:
+        self._talk.point.clear()
+        self._notify(
+            events.HandleRefused(digest=repr(record.handle), age=self._now - record.received_at, reason=reason)
+        )
+        self._do(actions.ForgetHandle())
+
+    def _wait(self, verdict: Verdict, retry_after: float | None) -> None:
+        """Schedule the next dial, within the outage that the policy allows."""
+        delay = self._outage.delay(
+            self._decisions, verdict=verdict, retry_after=retry_after, draw=self._random(), now=self._now
+        )
+        if self.setup_complete is not None:
+            self._timers["outage"] = self._now - self._outage.elapsed(self._now) + self._policy.max_outage
+        self._timers["retry"] = self._now + delay
+        self._notify(events.ReconnectScheduled(attempt=self._outage.attempts + 1, delay=delay))
+
+    def _give_up(self, failure: Failure, *, refused: bool) -> None:
+        """The session is over, with one error that says what was lost and what to do."""
+        attempts = self._outage.attempts
+        outbox = self._talk.outbox
+        error: ResumekitError
+        if self.setup_complete is not None:
+            error = SessionLost(
+                str(failure),
+                attempts=attempts,
+                elapsed=self._outage.elapsed(self._now),
+                close_code=failure.code,
+                status_code=failure.status,
+                unsent_messages=len(outbox.control.unsent),
+                unsent_audio=outbox.audio.unsent_seconds,
+                advice=_ADVICE_REFUSED if refused else _ADVICE_OUTAGE,
+            )
+        elif refused:
+            error = ConnectRefused(str(failure))
+        else:
+            error = ConnectFailed(str(failure), attempts=attempts, elapsed=self._now - self._started_at)
+        error.__cause__ = failure.error
+        self._machine.fire(Trigger.GIVE_UP)
+        self._end(error)
+
+    def _end(self, error: ResumekitError | None) -> None:
+        self._timers.clear()
+        for link in (self._link, self._warm):
+            if link is not None:
+                dialling = not link.opened
+                kind = actions.AbortConnection if dialling else actions.CloseConnection
+                self._do(kind(link.number))
+        self._link = self._warm = None
+        self._notify(events.SessionEnded(error=None if error is None else str(error)))
+        self._do(actions.Finish(error))
+
+    # ------------------------------------------------------------------ time
+
+    def _on_tick(self) -> None:
+        for name in sorted(self._timers, key=self._timers.__getitem__):
+            if self._timers.get(name, self._now + 1) <= self._now and self.state not in FINAL:
+                del self._timers[name]
+                self._fire(name)
+
+    def _fire(self, timer: _Timer) -> None:
+        match timer:
+            case "dial":
+                self._dial_too_long()
+            case "bind":
+                self._give_up_connection(Phase.BIND, "no setupComplete within setup_timeout")
+            case "history":
+                self._history_state = _History.LOADED
+                self._bind()
+            case "first":
+                waited = Failure(phase=Phase.DIAL, side=Side.WE, reason="no connection within first_connect_deadline")
+                self._give_up(self._failure or waited, refused=False)
+            case "proof":
+                self._prove(self._current)
+            case "outage":
+                if self._failure is not None and self.state not in (*_ON_AIR, State.MOVING):
+                    self._give_up(self._failure, refused=False)
+            case "retry":
+                self._open()
+            case "drain":
+                self._move(quiet=False)
+            case "warm":
+                self._warm = self._dial()
+            case "handle":
+                self._move_if_quiet()
+            case "release":
+                self._do(actions.AbortConnection(self._current.number))
+                self._released()
+            case "silence":
+                self._silent()
+            case "drops":
+                if self._talk.report_drops():
+                    self._timers["drops"] = self._now + 1.0
+
+    def _clear_link_timers(self) -> None:
+        kept: tuple[_Timer, ...] = ("first", "outage", "drops")
+        if self._warm is not None:
+            kept = (*kept, "dial")
+        self._timers = {name: at for name, at in self._timers.items() if name in kept}
+
+    def _dial_too_long(self) -> None:
+        if self._warm is not None:
+            self._do(actions.AbortConnection(self._warm.number))
+            self._warm = None
+            return
+        self._give_up_connection(Phase.DIAL, "no connection within connect_timeout")
+
+    def _watch_silence(self, link: Link) -> None:
+        self._timers["silence"] = link.silence_ends(self._policy, proactive=self._setup.proactive)
+
+    def _silent(self) -> None:
+        """DESIGN decision 12: any byte is a sign of life; an abort needs silence and no pong."""
+        link = self._current
+        self._watch_silence(link)
+        if self._timers["silence"] > self._now:
+            return
+        if link.pinged:
+            self._give_up_connection(Phase.LIVE, "silence, and no answer to a ping")
+            return
+        link.pinged = True
+        self._do(actions.SendPing(link.number))
+        self._watch_silence(link)
+
+    # ------------------------------------------------------------------ helpers
+
+    @property
+    def _current(self) -> Link:
+        """The current connection, where the state says that there is one."""
+        assert self._link is not None
+        return self._link
+
+    def _do(self, action: actions.Action) -> None:
+        self._actions.append(action)
+
+    def _notify(self, event: events.Event) -> None:
+        self._actions.append(actions.Notify(event))

@@ -1,0 +1,84 @@
+"""Frames on their way to the app: what it has not taken can still be taken back (RULES 9)."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from dataclasses import dataclass
+
+from resumekit.core.turns import Call, Turn
+from resumekit.wire import ServerMessage
+
+__all__ = ["Inbox", "Item", "Kind"]
+
+
+class Kind(enum.Enum):
+    """What becomes of a frame when its turn is cut before the app took it."""
+
+    OUTPUT = "output"
+    """Dropped: the turn is answered again."""
+    TOOL_CALL = "tool call"
+    """Dropped and forgotten: its repetition is new."""
+    KEEP = "keep"
+    """Stays: endings, interruptions, cancellations, updates."""
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """One frame for the app."""
+
+    message: ServerMessage
+    kind: Kind
+    turn: Turn | None
+    calls: tuple[Call, ...]
+    size: int
+
+
+class Inbox:
+    """A queue that knows which turn each frame belongs to."""
+
+    def __init__(self, *, max_frames: int, max_bytes: int) -> None:
+        self._items: deque[Item] = deque()
+        self._bytes = 0
+        self._max_frames = max_frames
+        self._max_bytes = max_bytes
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def full(self) -> bool:
+        """Whether the socket should not be read for now."""
+        return len(self._items) >= self._max_frames or self._bytes >= self._max_bytes
+
+    def put(
+        self, message: ServerMessage, kind: Kind = Kind.KEEP, turn: Turn | None = None, calls: tuple[Call, ...] = ()
+    ) -> None:
+        """Append a frame. Endings put by the engine may go beyond the bounds."""
+        size = len(message.raw)
+        self._items.append(Item(message, kind, turn, calls, size))
+        self._bytes += size
+
+    def take(self) -> ServerMessage | None:
+        """Hand the next frame over; from now on the app has seen it."""
+        if not self._items:
+            return None
+        item = self._items.popleft()
+        self._bytes -= item.size
+        if item.turn is not None:
+            if item.kind is not Kind.KEEP:
+                item.turn.shown = True
+            elif item.message.server_content is not None and item.message.server_content.interrupted:
+                item.turn.shown = False
+            for call in item.calls:
+                call.taken = True
+        return item.message
+
+    def discard(self, turn: Turn) -> int:
+        """Drop the output and tool calls of a cut turn that the app has not taken."""
+        kept = [item for item in self._items if item.turn is not turn or item.kind is Kind.KEEP]
+        dropped = len(self._items) - len(kept)
+        if dropped:
+            self._items = deque(kept)
+            self._bytes = sum(item.size for item in kept)
+        return dropped

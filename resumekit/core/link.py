@@ -1,0 +1,75 @@
+"""The current connection, as far as the engine needs to know it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from resumekit.core.handles import HandleRecord
+from resumekit.core.policy import Policy
+from resumekit.core.turns import Turn
+
+__all__ = ["Link"]
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """One connection, from its dial to its end."""
+
+    number: int
+    opened: bool = False
+    """The HTTP upgrade is done."""
+    record: HandleRecord | None = None
+    """What it was bound with."""
+    bound_at: float | None = None
+    proven: bool = False
+    """It completed a turn, or stayed up long enough."""
+
+    # Sending
+    in_flight: int = 0
+    """Frames that the transport has not taken yet."""
+    next_index: int = 1
+    """What the service will count the next frame as; setup was 0."""
+    last_control_index: int = 0
+    floor_index: int = 0
+    """Index of the last frame of replayed history: a handle from before it is worthless."""
+    activity_open: bool = False
+    content_as_text: bool = False
+    """After replayed history the model takes text as `realtimeInput.text` only."""
+
+    # Turns
+    turns: deque[Turn] = field(default_factory=deque[Turn])
+    """Asked on this connection and not ended, first in, first out (RULES 7)."""
+    ended: list[Turn] = field(default_factory=list[Turn])
+    """Ended on this connection, and not anchored by a handle yet."""
+    turn_end_index: int = 0
+    """`last_control_index` when the last turn ended: a handle must cover it (RULES 1)."""
+    turn_end_at: float | None = None
+    covered_seq: int = 0
+    """Handle-only mode: what a handle that comes now covers (RULES 14)."""
+    audio_since_turn: bool = False
+
+    # Signs of life
+    last_byte: float = 0.0
+    asked_at: float = 0.0
+    """When the last question was sent."""
+    pinged: bool = False
+
+    @property
+    def paced(self) -> bool:
+        """Whether a question must wait: a resent turn is not answered yet (RULES 7)."""
+        if not any(turn.resent for turn in self.turns):
+            return False
+        return len(self.turns) > 1 or not self.turns[0].seen
+
+    def silence_ends(self, policy: Policy, *, proactive: bool) -> float:
+        """Return when to ping, or, where a ping is out, when to give the connection up.
+
+        An answer is expected only after an explicit question, while no tool of the app runs, and
+        never of a proactive model (DESIGN decision 12).
+        """
+        asked = any(turn.question is not None and not turn.waits_for_app for turn in self.turns)
+        if asked and not proactive:
+            patience = policy.abort_expecting if self.pinged else policy.ping_expecting
+            return max(self.last_byte, self.asked_at) + patience
+        return self.last_byte + (policy.abort_idle if self.pinged else policy.ping_idle)

@@ -1,0 +1,80 @@
+"""How long the session has been unwell, and when the next dial may happen (DESIGN decision 8).
+
+A connection that was only accepted has proved nothing: attempts are forgotten when one completed
+a turn, or stayed up for `Policy.proven_after`, and not before.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from resumekit.core.failures import Failure, Verdict
+from resumekit.core.policy import Decisions, DelayDetails, Exactly, Policy
+
+__all__ = ["Outage"]
+
+DIALS_PER_WINDOW = 10
+"""Dials without proof that may fall into one window, whatever a hook says: DESIGN section 4."""
+WINDOW = 2.0
+"""Length of the window, in units of `Policy.proven_after`: 60 s by default."""
+
+
+class Outage:
+    """Attempts since a connection last proved itself."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._dials: deque[float] = deque(maxlen=DIALS_PER_WINDOW)
+        self._failures: dict[tuple[object, ...], int] = {}
+        self.attempts = 0
+        """Dials since then."""
+        self.since: float | None = None
+        """When the last proven connection ended, or the first dial began."""
+
+    def begin(self, now: float) -> None:
+        """Note that something failed; an outage that already runs goes on."""
+        if self.since is None:
+            self.since = now
+
+    def dialled(self, now: float) -> None:
+        """Count a dial."""
+        self.attempts += 1
+        self._dials.append(now)
+
+    def proved(self) -> None:
+        """Forget everything: the session is well."""
+        self.attempts = 0
+        self.since = None
+        self._dials.clear()
+        self._failures.clear()
+
+    def elapsed(self, now: float) -> float:
+        """Return the seconds since the session was last well."""
+        return 0.0 if self.since is None else now - self.since
+
+    def count(self, failure: Failure) -> int:
+        """Return how often the same failure came before, and count this one."""
+        kind = (failure.phase, failure.side, failure.code, failure.status, failure.reason)
+        before = self._failures.get(kind, 0)
+        self._failures[kind] = before + 1
+        return before
+
+    def delay(
+        self, decisions: Decisions, *, verdict: Verdict, retry_after: float | None, draw: float, now: float
+    ) -> float:
+        """Return the seconds until the next dial: jittered, and never against a hint or the window."""
+        bound = decisions.choose_delay(
+            DelayDetails(
+                attempt=self.attempts + 1,
+                seconds_down=self.elapsed(now),
+                verdict=verdict,
+                retry_after=retry_after,
+                policy=self._policy,
+            )
+        )
+        delay = bound.seconds if isinstance(bound, Exactly) else bound * draw
+        if retry_after is not None:
+            delay = max(delay, retry_after)
+        if len(self._dials) == DIALS_PER_WINDOW:
+            delay = max(delay, self._dials[0] + WINDOW * self._policy.proven_after - now)
+        return max(delay, 0.0)

@@ -1,0 +1,231 @@
+"""Client messages that the service's saved state does not hold, in the order they were sent.
+
+Three lanes keep the order of the whole: control (never dropped), audio (bounded, the oldest goes)
+and video (the newest frame only). Each has a sent part, which is kept until a handle covers it,
+and an unsent part. Nothing here knows turns or handles: the engine says what may be pruned.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from resumekit.core.turns import Turn
+from resumekit.wire import ClientKind, ClientMessage
+
+__all__ = ["Lane", "Message", "Outbox"]
+
+
+@dataclass(slots=True, eq=False)
+class Message:
+    """A client message on its way."""
+
+    seq: int
+    """Position among all messages of the session, from 1."""
+    body: ClientMessage
+    number: int = 0
+    """Position among the control messages, from 1; 0 for audio and video."""
+    turn: Turn | None = None
+    """The turn that it asks or answers, once it was sent."""
+    index: int = 0
+    """What the service counts it as on the current connection; setup is 0."""
+    resent: bool = False
+    doubtful: bool = False
+    """A handle came after it that may or may not hold it (RULES 14)."""
+    recorded: bool = False
+    """It stands in the transcript, which a fresh start replays."""
+    seeds: bool = False
+    """It is part of the history that the app itself seeds a new session with."""
+
+
+@dataclass(slots=True)
+class Lane:
+    """One lane: `sent` is a prefix of `sent` + `unsent`."""
+
+    sent: deque[Message] = field(default_factory=deque[Message])
+    unsent: deque[Message] = field(default_factory=deque[Message])
+    unsent_bytes: int = 0
+    unsent_seconds: float = 0.0
+    sent_bytes: int = 0
+    sent_seconds: float = 0.0
+
+    def append(self, message: Message) -> None:
+        """Add a message that waits to be sent."""
+        self.unsent.append(message)
+        self._count_unsent(message, 1)
+
+    def mark_sent(self, message: Message) -> None:
+        """Move a message over; it need not be the first one that waits."""
+        if self.unsent[0] is message:
+            self.unsent.popleft()
+        else:
+            self.unsent.remove(message)
+        self._count_unsent(message, -1)
+        self.sent.append(message)
+        self._count_sent(message, 1)
+
+    def drop_sent(self) -> Message:
+        """Let the oldest sent message go."""
+        message = self.sent.popleft()
+        self._count_sent(message, -1)
+        return message
+
+    def forget_sent(self, seq: int) -> None:
+        """Let the sent messages up to `seq` go."""
+        while self.sent and self.sent[0].seq <= seq:
+            self.drop_sent()
+
+    def drop_unsent(self) -> Message:
+        """Let the oldest waiting message go."""
+        message = self.unsent.popleft()
+        self._count_unsent(message, -1)
+        return message
+
+    def rewind(self) -> None:
+        """Make everything that was sent wait again, in order."""
+        while self.sent:
+            message = self.sent.pop()
+            self._count_sent(message, -1)
+            self.put_back(message)
+
+    def put_back(self, message: Message) -> None:
+        """Make a message that was sent wait again, before everything else."""
+        message.resent = True
+        self.unsent.appendleft(message)
+        self._count_unsent(message, 1)
+
+    def remove(self, messages: set[Message]) -> None:
+        """Let messages go, wherever they are."""
+        for part, count in ((self.sent, self._count_sent), (self.unsent, self._count_unsent)):
+            for message in [message for message in part if message in messages]:
+                part.remove(message)
+                count(message, -1)
+
+    def _count_unsent(self, message: Message, sign: int) -> None:
+        self.unsent_bytes += sign * message.body.size
+        self.unsent_seconds += sign * message.body.media_seconds
+
+    def _count_sent(self, message: Message, sign: int) -> None:
+        self.sent_bytes += sign * message.body.size
+        self.sent_seconds += sign * message.body.media_seconds
+
+
+class Outbox:
+    """Every message that may have to be sent, or sent again."""
+
+    def __init__(self) -> None:
+        self.control = Lane()
+        self.audio = Lane()
+        self.video = Lane()
+        self.before_border: deque[Message] = deque()
+        """Sent audio from before the answer that is running; kept apart from what follows."""
+        self.before_border_seconds = 0.0
+        self.next_seq = 1
+        self.next_number = 1
+        self.waiting = 0
+        """Control messages of the app that were never sent: they alone count for `BufferFull` (RULES 11)."""
+        self.waiting_bytes = 0
+
+    def lane(self, kind: ClientKind) -> Lane:
+        """Return the lane of a kind of message."""
+        if kind is ClientKind.AUDIO:
+            return self.audio
+        return self.video if kind is ClientKind.VIDEO else self.control
+
+    def add(self, body: ClientMessage, *, own: bool = False) -> Message:
+        """Append a message of the app, or one that the engine writes itself (`own`)."""
+        message = Message(self.next_seq, body)
+        self.next_seq += 1
+        lane = self.lane(body.kind)
+        if lane is self.control and not own:
+            message.number = self.next_number
+            self.next_number += 1
+            self._count_waiting(message, 1)
+        lane.append(message)
+        return message
+
+    def _count_waiting(self, message: Message, sign: int) -> None:
+        if message.number and not message.index:
+            self.waiting += sign
+            self.waiting_bytes += sign * message.body.size
+
+    def first_unsent(self) -> Message | None:
+        """Return the waiting message that was sent first by the app, across the lanes."""
+        first: Message | None = None
+        for lane in (self.control, self.audio, self.video):
+            if lane.unsent and (first is None or lane.unsent[0].seq < first.seq):
+                first = lane.unsent[0]
+        return first
+
+    def mark_sent(self, message: Message, index: int) -> None:
+        """Note that a message went out; video is not kept."""
+        self._count_waiting(message, -1)
+        message.index = index
+        lane = self.lane(message.body.kind)
+        lane.mark_sent(message)
+        if lane is self.video:
+            lane.drop_sent()
+
+    def remove(self, messages: set[Message]) -> None:
+        """Let control messages go, wherever they are."""
+        if messages:
+            self.control.remove(messages)
+            for message in messages:
+                self._count_waiting(message, -1)
+
+    # Audio around the border of an answer (RULES 10)
+
+    def set_border(self) -> None:
+        """Keep the sent audio apart: an answer to it has begun."""
+        while self.audio.sent:
+            message = self.audio.drop_sent()
+            self.before_border.append(message)
+            self.before_border_seconds += message.body.media_seconds
+
+    def clear_border(self) -> float:
+        """Let the audio before the border go; return its seconds."""
+        seconds = self.before_border_seconds
+        self.before_border.clear()
+        self.before_border_seconds = 0.0
+        return seconds
+
+    def bound_sent_audio(self, seconds: float) -> float:
+        """Keep at most the newest `seconds` of sent audio in all; return what went.
+
+        What stands before a border is never touched, so it counts first.
+        """
+        dropped = 0.0
+        while self.audio.sent and self.audio.sent_seconds + self.before_border_seconds > seconds:
+            dropped += self.audio.drop_sent().body.media_seconds
+        return dropped
+
+    # Pruning
+
+    def prune_by_index(self, index: int) -> list[Message]:
+        """Let everything go that the service counted up to `index` (transparent mode)."""
+        while self.before_border and self.before_border[0].index <= index:
+            self.before_border_seconds -= self.before_border.popleft().body.media_seconds
+        while self.audio.sent and self.audio.sent[0].index <= index:
+            self.audio.drop_sent()
+        return self._prune_control(lambda message: message.index <= index)
+
+    def prune_by_seq(self, seq: int, *, audio: int) -> list[Message]:
+        """Let control messages up to `seq`, and audio before `audio`, go (handle-only mode)."""
+        self.clear_border()
+        self.audio.forget_sent(audio - 1)
+        return self._prune_control(lambda message: message.seq <= seq)
+
+    def _prune_control(self, covered: Callable[[Message], bool]) -> list[Message]:
+        pruned: list[Message] = []
+        while self.control.sent and covered(self.control.sent[0]):
+            pruned.append(self.control.drop_sent())
+        return pruned
+
+    def rewind(self) -> None:
+        """Make everything wait again that no handle covers: the connection is gone."""
+        self.audio.rewind()
+        for message in reversed(self.before_border):
+            self.audio.put_back(message)
+        self.clear_border()
+        self.control.rewind()

@@ -1,0 +1,277 @@
+"""What an application can choose: `Policy`, its fields and defaults; and the questions that the
+engine asks (`Decisions`), each with one frozen details object.
+
+The engine never decides these things itself: it asks `Decisions` and acts on the answer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from resumekit.core.failures import Failure, Verdict
+from resumekit.errors import ConfigurationError
+from resumekit.wire import HistoryTurn
+
+__all__ = [
+    "Decisions",
+    "DelayDetails",
+    "Exactly",
+    "FailureDetails",
+    "Move",
+    "MoveDetails",
+    "Policy",
+    "Recovery",
+    "RecoveryAction",
+    "RecoveryDetails",
+]
+
+Seconds = float
+
+
+def _seconds(default: float) -> Seconds:
+    return field(default=default, metadata={"unit": "s"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """Every limit and choice of a session. Times are seconds, sizes are bytes.
+
+    Raises:
+        ConfigurationError: a field is negative, or not one of its allowed values.
+    """
+
+    # Resumption
+    resumption: Literal["on", "off"] = "on"
+    """``"off"``: never ask the service to keep the conversation; survive by history replay alone."""
+    transparent: Literal["auto"] | bool = "auto"
+    """Whether the service reports what it consumed. ``"auto"``: on Vertex, never on the Developer API."""
+    handle_validity: Seconds | None = field(default=None, metadata={"unit": "s"})
+    """Age at which a handle is not tried any more; None: 2 h (Developer API), 24 h (Vertex)."""
+
+    # Connecting
+    connect_timeout: Seconds = _seconds(10.0)
+    """TCP, TLS and HTTP upgrade of one connection."""
+    setup_timeout: Seconds = _seconds(15.0)
+    """From ``setup`` to ``setupComplete``: google-genai waits for ever."""
+    first_connect_deadline: Seconds = _seconds(30.0)
+    """How long the first connection is retried when its failure may pass."""
+
+    # Backoff
+    first_delay: Seconds = _seconds(0.25)
+    """Upper bound of the jitter before the first try."""
+    delay_base: Seconds = _seconds(0.5)
+    """Upper bound of the delay before the second try; doubles from there."""
+    delay_cap: Seconds = _seconds(30.0)
+    """Upper bound that the delay does not grow beyond."""
+    proven_after: Seconds = _seconds(30.0)
+    """A connection that stayed up this long, or completed a turn, has proved itself."""
+    max_outage: Seconds = _seconds(300.0)
+    """Seconds without a proven connection after which the session is given up."""
+    old_binding_grace: Seconds = _seconds(30.0)
+    """How long 1011 at bind means that the service has not yet released the old connection."""
+
+    # goAway
+    go_away_margin_min: Seconds = _seconds(1.5)
+    """The move happens at least this long before the announced end ..."""
+    go_away_margin_max: Seconds = _seconds(10.0)
+    """... and at most this long; between them, a third of the time left."""
+    go_away_assumed: Seconds = _seconds(10.0)
+    """Time left that is assumed where goAway names none."""
+    warm_dial: bool = True
+    """Dial the next connection ahead, at a random moment in 10-60 % of the time left."""
+    handle_wait: Seconds = _seconds(2.0)
+    """How long after a turn its handle is waited for (Developer API 0.6 s, Vertex 0.07 s seen)."""
+    close_wait: Seconds = _seconds(1.0)
+    """How long the closing handshake of the old connection is waited for, then it is aborted."""
+    deliver_go_away: bool = False
+    """Show goAway in ``receive()`` too. Off: frameworks restart on it; it is an event."""
+
+    # Turns
+    cut_turn: Literal["reanswer", "settle"] = "reanswer"
+    """What becomes of a turn that was cut: answered again, or ended and reported."""
+    max_reanswers_per_turn: int = 2
+    """After this many the turn is settled."""
+
+    # Buffers
+    control_messages: int = 256
+    """Control messages that may wait for a connection; then `send` waits, then raises."""
+    control_bytes: int = 4 * 2**20
+    """Bytes of them."""
+    send_wait: Seconds = _seconds(10.0)
+    """How long `send` waits for room before it raises `BufferFull`."""
+    audio_seconds: float = 30.0
+    """Seconds of audio that are kept (media time, not scaled); the oldest goes first."""
+    audio_bytes: int = 2 * 2**20
+    """Bytes of it."""
+    audio_resend: float = 10.0
+    """Handle-only mode: seconds of audio that are resent at most (media time, not scaled)."""
+    inbox_bytes: int = 16 * 2**20
+    """Frames that the app has not taken; beyond it the socket is not read."""
+    inbox_frames: int = 10_000
+    """Number of them."""
+    max_message_size: int = 64 * 2**20
+    """Largest frame that is accepted from the service; websockets' 1 MiB kills sessions."""
+
+    # Liveness
+    ping_expecting: Seconds = _seconds(10.0)
+    """Silence until a ping, while an answer is expected ..."""
+    abort_expecting: Seconds = _seconds(30.0)
+    """... and until the connection is given up."""
+    ping_idle: Seconds = _seconds(30.0)
+    """Silence until a ping otherwise ..."""
+    abort_idle: Seconds = _seconds(90.0)
+    """... and until the connection is given up."""
+
+    # Replay
+    replay_turns: int = 100
+    """Turns of history that a fresh start replays at most, newest kept."""
+    replay_bytes: int = 512 * 2**10
+    """Bytes of them."""
+
+    def __post_init__(self) -> None:
+        for spec in dataclasses.fields(self):
+            value = getattr(self, spec.name)
+            if isinstance(value, int | float) and not value >= 0:
+                msg = f"Policy.{spec.name} is {value!r}; it must be zero or more"
+                raise ConfigurationError(msg)
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                msg = f"Policy.{name} is {getattr(self, name)!r}; it must be one of {allowed!r}"
+                raise ConfigurationError(msg)
+
+    def scaled(self, factor: float) -> Policy:
+        """Return a copy whose times are multiplied, for tests against an emulator on the same scale.
+
+        Media time (`audio_seconds`, `audio_resend`) is not scaled.
+        """
+        times = {
+            spec.name: getattr(self, spec.name) * factor
+            for spec in dataclasses.fields(self)
+            if spec.metadata.get("unit") == "s" and getattr(self, spec.name) is not None
+        }
+        return dataclasses.replace(self, **times)
+
+
+_CHOICES: dict[str, tuple[object, ...]] = {
+    "resumption": ("on", "off"),
+    "transparent": ("auto", True, False),
+    "cut_turn": ("reanswer", "settle"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Exactly:
+    """A delay that is not jittered."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DelayDetails:
+    """What `Decisions.choose_delay` is told."""
+
+    attempt: int
+    """1 for the first try after a failure."""
+    seconds_down: float
+    verdict: Verdict
+    retry_after: float | None
+    """The service's own hint, which the engine obeys in any case."""
+    policy: Policy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailureDetails:
+    """What `Decisions.classify_failure` is told."""
+
+    failure: Failure
+    repeats: int
+    """How often the same failure came before, since a connection last proved itself."""
+    seconds_down: float
+    with_handle: bool
+    """Whether the connection was, or was to be, bound with a handle."""
+    handle_age: float | None
+    credentials_renewable: bool
+    policy: Policy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MoveDetails:
+    """What `Decisions.choose_move` is told, once per goAway."""
+
+    time_left: float | None
+    """As announced; None where goAway named none, or nothing readable."""
+    turn_open: bool
+    pending_calls: int
+    handle_age: float | None
+    draw: float
+    """A random number in [0, 1)."""
+    policy: Policy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Move:
+    """When to leave a connection that said goAway; seconds from now."""
+
+    deadline: float
+    """Move at the latest then, whatever is going on; before it, at the first quiet point."""
+    warm_dial: float | None
+    """Dial the next connection ahead at this moment; None: not at all."""
+
+
+class RecoveryAction(enum.Enum):
+    """What to do with a conversation whose connection is gone."""
+
+    RESUME = "resume"
+    """Bind the next connection with the handle, if there is one."""
+    FRESH = "fresh"
+    """Give the handle up and replay history into a new session."""
+    FAIL = "fail"
+    """Give the session up."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecoveryDetails:
+    """What `Decisions.choose_recovery` is told, once per lost connection."""
+
+    failure: Failure
+    verdict: Verdict
+    handle_age: float | None
+    """Seconds; None where there is no handle."""
+    pending_messages: int
+    transcript: Sequence[HistoryTurn]
+    """The conversation as far as the engine could read it."""
+    transparent: bool
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recovery:
+    """The answer to `Decisions.choose_recovery`."""
+
+    action: RecoveryAction
+    turns: Sequence[HistoryTurn] | None = None
+    """With FRESH: the history to replay instead of the app's or the engine's own."""
+
+
+class Decisions(Protocol):
+    """The questions that the engine asks, synchronously and never per frame."""
+
+    def choose_delay(self, details: DelayDetails) -> float | Exactly:
+        """Return the upper bound of the delay before the next dial, in seconds."""
+        ...
+
+    def classify_failure(self, details: FailureDetails) -> Verdict:
+        """Return what a failure means."""
+        ...
+
+    def choose_move(self, details: MoveDetails) -> Move:
+        """Return when to leave a connection that said goAway."""
+        ...
+
+    def choose_recovery(self, details: RecoveryDetails) -> Recovery:
+        """Return how to go on after a loss."""
+        ...

@@ -1,0 +1,80 @@
+"""What the engine needs to know of the application's setup, and of the model that it names."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from resumekit.wire import (
+    ResumptionHandle,
+    bind_setup,
+    setup_fingerprint,
+    setup_handle,
+    setup_model,
+    setup_proactive,
+    setup_seeds_history,
+)
+
+__all__ = ["MODEL_FAMILIES", "Setup", "TextForm"]
+
+
+class TextForm(enum.Enum):
+    """How a model takes text in the middle of a session; the other form is refused with 1007."""
+
+    CONTENT = "clientContent"
+    REALTIME = "realtimeInput.text"
+
+
+MODEL_FAMILIES: tuple[tuple[str, TextForm], ...] = (
+    ("gemini-2", TextForm.CONTENT),
+    ("gemini-live-2", TextForm.CONTENT),
+    ("gemini-", TextForm.REALTIME),
+)
+"""Beginning of the model's name -> form; the first that matches. Unknown names: as 2.x."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The setup frame of the application, and what stands in it."""
+
+    frame: str
+    model: str
+    fingerprint: str
+    seeds_history: bool
+    """The app sends history first, as ``historyConfig.initialHistoryInClientContent`` says."""
+    proactive: bool
+    """The model may leave speech unanswered."""
+    handle: ResumptionHandle | None
+
+    @classmethod
+    def parse(cls, frame: str) -> Setup:
+        """Read a setup frame.
+
+        Raises:
+            LocalProtocolError: it is not one.
+        """
+        return cls(
+            frame=frame,
+            model=setup_model(frame),
+            fingerprint=setup_fingerprint(frame),
+            seeds_history=setup_seeds_history(frame),
+            proactive=setup_proactive(frame),
+            handle=setup_handle(frame),
+        )
+
+    @property
+    def text_form(self) -> TextForm:
+        """The form of text that the model takes in mid-session."""
+        name = self.model.rpartition("/")[2]
+        for prefix, form in MODEL_FAMILIES:
+            if name.startswith(prefix):
+                return form
+        return TextForm.CONTENT
+
+    def bind(
+        self, handle: ResumptionHandle | None, *, resumption: bool, transparent: bool, history: bool | None
+    ) -> str:
+        """Return the frame that binds a connection; see `resumekit.wire.bind_setup`."""
+        return bind_setup(
+            self.frame, handle=handle, resumption=resumption, transparent=transparent, initial_history=history
+        )
