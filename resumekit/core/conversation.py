@@ -105,6 +105,8 @@ class Conversation:
             turn, answer = self._answer(body)
             if answer is not None:
                 self.outbox.add(answer).turn = turn
+            else:
+                self.outbox.next_number += 1
             return
         message = self.outbox.add(body)
         if body.kind is ClientKind.CONTENT and self.seeding:
@@ -280,10 +282,8 @@ class Conversation:
         calls: tuple[Call, ...] = ()
         if message.tool_call is not None:
             shown, calls = self._receive_calls(turn, message)
-        if message.tool_call_cancellation is not None:
-            for call_id in message.tool_call_cancellation.ids or ():
-                if call_id in self._calls:
-                    self._calls[call_id][1].cancelled = True
+        if shown is not None and message.tool_call_cancellation is not None:
+            shown = self._receive_cancellation(link, shown, message.tool_call_cancellation.ids or [])
         if turn.shadow:
             turn.discarded += 1
         elif shown is not None:
@@ -310,19 +310,20 @@ class Conversation:
         visible: list[tuple[int, Call]] = []
         for position, request in enumerate(requests):
             call = turn.issue(request)
-            response = turn.recall(call.key)
-            if response is None and turn.shadow:
-                response = FunctionResponse(response={"error": _NO_ANSWER})
-                self._notify(events.ToolCallAnswered(name=call.name, by="error"))
-            elif response is not None:
+            earlier = turn.recall(call.key)
+            if earlier is not None and earlier.response is not None:
+                call.origin = earlier.origin or earlier.id
+                self._answer_call(turn, call, earlier.response)
                 self._notify(events.ToolCallAnswered(name=call.name, by="record"))
-            if response is None:
+            elif turn.shadow:
+                self._answer_call(turn, call, FunctionResponse(response={"error": _NO_ANSWER}))
+                call.response, call.cancelled = None, True
+                self._notify(events.ToolCallAnswered(name=call.name, by="error"))
+            else:
                 visible.append((position, call))
                 self._calls[call.id] = (turn, call)
                 if len(self._calls) > _CALLS_REMEMBERED:
                     del self._calls[next(iter(self._calls))]
-            else:
-                self._answer_call(turn, call, response)
         calls = tuple(call for _, call in visible)
         if len(visible) == len(requests):
             return message, calls
@@ -332,6 +333,20 @@ class Conversation:
         elif message.server_content is not None:
             rest = decode_server(without_key(message.raw, "tool_call"))
         return rest, calls
+
+    def _receive_cancellation(self, link: Link, message: ServerMessage, ids: list[str]) -> ServerMessage | None:
+        """Note it; return what the app must see: it knows nothing of calls that the engine answered."""
+        for call_id in ids:
+            if call_id in self._calls:
+                self._calls[call_id][1].cancelled = True
+        unseen = {call_id for turn in link.turns for call_id in turn.calls if call_id not in self._calls}
+        seen = [call_id for call_id in ids if call_id not in unseen]
+        if len(seen) == len(ids):
+            return message
+        if seen:
+            return decode_server(tool_call_cancellation_frame(seen))
+        rest = without_key(message.raw, "tool_call_cancellation")
+        return decode_server(rest) if rest != b"{}" else None
 
     def _answer_call(self, turn: Turn, call: Call, response: FunctionResponse) -> None:
         call.response = FunctionResponse(
@@ -351,6 +366,7 @@ class Conversation:
         link.audio_since_turn = False
         link.covered_seq = max(link.covered_seq, turn.last_message)
         link.ended.append(turn)
+        self._drop_answers(turn)
         if turn.shadow:
             self._stats.turns_shadowed += 1
             self._notify(events.TurnShadowed(message=turn.number, discarded_frames=turn.discarded))
@@ -359,9 +375,15 @@ class Conversation:
         turn.audio = self.outbox.clear_border()
         self._stats.turns += 1
         for message in self.outbox.control.sent:
-            if message.seq <= turn.last_message:
+            if message.seq <= turn.last_message and (message.turn is None or message.turn.completed):
                 self._record(message)
         self.transcript.add_answer(turn)
+
+    def _drop_answers(self, turn: Turn) -> None:
+        """Report the app's responses that no repeated call has asked for."""
+        for call in turn.answers:
+            self._notify(events.ToolResponseDropped(call_id=call.origin or call.id, name=call.name))
+        turn.answers.clear()
 
     def _record(self, message: Message) -> None:
         if not message.recorded:
@@ -376,7 +398,7 @@ class Conversation:
         hidden: list[str] = []
         if message.go_away is not None and not self._policy.deliver_go_away:
             hidden.append("go_away")
-        if update is not None and update.handle is None:
+        if update is not None and (update.handle is None or not update.resumable):
             hidden.append("session_resumption_update")
         if message.setup_complete is not None:
             hidden.append("setup_complete")
@@ -393,7 +415,7 @@ class Conversation:
 
     def _receive_update(self, link: Link, update: SessionResumptionUpdate, now: float) -> HandleRecord | None:
         """RULES 1, 3, 14: a record becomes the base only if its state is known to be quiet."""
-        if update.handle is None:
+        if update.handle is None or not update.resumable:
             return None
         record = self.record(update.handle, update.index, link.number, now)
         if link.turns or link.activity_open or not self._covers_enough(link, record):
@@ -481,11 +503,12 @@ class Conversation:
 
     def _cut(self, turn: Turn, *, begun: bool) -> set[Message]:
         """Tell the app what became of a turn; return the messages that are not to be resent."""
+        if turn.shadow:
+            turn.restart()
+            return set()
         turn.discarded = self.inbox.discard(turn)
         shown, turn.shown = turn.shown, False
         cancelled = turn.restart()
-        if turn.shadow:
-            return set()
         answerable = turn.question is not None or bool(self.outbox.audio.sent or self.outbox.before_border)
         spent = self._policy.cut_turn == "settle" or turn.reanswers >= self._policy.max_reanswers_per_turn
         settled = not answerable or (begun and spent)
@@ -496,6 +519,7 @@ class Conversation:
         if settled:
             if answerable or shown:
                 self._inject(TURN_COMPLETE_FRAME)
+            self._drop_answers(turn)
             self._stats.turns_settled += 1
             self._notify(events.TurnSettled(message=turn.number, reanswers=turn.reanswers))
             return self._unask(turn)

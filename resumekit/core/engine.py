@@ -452,7 +452,7 @@ class Engine:
             return
         ended, base = self._talk.receive(link, message, self._now)
         update = message.session_resumption_update
-        if update is not None and update.handle is not None:
+        if update is not None and update.resumable and update.handle is not None:
             self._notify(events.HandleReceived(connection=link.number, digest=repr(update.handle), index=update.index))
         self._keep(base)
         if ended:

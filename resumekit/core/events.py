@@ -196,7 +196,7 @@ class ToolCallAnswered(Event, frozen=True, kw_only=True):
 
 
 class ToolResponseDropped(Event, frozen=True, kw_only=True):
-    """A tool response was not sent: its call was cancelled."""
+    """A tool response was not sent: its call was cancelled, or was not repeated in the repeated turn."""
 
     call_id: str
     name: str

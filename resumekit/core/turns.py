@@ -26,6 +26,8 @@ class Call:
     """The app was shown its cancellation, or never got it: a response is not sent."""
     response: FunctionResponse | None = None
     """What the app answered."""
+    origin: str = ""
+    """The id that the app answered, where the engine repeats that answer."""
 
 
 @dataclass(slots=True, eq=False)
@@ -89,12 +91,11 @@ class Turn:
         self.calls[call_id] = call
         return call
 
-    def recall(self, key: str) -> FunctionResponse | None:
-        """Take the recorded answer to an equal call of an earlier run; first come, first served."""
+    def recall(self, key: str) -> Call | None:
+        """Take the answered call of an earlier run that is equal; first come, first served."""
         for position, call in enumerate(self.answers):
             if call.key == key:
-                del self.answers[position]
-                return call.response
+                return self.answers.pop(position)
         return None
 
     def restart(self) -> list[Call]:

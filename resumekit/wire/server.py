@@ -20,11 +20,10 @@ from resumekit.errors import RemoteProtocolError
 from resumekit.wire.redact import ResumptionHandle, redact
 
 __all__ = [
-    "Blob", "Content", "FunctionCall", "GoAway", "Part", "Partial", "ServerContent",
-    "ServerMessage", "SessionResumptionUpdate", "SetupComplete", "ToolCall",
-    "ToolCallCancellation", "Transcription", "UsageMetadata", "VoiceActivity",
-    "VoiceActivityDetectionSignal", "as_object", "decode_server", "int64", "is_empty",
-    "known_keys", "parse_duration", "server_keys", "top_level",
+    "Blob", "Content", "FunctionCall", "GoAway", "Part", "Partial", "ServerContent", "ServerMessage",
+    "SessionResumptionUpdate", "SetupComplete", "ToolCall", "ToolCallCancellation", "Transcription",
+    "UsageMetadata", "VoiceActivity", "VoiceActivityDetectionSignal", "as_object", "decode_server", "int64",
+    "is_empty", "known_keys", "parse_duration", "server_keys", "top_level",
 ]  # fmt: skip
 
 _ABSENT = Raw()

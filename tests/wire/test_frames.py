@@ -28,6 +28,7 @@ from resumekit.wire import (
     setup_handle,
     setup_manual_activity,
     setup_model,
+    setup_proactive,
     setup_seeds_history,
     tool_call_cancellation_frame,
     tool_call_frame,
@@ -131,6 +132,7 @@ def test_setup_is_read_in_camel_case():
                 "sessionResumption": {"handle": "mine"},
                 "historyConfig": {"initialHistoryInClientContent": True},
                 "realtimeInputConfig": {"automaticActivityDetection": {"disabled": True}},
+                "proactivity": {"proactiveAudio": True},
                 "contextWindowCompression": {"triggerTokens": "25600"},
             }
         }
@@ -139,6 +141,7 @@ def test_setup_is_read_in_camel_case():
     assert setup_handle(frame) == ResumptionHandle("mine")
     assert setup_seeds_history(frame)
     assert setup_manual_activity(frame)
+    assert setup_proactive(frame)
     assert setup_compression_trigger(frame) == 25600
 
 
@@ -150,6 +153,7 @@ def test_setup_is_read_in_snake_case():
                 "session_resumption": {"handle": "mine"},
                 "history_config": {"initial_history_in_client_content": True},
                 "realtime_input_config": {"automatic_activity_detection": {"disabled": True}},
+                "proactivity": {"proactive_audio": True},
                 "context_window_compression": {"trigger_tokens": 25600},
             }
         }
@@ -157,6 +161,7 @@ def test_setup_is_read_in_snake_case():
     assert setup_handle(frame) == ResumptionHandle("mine")
     assert setup_seeds_history(frame)
     assert setup_manual_activity(frame)
+    assert setup_proactive(frame)
     assert setup_compression_trigger(frame) == 25600
 
 
@@ -188,6 +193,7 @@ def test_setup_that_says_nothing(setup):
     assert setup_handle(frame) is None
     assert not setup_seeds_history(frame)
     assert not setup_manual_activity(frame)
+    assert not setup_proactive(frame)
     assert setup_compression_trigger(frame) is None
 
 

@@ -1,0 +1,641 @@
+"""What was said, what the service remembers, what the app sees."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from resumekit.core import actions, events
+from resumekit.core.policy import Policy
+from resumekit.wire import HistoryTurn
+from tests.core.bench import INTERRUPTED, MODEL_3, TURN_COMPLETE, Bench, audio, content, said
+
+START = {"realtime_input": {"activityStart": {}}}
+END = {"realtime_input": {"activityEnd": {}}}
+
+
+def heard(text: str) -> dict[str, Any]:
+    return {"serverContent": {"inputTranscription": {"text": text}}}
+
+
+def anchor(bench: Bench, handle: str = "h0", index: int | None = None) -> None:
+    bench.asks("q0")
+    bench.says("a0")
+    bench.completes()
+    bench.update(handle, index)
+    assert bench.shown
+
+
+def texts(frames: list[dict[str, Any]]) -> list[str]:
+    """The words of content frames on the wire."""
+    return [
+        part["text"]
+        for frame in frames
+        for turn in (frame.get("client_content") or frame.get("clientContent") or {}).get("turns", [])
+        for part in turn["parts"]
+    ]
+
+
+def seconds_of_audio(frames: list[dict[str, Any]]) -> float:
+    chunks = [
+        frame["realtime_input"]["audio"]["data"] for frame in frames if "audio" in frame.get("realtime_input", {})
+    ]
+    return round(sum(len(data) * 3 // 4 - data.count("=") for data in chunks) / 32000, 3)
+
+
+# ---------------------------------------------------------------------- handles
+
+
+def test_an_update_that_is_not_resumable_never_replaces_the_handle_and_is_not_shown() -> None:
+    """ENGINE I2; ADK.md defect 6."""
+    bench = Bench()
+    bench.connect()
+    anchor(bench)
+    bench.update(None)
+    bench.server({"sessionResumptionUpdate": {"newHandle": "trap"}})
+    assert bench.shown == []
+    bench.cut()
+    bench.resume()
+    assert bench.bound_with == "h0"
+
+
+def test_a_handle_from_mid_generation_is_shown_and_never_resumed_from() -> None:
+    bench = Bench(transparent=True)
+    bench.connect()
+    anchor(bench, index=1)
+    bench.asks("q1")
+    bench.says("half")
+    bench.update("mid", 2)
+    assert len(bench.events(events.HandleReceived)) == 2
+    bench.cut()
+    bench.resume()
+    assert bench.bound_with == "h0"
+    assert texts(bench.wire) == ["q1"]
+
+
+def test_a_handle_that_covers_less_than_the_kept_one_is_ignored() -> None:
+    bench = Bench(transparent=True)
+    bench.connect()
+    anchor(bench, index=1)
+    bench.notes("c1")
+    bench.update("h1", 2)
+    bench.update("older", 1)
+    bench.cut()
+    bench.resume()
+    assert bench.bound_with == "h1"
+
+
+def test_a_handle_on_an_open_activity_is_no_quiet_point() -> None:
+    bench = Bench(transparent=True)
+    bench.connect()
+    anchor(bench, index=1)
+    bench.sends(START)
+    bench.update("open", 2)
+    bench.cut()
+    bench.resume()
+    assert bench.bound_with == "h0"
+    assert bench.wire[1:] == [START]
+
+
+def test_context_that_a_handle_covers_is_part_of_a_later_replay() -> None:
+    bench = Bench(transparent=True)
+    bench.connect()
+    bench.notes("c1")
+    bench.update("h1", 1)
+    bench.cut()
+    bench.redial()
+    bench.refuse(1007, "Invalid session handle.")
+    bench.resume()
+    assert texts(bench.wire) == ["c1"]
+
+
+# ---------------------------------------------------------------------- shadow turns
+
+
+def test_a_frame_that_ends_a_turn_and_brings_its_handle_anchors_it() -> None:
+    bench = Bench()
+    bench.connect()
+    bench.asks("q1")
+    bench.server(TURN_COMPLETE | {"sessionResumptionUpdate": {"newHandle": "h1", "resumable": True}})
+    bench.cut()
+    bench.resume()
+    assert bench.bound_with == "h1"
+
+
+def test_a_shadow_turn_answers_tool_calls_from_the_record() -> None:
+    """RULES 5."""
+    bench = Bench()
+    bench.connect()
+    anchor(bench)
+    bench.asks("q1")
+    bench.calls(("c1", "add", {"a": 1, "b": 2.0}), ("c2", "add", {"a": 1, "b": 2}))
+    assert bench.shown
+    bench.responds("c1", "add", "first")
+    bench.responds("c2", "add", "second")
+    bench.says("done")
+    bench.completes()
+    assert bench.shown
+    bench.cut()
+    bench.resume()
+    assert texts(bench.wire) == ["q1"]
+    bench.calls(("d1", "add", {"b": 2, "a": 1}), ("d2", "add", {"a": 1, "b": 2}), ("d3", "other", {}))
+    answers = [frame["toolResponse"]["functionResponses"][0] for frame in bench.wire[2:]]
+    assert [(answer["id"], answer["response"].get("output")) for answer in answers] == [
+        ("d1", "first"),
+        ("d2", "second"),
+        ("d3", None),
+    ]
+    assert "error" in answers[2]["response"]
+    bench.says("done again")
+    bench.completes()
+    assert bench.shown == []
+    assert [event.by for event in bench.events(events.ToolCallAnswered)] == ["record", "record", "error"]
+    assert bench.events(events.TurnShadowed)[0].discarded_frames == 3
+    bench.update("h1")
+    bench.cut()
+    bench.resume()
+    assert bench.bound_with == "h1"
+    assert len(bench.wire) == 1
+
+
+def test_a_shadow_turn_that_is_cut_is_run_again() -> None:
+    bench = Bench()
+    bench.connect()
+    anchor(bench)
+    bench.asks("q1")
+    bench.completes()
+    assert bench.shown
+    for _ in range(4):
+        bench.cut()
+        bench.resume()
+        assert texts(bench.wire) == ["q1"]
+        bench.says("unseen")
+    bench.completes()
+    assert bench.shown == []
+    assert bench.engine.stats.turns_reanswered == 0
+
+
+def test_a_cancellation_in_a_shadow_turn_is_not_shown() -> None:
+    bench = Bench()
+    bench.connect()
+    anchor(bench)
+    bench.asks("q1")
+    bench.completes()
+    assert bench.shown
+    bench.cut()
+    bench.resume()
+    bench.server({"toolCallCancellation": {"ids": ["d1"]}})
+    assert bench.shown == []
+
+
+# ---------------------------------------------------------------------- tool calls in cut turns
+
+
+def test_a_running_call_is_cancelled_at_the_cut_and_its_late_response_dropped() -> None:
+    bench = Bench()
+    bench.connect()
+    anchor(bench)
+    bench.asks("q1")
+    bench.says("wait")
+    bench.calls(("c1", "book", {}))
+    assert bench.shown
+    bench.cut()
+    assert bench.shown == [{"toolCallCancellation": {"ids": ["c1"]}}, INTERRUPTED]
+    bench.resume()
+    bench.responds("c1", "book", "late")
+    assert texts(bench.wire) == ["q1"]
+    assert len(bench.wire) == 2
+    assert bench.events(events.ToolResponseDropped) == [events.ToolResponseDropped(call_id="c1", name="book")]
+    bench.calls(("d1", "book", {}))
+    assert [list(frame) for frame in bench.shown] == [["toolCall"]]
+    bench.responds("d1", "book", "ok")
+    assert bench.wire[-1]["tool_response"]["functionResponses"][0]["id"] == "d1"
+
+
+def test_an_answered_call_is_answered_from_the_record_when_it_is_issued_again() -> None:
+    """RULES section 4: r sent, cut (handle-only)."""
+    bench = Bench()
+    bench.connect()
+    anchor(bench)
+    bench.asks("q1")
+    bench.calls(("c1", "book", {"x": 1}), ("c2", "book", {"x": 2}))
+    assert bench.shown
+    bench.responds("c1", "book", "ok")
+    bench.cut()
+    assert bench.shown == [{"toolCallCancellation": {"ids": ["c2"]}}, INTERRUPTED]
+    bench.resume()
+    bench.calls(("d2", "book", {"x": 2}), ("d1", "book", {"x": 1}))
+    assert bench.shown == [{"toolCall": {"functionCalls": [{"id": "d2", "name": "book", "args": {"x": 2}}]}}]
+    assert bench.wire[-1]["toolResponse"]["functionResponses"] == [
+        {"id": "d1", "name": "book", "response": {"output": "ok"}}
+    ]
+    bench.responds("d2", "book", "ok too")
+    bench.completes()
+    assert bench.shown == [TURN_COMPLETE]
+
+
+def test_a_call_that_the_app_never_got_is_new_when_it_comes_again() -> None:
+    """RULES section 2 row 3."""
+    bench = Bench()
+    bench.connect()
+    anchor(bench)
+    bench.asks("q1")
+    bench.calls(("c1", "book", {}))
+    bench.cut()
+    assert bench.shown == []
+    bench.resume()
+    bench.calls(("d1", "book", {}))
+    assert [list(frame) for frame in bench.shown] == [["toolCall"]]
+
+
+def test_a_frame_whose_calls_are_all_answered_keeps_its_other_content() -> None:
+    bench = Bench()
+    bench.connect()
+    bench.asks("q1")
+    bench.calls(("c1", "book", {}))
+    assert bench.shown
+    bench.responds("c1", "book", "ok")
+    bench.cut()
+    assert bench.shown == [INTERRUPTED]
+    bench.resume()
+    bench.calls(("d1", "book", {}))
+    assert bench.shown == []
+    bench.cut()
+    bench.resume()
+    call = {"functionCalls": [{"id": "e1", "name": "book", "args": {}}]}
+    bench.server({"toolCall": call, "serverContent": {"modelTurn": {"parts": [{"text": "also"}]}}})
+    assert bench.shown == [said("also")]
+
+
+def test_a_cancelled_call_of_the_service_is_not_answered_any_more() -> None:
+    bench = Bench()
+    bench.connect()
+    bench.asks("q1")
+    bench.calls(("c1", "book", {}), ("c2", "book", {}))
+    bench.server({"toolCallCancellation": {"ids": ["c1", "never seen"]}})
+    assert len(bench.shown) == 2
+    bench.sends(
+        {"toolResponse": {"functionResponses": [{"id": "c1", "response": {}}, {"id": "c2", "response": {"x": 1}}]}}
+    )
+    assert bench.wire[-1] == {"toolResponse": {"functionResponses": [{"id": "c2", "response": {"x": 1}}]}}
+
+
+def test_a_response_to_a_call_that_nobody_knows_is_passed_on_once() -> None:
+    """The state may come from another process; a refusal of it does not repeat it (PROTOCOL 4)."""
+    bench = Bench()
+    bench.connect()
+    bench.responds("foreign", "f", "x")
+    assert bench.wire[-1]["tool_response"]["functionResponses"][0]["id"] == "foreign"
+    bench.cut(1008, "Requested entity was not found.")
+    bench.resume()
+    assert len(bench.wire) == 1
+
+
+def test_responses_pass_a_question_that_waits() -> None:
+    """RULES 8; section 2 row 4."""
+    bench = Bench()
+    bench.connect()
+    anchor(bench)
+    bench.asks("q1")
+    bench.asks("q2")
+    bench.says("a1")
+    bench.cut()
+    bench.resume()
+    assert texts(bench.wire) == ["q1", "q2"][:1]
+    bench.asks("q3")
+    bench.responds("foreign", "f", "x")
+    assert "tool_response" in bench.wire[-1]
+    assert texts(bench.wire) == ["q1"]
+
+
+def test_tool_calls_are_remembered_for_a_while_only() -> None:
+    bench = Bench()
+    bench.connect()
+    bench.asks("q1")
+    for number in range(1100):
+        bench.calls((f"c{number}", "f", {}))
+    assert len(bench.engine._talk._calls) == 1024
+
+
+# ---------------------------------------------------------------------- settling
+
+
+@pytest.mark.parametrize("transparent", [False, True])
+def test_a_settled_turn_is_ended_and_its_question_is_not_resent(transparent: bool) -> None:
+    """RULES 6: cancellation, interrupted, turn_complete, in this order."""
+    bench = Bench(policy=Policy(cut_turn="settle"), transparent=transparent)
+    bench.connect()
+    anchor(bench, index=1)
+    bench.notes("c1")
+    bench.asks("q1")
+    bench.says("half")
+    bench.calls(("c1", "book", {}))
+    assert bench.shown
+    bench.cut()
+    assert bench.shown == [{"toolCallCancellation": {"ids": ["c1"]}}, INTERRUPTED, TURN_COMPLETE]
+    assert bench.events(events.TurnSettled) == [events.TurnSettled(message=3, reanswers=0)]
+    bench.resume()
+    assert texts(bench.wire) == ["c1"]
+
+
+def test_a_turn_is_settled_after_its_reanswers_are_spent() -> None:
+    bench = Bench()
+    bench.connect()
+    anchor(bench)
+    bench.asks("q1")
+    for _ in range(2):
+        bench.cut()
+        bench.resume()
+        assert texts(bench.wire) == ["q1"]
+    bench.cut()
+    assert bench.shown == [TURN_COMPLETE]
+    assert bench.events(events.TurnSettled)[0].reanswers == 2
+    bench.resume()
+    assert texts(bench.wire) == []
+
+
+def test_only_the_turn_that_had_begun_is_settled() -> None:
+    bench = Bench(policy=Policy(cut_turn="settle"))
+    bench.connect()
+    bench.asks("q1")
+    bench.asks("q2")
+    bench.cut()
+    assert bench.shown == [TURN_COMPLETE]
+    bench.resume()
+    assert texts(bench.wire) == ["q2"]
+
+
+def test_a_spoken_turn_is_settled_with_its_audio_and_marks() -> None:
+    bench = Bench(policy=Policy(cut_turn="settle"), transparent=True)
+    bench.connect()
+    anchor(bench, index=1)
+    bench.sends(START)
+    bench.speaks(1.0)
+    bench.sends(END)
+    bench.server(heard("hello"))
+    bench.says("half")
+    assert bench.shown
+    bench.cut()
+    assert bench.shown == [INTERRUPTED, TURN_COMPLETE]
+    bench.resume()
+    assert len(bench.wire) == 1
+
+
+def test_what_the_model_said_unasked_is_ended_when_it_is_cut() -> None:
+    bench = Bench()
+    bench.connect()
+    anchor(bench)
+    bench.says("by the way")
+    assert bench.shown
+    bench.cut()
+    assert bench.shown == [INTERRUPTED, TURN_COMPLETE]
+    bench.resume()
+    bench.says("by the")
+    bench.cut()
+    assert bench.shown == [], "the app had got nothing of it"
+
+
+# ---------------------------------------------------------------------- speech
+
+
+def test_a_cut_spoken_question_is_resent_as_audio_and_answered_in_the_same_loop() -> None:
+    bench = Bench(transparent=True)
+    bench.connect()
+    anchor(bench, index=1)
+    bench.speaks(2.0)
+    bench.server(heard("what time"))
+    bench.says("it is")
+    assert len(bench.shown) == 2
+    bench.cut()
+    assert bench.shown == [INTERRUPTED]
+    bench.resume()
+    assert seconds_of_audio(bench.wire) == 2.0
+    bench.server(heard("what time"))
+    bench.says("noon")
+    bench.completes()
+    assert bench.shown[-1] == TURN_COMPLETE
+    assert bench.engine.stats.turns_reanswered == 1
+
+
+def test_manual_activity_is_resent_whole_and_in_order() -> None:
+    bench = Bench()
+    bench.connect()
+    anchor(bench)
+    bench.sends(START)
+    bench.speaks(0.5)
+    bench.sends(END)
+    bench.cut()
+    bench.resume()
+    kinds = [next(iter(frame["realtime_input"])) for frame in bench.wire[1:]]
+    assert kinds == ["activityStart", *["audio"] * 5, "activityEnd"]
+
+
+def test_text_within_an_open_activity_asks_nothing_yet() -> None:
+    bench = Bench(model=MODEL_3)
+    bench.connect()
+    bench.sends(START)
+    bench.sends({"realtime_input": {"text": "look at this"}})
+    bench.sends(END)
+    bench.completes()
+    bench.sends({"realtime_input": {"text": "and this"}})
+    bench.cut()
+    bench.resume()
+    assert bench.wire[-1] == {"realtime_input": {"text": "and this"}}
+
+
+def test_an_answered_spoken_turn_without_handle_is_forgotten_and_reported() -> None:
+    """RULES 10; row 16."""
+    bench = Bench()
+    bench.connect()
+    bench.sends(START)
+    bench.speaks(1.0)
+    bench.sends(END)
+    bench.says("a1")
+    bench.completes()
+    assert bench.shown
+    bench.cut()
+    bench.resume()
+    assert len(bench.wire) == 1 + 1, "the history"
+    assert seconds_of_audio(bench.wire) == 0
+    assert bench.events(events.TurnForgotten)[0].audio == pytest.approx(1.0)
+
+
+def test_audio_that_no_buffer_holds_is_reported_when_the_session_resumes() -> None:
+    bench = Bench(policy=Policy(audio_resend=1.0))
+    bench.connect()
+    anchor(bench)
+    bench.speaks(3.0)
+    bench.cut()
+    bench.resume()
+    resumed = bench.events(events.Resumed)[0]
+    assert resumed.lost_audio == pytest.approx(2.0)
+    assert resumed.resent_audio == pytest.approx(1.0)
+
+
+def test_video_is_not_resent() -> None:
+    bench = Bench()
+    bench.connect()
+    anchor(bench)
+    bench.sends({"realtime_input": {"video": {"data": "AAAA", "mime_type": "image/jpeg"}}})
+    bench.cut()
+    bench.resume()
+    assert len(bench.wire) == 1
+
+
+def test_words_of_both_sides_are_replayed_after_a_refusal() -> None:
+    bench = Bench(transparent=True)
+    bench.connect()
+    bench.speaks(1.0)
+    bench.server(heard("what "))
+    bench.server(heard("time"))
+    bench.server({"serverContent": {"modelTurn": {"parts": [{"text": "hm", "thought": True}]}}})
+    bench.server({"serverContent": {"outputTranscription": {"text": "it is "}}})
+    bench.server({"serverContent": {"outputTranscription": {"text": "noon"}}})
+    bench.server({"serverContent": {"outputTranscription": {}, "inputTranscription": {}}})
+    bench.completes()
+    bench.update("h1", 10)
+    bench.cut()
+    bench.redial()
+    bench.refuse(1007, "Invalid session handle.")
+    bench.resume()
+    assert texts(bench.wire) == ["what time", "it is noon"]
+
+
+# ---------------------------------------------------------------------- what the app sees
+
+
+def test_interrupted_is_shown_once_for_what_the_app_got() -> None:
+    bench = Bench()
+    bench.connect()
+    bench.asks("q1")
+    bench.says("half")
+    assert bench.shown
+    bench.cut()
+    assert bench.shown == [INTERRUPTED]
+    bench.resume()
+    bench.cut()
+    assert bench.shown == []
+
+
+def test_an_interruption_of_the_service_counts_as_told() -> None:
+    bench = Bench()
+    bench.connect()
+    bench.asks("q1")
+    bench.says("half")
+    bench.server(INTERRUPTED)
+    assert len(bench.shown) == 2
+    bench.cut()
+    assert bench.shown == []
+
+
+def test_a_turn_in_progress_does_not_end_at_turn_complete() -> None:
+    """PROTOCOL 1.2: interactionStatus."""
+    bench = Bench()
+    bench.connect()
+    bench.asks("q1")
+    bench.server({"serverContent": {"turnComplete": True, "interactionStatus": "IN_PROGRESS"}})
+    bench.cut()
+    bench.resume()
+    assert texts(bench.wire) == ["q1"]
+    assert bench.engine.stats.turns == 0
+
+
+def test_endings_without_a_turn_are_passed_on() -> None:
+    bench = Bench()
+    bench.connect()
+    bench.server(TURN_COMPLETE)
+    bench.server({"usageMetadata": {"totalTokenCount": 3}})
+    assert len(bench.shown) == 2
+
+
+def test_a_later_setup_complete_is_not_shown_and_one_with_content_keeps_the_content() -> None:
+    bench = Bench()
+    bench.connect()
+    bench.server({"setupComplete": {}})
+    bench.server({"setupComplete": {}, "goAway": {}, "usageMetadata": {"totalTokenCount": 3}})
+    assert bench.shown == [{"usageMetadata": {"totalTokenCount": 3}}]
+
+
+def test_a_content_frame_that_cannot_be_read_in_full_counts_as_output() -> None:
+    bench = Bench()
+    bench.connect()
+    bench.asks("q1")
+    bench.server({"serverContent": {"modelTurn": {"parts": "odd"}}})
+    assert len(bench.shown) == 1
+    bench.cut()
+    assert bench.shown == [INTERRUPTED]
+
+
+# ---------------------------------------------------------------------- bounds
+
+
+def test_where_no_handle_comes_the_oldest_turns_go_and_the_base_is_void() -> None:
+    """RULES 11; row 18."""
+    bench = Bench(policy=Policy(control_messages=8))
+    bench.connect()
+    anchor(bench)
+    for number in range(1, 10):
+        bench.asks(f"q{number}")
+        bench.completes()
+    assert bench.events(events.ResumePointDropped)[0].messages == 5
+    bench.cut()
+    bench.resume()
+    assert bench.bound_with is None
+    assert texts(bench.wire) == ["q0", "a0", *(f"q{number}" for number in range(1, 10))]
+
+
+def test_open_turns_are_never_let_go() -> None:
+    bench = Bench(policy=Policy(control_messages=2))
+    bench.connect()
+    for number in range(6):
+        bench.asks(f"q{number}")
+    bench.cut()
+    bench.resume()
+    bench.says("a0")
+    bench.completes()
+    assert bench.events(events.ResumePointDropped) == []
+    assert texts(bench.wire)[:2] == ["q0", "q1"]
+
+
+def test_a_repeated_message_is_flagged_by_its_number() -> None:
+    """RULES 14; row 17."""
+    bench = Bench()
+    bench.connect()
+    bench.asks("q1")
+    bench.notes("c2")
+    bench.says("a1")
+    bench.completes()
+    bench.update("h1")
+    bench.notes("c3")
+    bench.cut()
+    bench.resume()
+    assert texts(bench.wire) == ["c2", "c3"]
+    assert bench.events(events.MessagesRepeated) == [events.MessagesRepeated(messages=(2,))]
+
+
+def test_leading_context_on_3x_is_seeded_only_up_to_the_first_question() -> None:
+    bench = Bench(model=MODEL_3, history=[HistoryTurn(role="user", text="old")])
+    bench.connect()
+    bench.notes("c1")
+    bench.asks("q1")
+    bench.notes("c2")
+    bench.cut()
+    bench.resume()
+    assert texts(bench.wire[1:2]) == ["old", "c1"]
+    assert [frame["realtimeInput"]["text"] for frame in bench.wire[2:]] == ["q1", "c2"]
+
+
+def test_no_secret_is_in_any_event_or_repr() -> None:
+    """ENGINE I11."""
+    bench = Bench(transparent=True)
+    bench.connect()
+    anchor(bench, handle="canary-handle", index=1)
+    bench.cut()
+    bench.redial()
+    bench.refuse(1007, "Invalid session handle.")
+    told = [repr(action) for action in bench.actions if isinstance(action, actions.Notify | actions.SaveHandle)]
+    assert "canary" not in json.dumps(told)
+    assert seconds_of_audio([audio(0.5)]) == 0.5
+    assert content("x")

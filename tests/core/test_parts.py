@@ -1,0 +1,393 @@
+"""The small parts of the core, each by itself: state table, failures, policy, outage, buffers."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+
+from resumekit.core.failures import TABLE, Failure, Phase, Side, Verdict, classify
+from resumekit.core.handles import Candidate, HandleRecord, ResumePoint
+from resumekit.core.inbox import Inbox, Kind
+from resumekit.core.outage import Outage
+from resumekit.core.outbox import Outbox
+from resumekit.core.policy import DelayDetails, Exactly, Policy
+from resumekit.core.setup import Setup, TextForm
+from resumekit.core.state import FINAL, TRANSITIONS, Machine, State, Trigger, mermaid
+from resumekit.core.transcript import Transcript
+from resumekit.core.turns import Turn
+from resumekit.errors import ConfigurationError, LocalProtocolError
+from resumekit.wire import ClientMessage, HistoryTurn, ResumptionHandle, decode_client, decode_server
+from tests.core.bench import MODEL_2, MODEL_3, PlainDecisions, audio, content
+
+# ---------------------------------------------------------------------- state
+
+
+@pytest.mark.parametrize(("state", "trigger"), list(itertools.product(State, Trigger)))
+def test_only_what_is_in_the_table_can_happen(state: State, trigger: Trigger) -> None:
+    machine = Machine()
+    machine.state = state
+    target = TRANSITIONS.get((state, trigger))
+    if target is None:
+        with pytest.raises(LocalProtocolError, match=trigger.value):
+            machine.fire(trigger)
+        assert machine.state is state
+    else:
+        machine.fire(trigger)
+        assert machine.state is target
+
+
+def test_every_state_is_reached_and_every_state_but_the_final_ones_is_left() -> None:
+    assert {State.IDLE, *TRANSITIONS.values()} == set(State)
+    assert {state for state, _ in TRANSITIONS} == set(State) - FINAL
+
+
+def test_the_diagram_names_every_transition() -> None:
+    diagram = mermaid()
+    assert diagram.startswith("stateDiagram-v2")
+    assert "live --> draining: goAway" in diagram
+    assert "lost --> [*]" in diagram
+
+
+# ---------------------------------------------------------------------- failures
+
+
+def verdict(
+    code: int | None = None,
+    reason: str = "",
+    *,
+    phase: Phase = Phase.LIVE,
+    side: Side = Side.THEY,
+    status: int | None = None,
+    with_handle: bool = True,
+    first_time: bool = True,
+    in_grace: bool = True,
+    renewable: bool = False,
+) -> Verdict:
+    return classify(
+        Failure(phase=phase, side=side, code=code, reason=reason, status=status),
+        with_handle=with_handle,
+        first_time=first_time,
+        in_grace=in_grace,
+        renewable=renewable,
+    )
+
+
+def test_every_row_of_protocol_section_4_has_its_verdict() -> None:
+    """PROTOCOL section 4."""
+    bind = Phase.BIND
+    assert verdict(1000) is Verdict.RESUME_NOW
+    assert verdict(1001) is Verdict.RESUME_NOW
+    assert verdict(1006, side=Side.NOBODY) is Verdict.RESUME_NOW
+    assert verdict(1007, "Invalid session handle.", phase=bind) is Verdict.HANDLE_DEAD
+    assert verdict(1007, "Request contains an invalid argument.", phase=bind) is Verdict.HANDLE_DEAD
+    assert verdict(1007, "Request contains an invalid argument.", phase=bind, with_handle=False) is Verdict.FATAL
+    assert verdict(1007, "Request contains an invalid argument.") is Verdict.RESUME_LATER
+    assert verdict(1007, "Request contains an invalid argument.", first_time=False) is Verdict.FATAL
+    assert verdict(1007, 'Invalid JSON payload received. Unknown name "x"', phase=bind) is Verdict.FATAL
+    assert verdict(1008, "models/x is not found for API version v1beta", phase=bind) is Verdict.FATAL
+    assert verdict(1008, "Your API key was reported as leaked.") is Verdict.FATAL
+    assert verdict(1008, "Operation is not implemented, or supported, or enabled.") is Verdict.RESUME_LATER
+    assert verdict(1008, "Operation is not implemented, or supported, or enabled.", phase=bind) is Verdict.FATAL
+    assert verdict(1008, "Requested entity was not found.") is Verdict.RESUME_LATER
+    assert verdict(1008, "BidiGenerateContent session expired", phase=bind) is Verdict.HANDLE_DEAD
+    assert verdict(1008, "The operation was aborted.") is Verdict.RESUME_NOW
+    assert verdict(1011, "Internal error encountered.") is Verdict.RESUME_LATER
+    assert verdict(1011, "Internal error encountered.", phase=bind) is Verdict.OLD_BINDING
+    assert verdict(1011, "Internal error encountered.", phase=bind, in_grace=False) is Verdict.HANDLE_DEAD
+    assert verdict(1011, "The service is currently unavailable.", phase=bind) is Verdict.RESUME_LATER
+    assert verdict(1011, "Deadline expired before operation could complete.") is Verdict.RESUME_NOW
+    assert verdict(1011, "You exceeded your current quota, please") is Verdict.RESUME_LATER
+    assert verdict(1011, "keepalive ping timeout", side=Side.WE) is Verdict.RESUME_NOW
+    assert verdict(1009, side=Side.WE) is Verdict.FATAL
+    assert verdict(1012) is Verdict.RESUME_NOW
+    assert verdict(1013) is Verdict.RESUME_LATER
+    assert verdict(4999, "whatever") is Verdict.RESUME_LATER
+
+
+@pytest.mark.parametrize(
+    ("status", "renewable", "expected"),
+    [
+        (400, True, Verdict.FATAL),
+        (401, False, Verdict.FATAL),
+        (401, True, Verdict.RENEW_CREDENTIALS),
+        (404, True, Verdict.FATAL),
+        (429, False, Verdict.RESUME_LATER),
+        (503, False, Verdict.RESUME_LATER),
+    ],
+)
+def test_http_statuses(status: int, renewable: bool, expected: Verdict) -> None:
+    assert verdict(phase=Phase.DIAL, status=status, renewable=renewable) is expected
+
+
+def test_credentials_are_renewed_once() -> None:
+    assert verdict(phase=Phase.DIAL, status=401, renewable=True, first_time=False) is Verdict.FATAL
+
+
+def test_every_row_of_the_table_is_the_first_match_of_something() -> None:
+    """A row that no failure reaches is dead."""
+    reached = set()
+    flags = list(itertools.product([True, False], repeat=4))
+    for row in TABLE:
+        for code, status, phase, side, given in itertools.product(
+            row.codes or {None}, row.statuses or {None}, row.phases or set(Phase), [row.side or Side.THEY], flags
+        ):
+            failure = Failure(phase=phase, side=side, code=code, reason=row.reason or "", status=status)
+            with_handle, first_time, in_grace, renewable = given
+            for index, candidate in enumerate(TABLE):
+                found = classify(
+                    failure,
+                    with_handle=with_handle,
+                    first_time=first_time,
+                    in_grace=in_grace,
+                    renewable=renewable,
+                )
+                if (
+                    found is candidate.verdict
+                    and candidate is row
+                    and candidate.with_handle in (None, with_handle)
+                    and candidate.first_time in (None, first_time)
+                    and candidate.in_grace in (None, in_grace)
+                    and candidate.renewable in (None, renewable)
+                ):
+                    reached.add(index)
+    assert reached == set(range(len(TABLE)))
+
+
+def test_a_failure_reads_as_one_line() -> None:
+    assert str(Failure(phase=Phase.DIAL, side=Side.THEY, status=503, reason="busy")) == "HTTP 503 busy"
+    assert str(Failure(phase=Phase.LIVE, side=Side.THEY, code=1011, reason="Internal")) == "1011 Internal"
+    assert str(Failure(phase=Phase.DIAL, side=Side.NOBODY, reason="unreachable")) == "unreachable"
+    assert str(Failure(phase=Phase.DIAL, side=Side.NOBODY)) == "nobody"
+
+
+# ---------------------------------------------------------------------- policy
+
+
+def test_scaling_touches_times_and_nothing_else() -> None:
+    scaled = Policy(handle_validity=10.0).scaled(0.1)
+    assert scaled.connect_timeout == pytest.approx(1.0)
+    assert scaled.handle_validity == pytest.approx(1.0)
+    assert (scaled.audio_seconds, scaled.control_messages) == (30.0, 256)
+    assert Policy().scaled(0.1).handle_validity is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("max_outage", -1.0), ("cut_turn", "ignore"), ("resumption", True), ("send_wait", float("nan"))],
+)
+def test_a_field_that_makes_no_sense_is_refused(field: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=field):
+        Policy(**{field: value})  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------- outage
+
+
+class Asks(PlainDecisions):
+    answer: float | Exactly = 1.0
+
+    def choose_delay(self, details: DelayDetails) -> float | Exactly:
+        return self.answer
+
+
+def delay(outage: Outage, now: float, decisions: Asks, *, hint: float | None = None) -> float:
+    return outage.delay(decisions, verdict=Verdict.RESUME_LATER, retry_after=hint, draw=0.5, now=now)
+
+
+def test_delays_are_jittered_unless_they_are_exact() -> None:
+    decisions = Asks()
+    outage = Outage(Policy())
+    assert delay(outage, 0.0, decisions) == 0.5
+    decisions.answer = Exactly(1.0)
+    assert delay(outage, 0.0, decisions) == 1.0
+    assert delay(outage, 0.0, decisions, hint=9.0) == 9.0
+
+
+def test_no_hook_can_make_a_hot_loop() -> None:
+    decisions = Asks()
+    decisions.answer = Exactly(0.0)
+    outage = Outage(Policy())
+    now, dials = 0.0, []
+    for _ in range(50):
+        now += delay(outage, now, decisions)
+        outage.dialled(now)
+        dials.append(now)
+    assert max(sum(start <= at < start + 60 for at in dials) for start in dials) == 10
+    outage.proved()
+    assert delay(outage, now, decisions) == 0.0
+
+
+def test_the_same_failure_is_counted_until_a_connection_proves_itself() -> None:
+    outage = Outage(Policy())
+    failure = Failure(phase=Phase.LIVE, side=Side.THEY, code=1007)
+    assert [outage.count(failure), outage.count(failure)] == [0, 1]
+    assert outage.count(Failure(phase=Phase.BIND, side=Side.THEY, code=1007)) == 0
+    outage.begin(5.0)
+    outage.begin(9.0)
+    assert outage.elapsed(10.0) == 5.0
+    outage.proved()
+    assert outage.count(failure) == 0
+    assert outage.elapsed(10.0) == 0.0
+
+
+# ---------------------------------------------------------------------- outbox
+
+
+def message(text: str) -> ClientMessage:
+    return decode_client(json.dumps(content(text)))
+
+
+def chunk(seconds: float = 1.0) -> ClientMessage:
+    return decode_client(json.dumps(audio(seconds)))
+
+
+def test_the_lanes_keep_the_order_of_the_whole() -> None:
+    outbox = Outbox()
+    sent = [outbox.add(body) for body in (message("a"), chunk(), message("b"), chunk())]
+    order = []
+    for index in range(1, 5):
+        first = outbox.first_unsent()
+        assert first is not None
+        outbox.mark_sent(first, index)
+        order.append(first)
+    assert order == sent
+    assert outbox.first_unsent() is None
+    outbox.rewind()
+    assert outbox.first_unsent() is sent[0]
+    assert all(item.resent for item in sent)
+
+
+def test_only_messages_that_were_never_sent_count_as_waiting() -> None:
+    outbox = Outbox()
+    first = outbox.add(message("a"))
+    assert outbox.waiting == 1
+    outbox.mark_sent(first, 1)
+    outbox.rewind()
+    assert (outbox.waiting, outbox.waiting_bytes) == (0, 0)
+    second = outbox.add(message("b"))
+    outbox.remove({second, first})
+    outbox.remove(set())
+    assert (outbox.waiting, outbox.waiting_bytes, outbox.first_unsent()) == (0, 0, None)
+    assert outbox.control.unsent_bytes == 0
+
+
+def test_a_message_may_be_sent_before_those_in_front_of_it() -> None:
+    outbox = Outbox()
+    outbox.add(message("a"))
+    second = outbox.add(message("b"))
+    outbox.mark_sent(second, 1)
+    assert [item.body.text for item in outbox.control.unsent] == ["a"]
+
+
+def test_pruning_by_index_takes_every_lane() -> None:
+    outbox = Outbox()
+    for index, body in enumerate([chunk(), chunk()], 1):
+        outbox.mark_sent(outbox.add(body), index)
+    outbox.set_border()
+    for index, body in enumerate([chunk(), message("a"), chunk(), message("b")], 3):
+        outbox.mark_sent(outbox.add(body), index)
+    pruned = outbox.prune_by_index(4)
+    assert [item.body.text for item in pruned] == ["a"]
+    assert outbox.before_border_seconds == 0.0
+    assert (outbox.audio.sent_seconds, len(outbox.control.sent)) == (1.0, 1)
+
+
+def test_audio_before_the_border_counts_first_and_is_never_trimmed() -> None:
+    outbox = Outbox()
+    for index in range(1, 9):
+        outbox.mark_sent(outbox.add(chunk()), index)
+    outbox.set_border()
+    for index in range(9, 14):
+        outbox.mark_sent(outbox.add(chunk()), index)
+    assert outbox.bound_sent_audio(10.0) == 3.0
+    assert (outbox.before_border_seconds, outbox.audio.sent_seconds) == (8.0, 2.0)
+    outbox.rewind()
+    assert outbox.audio.unsent_seconds == 10.0
+    assert outbox.clear_border() == 0.0
+
+
+# ---------------------------------------------------------------------- inbox, handles, transcript, setup
+
+
+def test_the_inbox_is_full_by_frames_or_by_bytes() -> None:
+    frame = decode_server(b'{"usageMetadata":{}}')
+    by_frames = Inbox(max_frames=1, max_bytes=1000)
+    assert not by_frames.full
+    by_frames.put(frame)
+    assert by_frames.full
+    by_bytes = Inbox(max_frames=10, max_bytes=30)
+    by_bytes.put(frame)
+    assert not by_bytes.full
+    by_bytes.put(frame)
+    assert by_bytes.full
+    assert len(by_bytes) == 2
+    assert by_bytes.take() is frame
+    assert not by_bytes.full
+
+
+def test_discarding_leaves_endings_and_other_turns() -> None:
+    frame = decode_server(b'{"usageMetadata":{}}')
+    mine, other = Turn(), Turn()
+    inbox = Inbox(max_frames=10, max_bytes=1000)
+    inbox.put(frame, Kind.OUTPUT, mine)
+    inbox.put(frame, Kind.KEEP, mine)
+    inbox.put(frame, Kind.OUTPUT, other)
+    assert inbox.discard(mine) == 1
+    assert inbox.discard(mine) == 0
+    assert len(inbox) == 2
+    inbox.take()
+    inbox.take()
+    assert (mine.shown, other.shown) == (False, True)
+    assert inbox.take() is None
+
+
+def record(handle: str = "h", at: float = 0.0) -> HandleRecord:
+    return HandleRecord(
+        handle=ResumptionHandle(handle),
+        index=None,
+        connection=1,
+        received_at=at,
+        model=MODEL_2,
+        transparent=False,
+        fingerprint="f",
+    )
+
+
+def test_the_older_record_ages_and_becomes_ripe_once() -> None:
+    point = ResumePoint()
+    assert point.mature(100.0, 10.0) is None
+    point.age(Candidate(record("old", 0.0), 1))
+    point.age(Candidate(record("new", 5.0), 1))
+    assert point.mature(9.9, 10.0) is None
+    ripe = point.mature(10.0, 10.0)
+    assert ripe is not None
+    assert ripe.record.handle == ResumptionHandle("old")
+    assert point.mature(20.0, 10.0) is None
+
+
+def test_the_transcript_is_bounded_by_turns_and_bytes() -> None:
+    transcript = Transcript(max_turns=2, max_bytes=10)
+    for text in ("one", "two", "three", ""):
+        transcript.add(HistoryTurn(role="user", text=text))
+    assert [turn.text for turn in transcript.turns()] == ["two", "three"]
+    assert transcript.holes == 1
+    transcript.add(HistoryTurn(role="user", text="longer than ten"))
+    assert transcript.turns() == []
+    transcript.add_message(decode_client('{"realtimeInput":{"text":"hi"}}'))
+    transcript.add_message(chunk())
+    assert [turn.text for turn in transcript.turns()] == ["hi"]
+
+
+@pytest.mark.parametrize(
+    ("model", "form"),
+    [
+        (MODEL_2, TextForm.CONTENT),
+        (MODEL_3, TextForm.REALTIME),
+        ("projects/p/locations/l/publishers/google/models/gemini-live-2.5-flash", TextForm.CONTENT),
+        ("tunedModels/mine", TextForm.CONTENT),
+    ],
+)
+def test_the_form_of_text_goes_by_the_model(model: str, form: TextForm) -> None:
+    assert Setup.parse(json.dumps({"setup": {"model": model}})).text_form is form
