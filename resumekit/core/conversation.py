@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from resumekit.core import events
 from resumekit.core.handles import Candidate, HandleRecord, ResumePoint
 from resumekit.core.inbox import Inbox, Kind
@@ -73,7 +75,6 @@ class Conversation:
         self.dropped_audio = 0.0
         self.dropped_audio_frames = 0
         self.dropped_video = 0
-        self._lost_audio = 0.0
 
     # ------------------------------------------------------------------ the app sends
 
@@ -195,7 +196,7 @@ class Conversation:
         elif self._asks(body, link):
             self._ask(link, message)
         elif body.kind is ClientKind.TOOL_RESPONSE and message.turn is not None:
-            message.turn.last_response = message.seq
+            message.turn.last_index = index
         self._bound_sent_control(link)
         if link.content_as_text and body.kind is ClientKind.CONTENT and not message.seeds:
             return realtime_text_frame(body.text or "")
@@ -214,8 +215,9 @@ class Conversation:
     def _ask(link: Link, message: Message) -> None:
         turn = message.turn
         if turn is None:
-            turn = message.turn = Turn(question=message.seq, number=message.number)
+            turn = message.turn = Turn(number=message.number)
             turn.by_voice = message.body.kind is ClientKind.ACTIVITY_END
+        turn.last_index = message.index
         turn.resent = message.resent
         turn.seen = False
         link.turns.append(turn)
@@ -223,7 +225,7 @@ class Conversation:
     def _bound_sent_audio(self) -> None:
         """RULES 10: handle-only mode keeps `audio_resend` seconds, transparent mode the buffer."""
         limit = self._policy.audio_seconds if self._transparent else self._policy.audio_resend
-        self._lost_audio += self.outbox.bound_sent_audio(limit)
+        self.outbox.bound_sent_audio(limit)
 
     def _bound_sent_control(self, link: Link) -> None:
         """RULES 11: where no handle comes for too long, the oldest turns go and the base is void."""
@@ -274,7 +276,7 @@ class Conversation:
         if output and not turn.seen:
             turn.seen = True
             if not turn.shadow:
-                turn.border = self.outbox.next_seq
+                turn.border = link.next_index
                 self.outbox.set_border()
         if content is not None and not turn.shadow:
             _note_words(turn, content)
@@ -283,12 +285,14 @@ class Conversation:
         if message.tool_call is not None:
             shown, calls = self._receive_calls(turn, message)
         if shown is not None and message.tool_call_cancellation is not None:
-            shown = self._receive_cancellation(link, shown, message.tool_call_cancellation.ids or [])
+            cancelled = message.tool_call_cancellation.ids or []
+            shown = self._receive_cancellation(link, shown, cancelled)
+            calls = tuple(self._calls[call_id][1] for call_id in cancelled if call_id in self._calls)
         if turn.shadow:
             turn.discarded += 1
         elif shown is not None:
-            kind = Kind.TOOL_CALL if calls else Kind.OUTPUT
-            self._show(shown, Kind.KEEP if ended or interrupted or not output else kind, turn, calls)
+            kind = Kind.OUTPUT if output and not (ended or interrupted) else Kind.KEEP
+            self._show(shown, kind, turn, calls)
         if ended:
             self._end_turn(link, now)
         return ended
@@ -308,22 +312,26 @@ class Conversation:
         assert message.tool_call is not None
         requests = message.tool_call.function_calls or []
         visible: list[tuple[int, Call]] = []
+        answers: list[FunctionResponse] = []
         for position, request in enumerate(requests):
             call = turn.issue(request)
             earlier = turn.recall(call.key)
             if earlier is not None and earlier.response is not None:
                 call.origin = earlier.origin or earlier.id
-                self._answer_call(turn, call, earlier.response)
+                answers.append(_addressed(earlier.response, call))
+                call.response = answers[-1]
                 self._notify(events.ToolCallAnswered(name=call.name, by="record"))
             elif turn.shadow:
-                self._answer_call(turn, call, FunctionResponse(response={"error": _NO_ANSWER}))
-                call.response, call.cancelled = None, True
+                answers.append(_addressed(FunctionResponse(response={"error": _NO_ANSWER}), call))
+                call.cancelled = True
                 self._notify(events.ToolCallAnswered(name=call.name, by="error"))
             else:
                 visible.append((position, call))
                 self._calls[call.id] = (turn, call)
                 if len(self._calls) > _CALLS_REMEMBERED:
                     del self._calls[next(iter(self._calls))]
+        if answers:
+            self.outbox.add_own(decode_client(tool_response_frame(answers))).turn = turn
         calls = tuple(call for _, call in visible)
         if len(visible) == len(requests):
             return message, calls
@@ -339,7 +347,12 @@ class Conversation:
         for call_id in ids:
             if call_id in self._calls:
                 self._calls[call_id][1].cancelled = True
-        unseen = {call_id for turn in link.turns for call_id in turn.calls if call_id not in self._calls}
+        unseen = {
+            call_id: call for turn in link.turns for call_id, call in turn.calls.items() if call_id not in self._calls
+        }
+        for call in map(unseen.get, ids):
+            if call is not None and call.response is not None:
+                self._notify(events.ToolResponseDropped(call_id=call.origin, name=call.name))
         seen = [call_id for call_id in ids if call_id not in unseen]
         if len(seen) == len(ids):
             return message
@@ -348,23 +361,12 @@ class Conversation:
         rest = without_key(message.raw, "tool_call_cancellation")
         return decode_server(rest) if rest != b"{}" else None
 
-    def _answer_call(self, turn: Turn, call: Call, response: FunctionResponse) -> None:
-        call.response = FunctionResponse(
-            id=call.id,
-            name=call.name,
-            response=response.response,
-            will_continue=response.will_continue,
-            scheduling=response.scheduling,
-            parts=response.parts,
-        )
-        self.outbox.add(decode_client(tool_response_frame([call.response])), own=True).turn = turn
-
     def _end_turn(self, link: Link, now: float) -> None:
         turn = link.turns.popleft()
         link.turn_end_index = link.last_control_index
         link.turn_end_at = now
         link.audio_since_turn = False
-        link.covered_seq = max(link.covered_seq, turn.last_message)
+        link.covered_index = max(link.covered_index, turn.covers)
         link.ended.append(turn)
         self._drop_answers(turn)
         if turn.shadow:
@@ -375,7 +377,7 @@ class Conversation:
         turn.audio = self.outbox.clear_border()
         self._stats.turns += 1
         for message in self.outbox.control.sent:
-            if message.seq <= turn.last_message and (message.turn is None or message.turn.completed):
+            if message.index <= turn.covers and (message.turn is None or message.turn.completed):
                 self._record(message)
         self.transcript.add_answer(turn)
 
@@ -420,7 +422,7 @@ class Conversation:
         record = self.record(update.handle, update.index, link.number, now)
         if link.turns or link.activity_open or not self._covers_enough(link, record):
             return None
-        candidate = Candidate(record, self.outbox.next_seq)
+        candidate = Candidate(record, link.next_index)
         if link.audio_since_turn and not link.ended:
             ripe = self.promote(link, now)
             self.point.age(candidate)
@@ -450,13 +452,14 @@ class Conversation:
     def _adopt(self, link: Link, candidate: Candidate) -> HandleRecord:
         record = candidate.record
         self.point.adopt(record)
-        self._lost_audio = 0.0
+        covered = (record.index or 0) if self._transparent else link.covered_index
+        pruned = self.outbox.control.prune(covered)
         if self._transparent:
-            pruned = self.outbox.prune_by_index(record.index or 0)
+            self.outbox.prune_audio(covered)
         else:
-            pruned = self.outbox.prune_by_seq(link.covered_seq, audio=candidate.next_seq)
+            self.outbox.prune_audio(candidate.next_index - 1)
             for message in self.outbox.control.sent:
-                message.doubtful = message.seq < candidate.next_seq
+                message.doubtful = message.index < candidate.next_index
         for message in pruned:
             self._record(message)
         link.ended.clear()
@@ -481,9 +484,9 @@ class Conversation:
             if message.body.kind is ClientKind.TOOL_RESPONSE and (message.turn in rerun or message.index)
         }
         for turn in link.ended:
-            turn.restart()
             if turn.by_voice:
                 stale |= self._forget(turn)
+            turn.restart()
         for position, turn in enumerate(link.turns):
             stale |= self._cut(turn, begun=turn.seen or position == 0)
         self.outbox.remove(stale)
@@ -495,10 +498,9 @@ class Conversation:
         """RULES 10: the audio of an answered turn is not resent; nor are its activity marks."""
         if turn.audio:
             self._notify(events.TurnForgotten(audio=turn.audio))
+        covers = turn.covers
         return {
-            message
-            for message in self.outbox.control.sent
-            if message.body.kind in _MARKS and message.seq <= turn.last_message
+            message for message in self.outbox.control.sent if message.body.kind in _MARKS and message.index <= covers
         }
 
     def _cut(self, turn: Turn, *, begun: bool) -> set[Message]:
@@ -508,8 +510,9 @@ class Conversation:
             return set()
         turn.discarded = self.inbox.discard(turn)
         shown, turn.shown = turn.shown, False
+        covers = turn.covers
         cancelled = turn.restart()
-        answerable = turn.question is not None or bool(self.outbox.audio.sent or self.outbox.before_border)
+        answerable = turn.number is not None or bool(self.outbox.audio.sent or self.outbox.before_border)
         spent = self._policy.cut_turn == "settle" or turn.reanswers >= self._policy.max_reanswers_per_turn
         settled = not answerable or (begun and spent)
         if cancelled:
@@ -522,7 +525,7 @@ class Conversation:
             self._drop_answers(turn)
             self._stats.turns_settled += 1
             self._notify(events.TurnSettled(message=turn.number, reanswers=turn.reanswers))
-            return self._unask(turn)
+            return self._unask(turn, covers)
         if begun:
             self._notify(
                 events.TurnCut(
@@ -531,21 +534,20 @@ class Conversation:
             )
             turn.reanswers += 1
             self._stats.turns_reanswered += 1
-        if turn.question is None:
+        if turn.number is None:
             self._spoken = turn
         return set()
 
-    def _unask(self, turn: Turn) -> set[Message]:
+    def _unask(self, turn: Turn, covers: int) -> set[Message]:
         """RULES 6: the question of a settled turn is not kept."""
-        last = turn.last_message
         if not turn.by_voice:
             return {message for message in self.outbox.control.sent if message.turn is turn}
         self.outbox.clear_border()
-        self.outbox.audio.forget_sent(last)
+        self.outbox.audio.prune(covers)
         return {
             message
             for message in self.outbox.control.sent
-            if message.turn is turn or (message.body.kind in _MARKS and message.seq <= last)
+            if message.turn is turn or (message.body.kind in _MARKS and message.index <= covers)
         }
 
     def _inject(self, frame: bytes) -> None:
@@ -555,7 +557,7 @@ class Conversation:
 
     def take_lost_audio(self) -> float:
         """Return the seconds of audio that a resumed session misses, once."""
-        lost, self._lost_audio = self._lost_audio, 0.0
+        lost, self.outbox.lost_seconds = self.outbox.lost_seconds, 0.0
         self._stats.audio_lost += lost
         return lost
 
@@ -590,6 +592,11 @@ class Conversation:
             self._record(message)
         self.outbox.remove(set(moved))
         return [turn for message in moved for turn in message.body.turns if turn.text]
+
+
+def _addressed(response: FunctionResponse, call: Call) -> FunctionResponse:
+    """Return a response as the answer to another call of the same function."""
+    return msgspec.structs.replace(response, id=call.id, name=call.name)
 
 
 def _note_words(turn: Turn, content: ServerContent) -> None:

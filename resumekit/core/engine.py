@@ -199,7 +199,7 @@ class Engine:
                 self._on_start()
             case inputs.ForceReconnect():
                 self._on_force_reconnect()
-            case inputs.Close():
+            case _:
                 self._on_close(happened)
         return todo
 
@@ -258,11 +258,11 @@ class Engine:
         self._timers.pop("retry", None)
         self._link, self._warm = self._warm, None
         if self._link is None:
-            self._outage.dialled(self._now)
-            self._link = self._dial()
+            self._link = self._dial(ahead=False)
         self._bind()
 
-    def _dial(self) -> Link:
+    def _dial(self, *, ahead: bool) -> Link:
+        self._outage.dialled(self._now, ahead=ahead)
         self._last_number += 1
         self.stats.dials += 1
         self._timers["dial"] = self._now + self._policy.connect_timeout
@@ -305,9 +305,9 @@ class Engine:
         """Whether a fresh start can be made; asks the application for its history if need be."""
         if not self._loads_history or self._history is not None or self._history_state is _History.LOADED:
             return True
+        self._timers.setdefault("history", self._now + self._policy.setup_timeout)
         if self._history_state is _History.UNASKED:
             self._history_state = _History.ASKED
-            self._timers["history"] = self._now + self._policy.setup_timeout
             self._do(actions.LoadHistory())
         return False
 
@@ -732,7 +732,7 @@ class Engine:
             case "drain":
                 self._move(quiet=False)
             case "warm":
-                self._warm = self._dial()
+                self._warm = self._dial(ahead=True)
             case "handle":
                 self._move_if_quiet()
             case "release":
@@ -740,7 +740,7 @@ class Engine:
                 self._released()
             case "silence":
                 self._silent()
-            case "drops":
+            case _:  # drops
                 if self._talk.report_drops():
                     self._timers["drops"] = self._now + 1.0
 

@@ -32,10 +32,10 @@ class HandleRecord:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A record, and the sequence number that the next message had when it came."""
+    """A record, and the index that the next message had when it came."""
 
     record: HandleRecord
-    next_seq: int
+    next_index: int
 
 
 @dataclass(slots=True)

@@ -16,9 +16,7 @@ class Kind(enum.Enum):
     """What becomes of a frame when its turn is cut before the app took it."""
 
     OUTPUT = "output"
-    """Dropped: the turn is answered again."""
-    TOOL_CALL = "tool call"
-    """Dropped and forgotten: its repetition is new."""
+    """Dropped: the turn is answered again. A tool call in it is forgotten: its repetition is new."""
     KEEP = "keep"
     """Stays: endings, interruptions, cancellations, updates."""
 
@@ -31,6 +29,7 @@ class Item:
     kind: Kind
     turn: Turn | None
     calls: tuple[Call, ...]
+    """Those that the frame issues, or cancels."""
     size: int
 
 
@@ -68,17 +67,22 @@ class Inbox:
         if item.turn is not None:
             if item.kind is not Kind.KEEP:
                 item.turn.shown = True
+                for call in item.calls:
+                    call.taken = True
             elif item.message.server_content is not None and item.message.server_content.interrupted:
                 item.turn.shown = False
-            for call in item.calls:
-                call.taken = True
         return item.message
 
     def discard(self, turn: Turn) -> int:
         """Drop the output and tool calls of a cut turn that the app has not taken."""
-        kept = [item for item in self._items if item.turn is not turn or item.kind is Kind.KEEP]
+        kept = [item for item in self._items if item.turn is not turn or _stays(item)]
         dropped = len(self._items) - len(kept)
         if dropped:
             self._items = deque(kept)
             self._bytes = sum(item.size for item in kept)
         return dropped
+
+
+def _stays(item: Item) -> bool:
+    """Whether a frame of a cut turn is still for the app; not the cancellation of calls that it never got."""
+    return item.kind is Kind.KEEP and (not item.calls or any(call.taken for call in item.calls))

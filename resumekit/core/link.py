@@ -45,7 +45,7 @@ class Link:
     turn_end_index: int = 0
     """`last_control_index` when the last turn ended: a handle must cover it (RULES 1)."""
     turn_end_at: float | None = None
-    covered_seq: int = 0
+    covered_index: int = 0
     """Handle-only mode: what a handle that comes now covers (RULES 14)."""
     audio_since_turn: bool = False
 
@@ -57,10 +57,13 @@ class Link:
 
     @property
     def paced(self) -> bool:
-        """Whether a question must wait: a resent turn is not answered yet (RULES 7)."""
+        """Whether a question must wait: a resent turn is not being answered yet (RULES 7).
+
+        It also waits for tool responses on record: an interruption would lose them for the model.
+        """
         if not any(turn.resent for turn in self.turns):
             return False
-        return len(self.turns) > 1 or not self.turns[0].seen
+        return len(self.turns) > 1 or not self.turns[0].seen or bool(self.turns[0].answers)
 
     def silence_ends(self, policy: Policy, *, proactive: bool) -> float:
         """Return when to ping, or, where a ping is out, when to give the connection up.
@@ -68,7 +71,7 @@ class Link:
         An answer is expected only after an explicit question, while no tool of the app runs, and
         never of a proactive model (DESIGN decision 12).
         """
-        asked = any(turn.question is not None and not turn.waits_for_app for turn in self.turns)
+        asked = any(turn.number is not None and not turn.waits_for_app for turn in self.turns)
         if asked and not proactive:
             patience = policy.abort_expecting if self.pinged else policy.ping_expecting
             return max(self.last_byte, self.asked_at) + patience

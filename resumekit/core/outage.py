@@ -36,9 +36,9 @@ class Outage:
         if self.since is None:
             self.since = now
 
-    def dialled(self, now: float) -> None:
-        """Count a dial."""
-        self.attempts += 1
+    def dialled(self, now: float, *, ahead: bool) -> None:
+        """Count a dial; one that was made ahead of a move is no new attempt."""
+        self.attempts += not ahead
         self._dials.append(now)
 
     def proved(self) -> None:

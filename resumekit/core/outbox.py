@@ -8,7 +8,6 @@ and an unsent part. Nothing here knows turns or handles: the engine says what ma
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from resumekit.core.turns import Turn
@@ -17,12 +16,16 @@ from resumekit.wire import ClientKind, ClientMessage
 __all__ = ["Lane", "Message", "Outbox"]
 
 
+_GRAIN = 64
+"""Frames of audio that are accounted for together, once they are gone."""
+
+
 @dataclass(slots=True, eq=False)
 class Message:
     """A client message on its way."""
 
     seq: int
-    """Position among all messages of the session, from 1."""
+    """Position among all messages of the app, from 1; 0: the engine's own."""
     body: ClientMessage
     number: int = 0
     """Position among the control messages, from 1; 0 for audio and video."""
@@ -55,6 +58,11 @@ class Lane:
         self.unsent.append(message)
         self._count_unsent(message, 1)
 
+    def prepend(self, message: Message) -> None:
+        """Add a message that waits before everything else."""
+        self.unsent.appendleft(message)
+        self._count_unsent(message, 1)
+
     def mark_sent(self, message: Message) -> None:
         """Move a message over; it need not be the first one that waits."""
         if self.unsent[0] is message:
@@ -71,10 +79,12 @@ class Lane:
         self._count_sent(message, -1)
         return message
 
-    def forget_sent(self, seq: int) -> None:
-        """Let the sent messages up to `seq` go."""
-        while self.sent and self.sent[0].seq <= seq:
-            self.drop_sent()
+    def prune(self, index: int) -> list[Message]:
+        """Let the sent messages up to `index` go; return them."""
+        pruned: list[Message] = []
+        while self.sent and self.sent[0].index <= index:
+            pruned.append(self.drop_sent())
+        return pruned
 
     def drop_unsent(self) -> Message:
         """Let the oldest waiting message go."""
@@ -92,8 +102,7 @@ class Lane:
     def put_back(self, message: Message) -> None:
         """Make a message that was sent wait again, before everything else."""
         message.resent = True
-        self.unsent.appendleft(message)
-        self._count_unsent(message, 1)
+        self.prepend(message)
 
     def remove(self, messages: set[Message]) -> None:
         """Let messages go, wherever they are."""
@@ -121,6 +130,10 @@ class Outbox:
         self.before_border: deque[Message] = deque()
         """Sent audio from before the answer that is running; kept apart from what follows."""
         self.before_border_seconds = 0.0
+        self._gone: deque[tuple[int, float]] = deque()
+        """Sent audio that was let go before a handle covered it: first index and seconds, in grains."""
+        self.lost_seconds = 0.0
+        """Audio of earlier connections that neither the service nor this buffer holds."""
         self.next_seq = 1
         self.next_number = 1
         self.waiting = 0
@@ -133,16 +146,22 @@ class Outbox:
             return self.audio
         return self.video if kind is ClientKind.VIDEO else self.control
 
-    def add(self, body: ClientMessage, *, own: bool = False) -> Message:
-        """Append a message of the app, or one that the engine writes itself (`own`)."""
+    def add(self, body: ClientMessage) -> Message:
+        """Append a message of the app."""
         message = Message(self.next_seq, body)
         self.next_seq += 1
         lane = self.lane(body.kind)
-        if lane is self.control and not own:
+        if lane is self.control:
             message.number = self.next_number
             self.next_number += 1
             self._count_waiting(message, 1)
         lane.append(message)
+        return message
+
+    def add_own(self, body: ClientMessage) -> Message:
+        """Put a message that the engine writes itself before all others; it has no number."""
+        message = Message(0, body)
+        self.control.prepend(message)
         return message
 
     def _count_waiting(self, message: Message, sign: int) -> None:
@@ -190,37 +209,24 @@ class Outbox:
         self.before_border_seconds = 0.0
         return seconds
 
-    def bound_sent_audio(self, seconds: float) -> float:
-        """Keep at most the newest `seconds` of sent audio in all; return what went.
+    def bound_sent_audio(self, seconds: float) -> None:
+        """Keep at most the newest `seconds` of sent audio in all, and note what went.
 
         What stands before a border is never touched, so it counts first.
         """
-        dropped = 0.0
         while self.audio.sent and self.audio.sent_seconds + self.before_border_seconds > seconds:
-            dropped += self.audio.drop_sent().body.media_seconds
-        return dropped
+            message = self.audio.drop_sent()
+            if not self._gone or message.index - self._gone[-1][0] > _GRAIN:
+                self._gone.append((message.index, 0.0))
+            self._gone[-1] = (self._gone[-1][0], self._gone[-1][1] + message.body.media_seconds)
 
-    # Pruning
-
-    def prune_by_index(self, index: int) -> list[Message]:
-        """Let everything go that the service counted up to `index` (transparent mode)."""
+    def prune_audio(self, index: int) -> None:
+        """Let audio up to `index` go."""
         while self.before_border and self.before_border[0].index <= index:
             self.before_border_seconds -= self.before_border.popleft().body.media_seconds
-        while self.audio.sent and self.audio.sent[0].index <= index:
-            self.audio.drop_sent()
-        return self._prune_control(lambda message: message.index <= index)
-
-    def prune_by_seq(self, seq: int, *, audio: int) -> list[Message]:
-        """Let control messages up to `seq`, and audio before `audio`, go (handle-only mode)."""
-        self.clear_border()
-        self.audio.forget_sent(audio - 1)
-        return self._prune_control(lambda message: message.seq <= seq)
-
-    def _prune_control(self, covered: Callable[[Message], bool]) -> list[Message]:
-        pruned: list[Message] = []
-        while self.control.sent and covered(self.control.sent[0]):
-            pruned.append(self.control.drop_sent())
-        return pruned
+        while self._gone and self._gone[0][0] <= index:
+            self._gone.popleft()
+        self.audio.prune(index)
 
     def rewind(self) -> None:
         """Make everything wait again that no handle covers: the connection is gone."""
@@ -229,3 +235,5 @@ class Outbox:
             self.audio.put_back(message)
         self.clear_border()
         self.control.rewind()
+        self.lost_seconds += sum(seconds for _, seconds in self._gone)
+        self._gone.clear()

@@ -34,15 +34,14 @@ class Call:
 class Turn:
     """A question and its answer. Turns end first in, first out (RULES 7)."""
 
-    question: int | None = None
-    """Sequence number of the message that asks; None: speech, or the model spoke by itself."""
     number: int | None = None
-    """The question as events name it."""
-    border: int | None = None
-    """Sequence number that the next message had when the first output came (RULES 10)."""
+    """The message that asks, as events name it; None: speech without marks, or the model spoke by itself."""
+    border: int = 1
+    """Index that the next message had when the first output came (RULES 10)."""
     by_voice: bool = False
     """Asked by speech, with or without activity marks."""
-    last_response: int | None = None
+    last_index: int = 0
+    """Index, on the current connection, of its newest question or response."""
     completed: bool = False
     """The service ended it, on this connection or an earlier one."""
     seen: bool = False
@@ -73,10 +72,9 @@ class Turn:
         return self.completed
 
     @property
-    def last_message(self) -> int:
-        """Sequence number of the newest message that is part of the turn; 0: none."""
-        asked = self.question if self.question is not None else (self.border or 1) - 1
-        return max(asked, self.last_response or 0)
+    def covers(self) -> int:
+        """Index up to which a handle after this turn holds everything (RULES 14)."""
+        return self.last_index if self.number is not None else max(self.border - 1, self.last_index)
 
     @property
     def waits_for_app(self) -> bool:
@@ -106,11 +104,11 @@ class Turn:
             call.cancelled = True
         self.answers.extend(answered)
         self.calls = {}
+        self.border = 1
         self.seen = self.resent = False
-        self.last_response = None
+        self.last_index = 0
         if not self.completed:
             self.heard.clear()
             self.spoken.clear()
             self.written.clear()
-            self.border = None
         return running

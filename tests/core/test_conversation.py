@@ -141,7 +141,7 @@ def test_a_shadow_turn_answers_tool_calls_from_the_record() -> None:
     bench.resume()
     assert texts(bench.wire) == ["q1"]
     bench.calls(("d1", "add", {"b": 2, "a": 1}), ("d2", "add", {"a": 1, "b": 2}), ("d3", "other", {}))
-    answers = [frame["toolResponse"]["functionResponses"][0] for frame in bench.wire[2:]]
+    answers = bench.wire[2]["toolResponse"]["functionResponses"]
     assert [(answer["id"], answer["response"].get("output")) for answer in answers] == [
         ("d1", "first"),
         ("d2", "second"),
@@ -267,6 +267,68 @@ def test_a_frame_whose_calls_are_all_answered_keeps_its_other_content() -> None:
     call = {"functionCalls": [{"id": "e1", "name": "book", "args": {}}]}
     bench.server({"toolCall": call, "serverContent": {"modelTurn": {"parts": [{"text": "also"}]}}})
     assert bench.shown == [said("also")]
+
+
+def test_the_app_is_not_told_of_the_cancellation_of_a_call_that_the_engine_answered() -> None:
+    bench = Bench()
+    bench.connect()
+    bench.asks("q1")
+    bench.calls(("c1", "book", {}))
+    assert bench.shown
+    bench.responds("c1", "book", "ok")
+    bench.cut()
+    assert bench.shown == [INTERRUPTED]
+    bench.resume()
+    bench.calls(("d1", "book", {}), ("d2", "new", {}))
+    bench.server({"toolCallCancellation": {"ids": ["d1", "d2"]}})
+    bench.server({"toolCallCancellation": {"ids": ["d1"]}})
+    both = {"toolCallCancellation": {"ids": ["d1"]}, "usageMetadata": {"totalTokenCount": 1}}
+    bench.server(both)
+    shown = bench.shown
+    assert [list(frame) for frame in shown] == [["toolCall"], ["toolCallCancellation"], ["usageMetadata"]]
+    assert shown[1] == {"toolCallCancellation": {"ids": ["d2"]}}
+    assert {event.call_id for event in bench.events(events.ToolResponseDropped)} == {"c1"}
+
+
+def test_a_response_on_record_that_no_repeated_call_asks_for_is_reported() -> None:
+    bench = Bench()
+    bench.connect()
+    bench.asks("q1")
+    bench.calls(("c1", "book", {}))
+    assert bench.shown
+    bench.responds("c1", "book", "ok")
+    bench.cut()
+    bench.resume()
+    bench.says("without the tool")
+    bench.completes()
+    assert [event.call_id for event in bench.events(events.ToolResponseDropped)] == ["c1"]
+
+
+def test_the_cancellation_of_a_call_that_the_app_never_got_vanishes_with_it() -> None:
+    bench = Bench()
+    bench.connect()
+    bench.asks("q1")
+    bench.calls(("c1", "book", {}))
+    bench.server({"toolCallCancellation": {"ids": ["c1"]}})
+    bench.cut()
+    assert bench.shown == []
+
+
+def test_audio_that_ages_becomes_the_resume_point_when_the_next_turn_opens() -> None:
+    """RULES 3: it was silent for long enough."""
+    bench = Bench(transparent=True)
+    bench.connect()
+    anchor(bench, index=1)
+    bench.speaks(1.0)
+    bench.update("quiet", 11)
+    bench.speaks(11.0)
+    bench.update("newer", 121)
+    bench.speaks(1.0)
+    bench.server(heard("hello"))
+    bench.cut()
+    bench.resume()
+    assert bench.bound_with == "quiet"
+    assert seconds_of_audio(bench.wire) == 12.0
 
 
 def test_a_cancelled_call_of_the_service_is_not_answered_any_more() -> None:

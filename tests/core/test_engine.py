@@ -306,6 +306,26 @@ def test_history_that_does_not_come_or_fails_is_replaced_by_the_transcript() -> 
     assert [turn["parts"][0]["text"] for turn in bench.wire[1]["clientContent"]["turns"]] == ["q1", "a1"]
 
 
+def test_history_that_comes_while_no_connection_is_open_is_kept_and_one_that_never_comes_hangs_nothing() -> None:
+    bench = Bench(loads_history=True)
+    bench.start()
+    failure = Failure(phase=Phase.DIAL, side=Side.NOBODY)
+    bench.feed(inputs.DialFailed(1, failure))
+    bench.redial()
+    bench.feed(inputs.DialFailed(2, failure))
+    bench.feed(inputs.HistoryLoaded([HistoryTurn(role="user", text="old")]))
+    bench.feed(inputs.HistoryLoaded([HistoryTurn(role="user", text="twice")]))
+    bench.resume()
+    assert [turn["parts"][0]["text"] for turn in bench.wire[1]["clientContent"]["turns"]] == ["old"]
+    silent = Bench(loads_history=True)
+    silent.start()
+    silent.feed(inputs.DialFailed(1, failure))
+    silent.redial()
+    silent.opens()
+    silent.tick()
+    assert silent.engine.state is State.BINDING
+
+
 def test_an_expired_handle_is_not_tried() -> None:
     bench = Bench(policy=Policy(handle_validity=100.0, max_outage=1000.0))
     bench.connect()
@@ -727,6 +747,7 @@ def test_go_away_is_an_event_and_is_shown_only_if_wished() -> None:
     bench.connect()
     bench.goes_away("30s")
     assert bench.shown == []
+    assert len(bench.engine.inbox) == 0
     wished = Bench(policy=Policy(deliver_go_away=True))
     wished.connect()
     wished.goes_away("30s")

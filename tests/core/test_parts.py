@@ -212,7 +212,7 @@ def test_no_hook_can_make_a_hot_loop() -> None:
     now, dials = 0.0, []
     for _ in range(50):
         now += delay(outage, now, decisions)
-        outage.dialled(now)
+        outage.dialled(now, ahead=False)
         dials.append(now)
     assert max(sum(start <= at < start + 60 for at in dials) for start in dials) == 10
     outage.proved()
@@ -288,7 +288,8 @@ def test_pruning_by_index_takes_every_lane() -> None:
     outbox.set_border()
     for index, body in enumerate([chunk(), message("a"), chunk(), message("b")], 3):
         outbox.mark_sent(outbox.add(body), index)
-    pruned = outbox.prune_by_index(4)
+    outbox.prune_audio(4)
+    pruned = outbox.control.prune(4)
     assert [item.body.text for item in pruned] == ["a"]
     assert outbox.before_border_seconds == 0.0
     assert (outbox.audio.sent_seconds, len(outbox.control.sent)) == (1.0, 1)
@@ -301,10 +302,22 @@ def test_audio_before_the_border_counts_first_and_is_never_trimmed() -> None:
     outbox.set_border()
     for index in range(9, 14):
         outbox.mark_sent(outbox.add(chunk()), index)
-    assert outbox.bound_sent_audio(10.0) == 3.0
+    outbox.bound_sent_audio(10.0)
     assert (outbox.before_border_seconds, outbox.audio.sent_seconds) == (8.0, 2.0)
     outbox.rewind()
     assert outbox.audio.unsent_seconds == 10.0
+    assert outbox.lost_seconds == 3.0
+
+
+def test_audio_that_was_let_go_is_lost_unless_a_handle_covers_it_after_all() -> None:
+    outbox = Outbox()
+    for index in range(1, 201):
+        outbox.mark_sent(outbox.add(chunk()), index)
+        outbox.bound_sent_audio(10.0)
+    outbox.prune_audio(100)
+    outbox.rewind()
+    assert outbox.audio.unsent_seconds == 10.0
+    assert 60.0 <= outbox.lost_seconds <= 90.0, "accounted for in grains of 64 frames"
     assert outbox.clear_border() == 0.0
 
 
