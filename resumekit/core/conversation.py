@@ -55,12 +55,20 @@ class Conversation:
     """Messages, turns and the point that the service can resume from."""
 
     def __init__(
-        self, policy: Policy, setup: Setup, *, transparent: bool, notify: Callable[[events.Event], None], stats: Stats
+        self,
+        policy: Policy,
+        setup: Setup,
+        *,
+        transparent: bool,
+        notify: Callable[[events.Event], None],
+        save: Callable[[HandleRecord], None],
+        stats: Stats,
     ) -> None:
         self._policy = policy
         self._setup = setup
         self._transparent = transparent
         self._notify = notify
+        self._save = save
         self._stats = stats
         self.outbox = Outbox()
         self.inbox = Inbox(max_frames=policy.inbox_frames, max_bytes=policy.inbox_bytes)
@@ -246,16 +254,17 @@ class Conversation:
 
     # ------------------------------------------------------------------ from the wire
 
-    def receive(self, link: Link, message: ServerMessage, now: float) -> tuple[bool, HandleRecord | None]:
-        """Take a frame of the service; return whether a turn ended, and a new base if it brought one."""
+    def receive(self, link: Link, message: ServerMessage, now: float) -> bool:
+        """Take a frame of the service; return whether a turn ended."""
         content = message.server_content
         ended = False
         if content is not None or message.tool_call is not None or message.tool_call_cancellation is not None:
             ended = self._receive_content(link, message, content, now)
         else:
             self._show(message)
-        update = message.session_resumption_update
-        return ended, self._receive_update(link, update, now) if update is not None else None
+        if message.session_resumption_update is not None:
+            self._receive_update(link, message.session_resumption_update, now)
+        return ended
 
     def _receive_content(self, link: Link, message: ServerMessage, content: ServerContent | None, now: float) -> bool:
         output = message.tool_call is not None
@@ -269,7 +278,7 @@ class Conversation:
             output = output or (message.partial is not Partial.FULL and not (ended or interrupted or heard))
         turn = link.turns[0] if link.turns else None
         if turn is None and (output or heard):
-            turn = self._open_spoken(link, now)
+            turn = self._open_spoken(link)
         if turn is None:
             self._show(message)
             return ended
@@ -297,13 +306,13 @@ class Conversation:
             self._end_turn(link, now)
         return ended
 
-    def _open_spoken(self, link: Link, now: float) -> Turn:
+    def _open_spoken(self, link: Link) -> Turn:
         """The service answers what it heard, or speaks by itself."""
         turn = self._spoken or Turn(by_voice=True)
         self._spoken = None
         turn.resent = False
         link.turns.append(turn)
-        self.promote(link, now)
+        self.promote(link)
         self.point.ageing = None
         return turn
 
@@ -415,19 +424,20 @@ class Conversation:
 
     # ------------------------------------------------------------------ the resume point
 
-    def _receive_update(self, link: Link, update: SessionResumptionUpdate, now: float) -> HandleRecord | None:
+    def _receive_update(self, link: Link, update: SessionResumptionUpdate, now: float) -> None:
         """RULES 1, 3, 14: a record becomes the base only if its state is known to be quiet."""
         if update.handle is None or not update.resumable:
-            return None
+            return
+        self._notify(events.HandleReceived(connection=link.number, digest=repr(update.handle), index=update.index))
         record = self.record(update.handle, update.index, link.number, now)
         if link.turns or link.activity_open or not self._covers_enough(link, record):
-            return None
+            return
         candidate = Candidate(record, link.next_index)
         if link.audio_since_turn and not link.ended:
-            ripe = self.promote(link, now)
+            self.promote(link)
             self.point.age(candidate)
-            return ripe
-        return self._adopt(link, candidate)
+        else:
+            self._adopt(link, candidate)
 
     def record(self, handle: ResumptionHandle, index: int | None, connection: int, now: float) -> HandleRecord:
         """Return a record of a handle of this conversation."""
@@ -449,7 +459,7 @@ class Conversation:
         lesser = base is not None and base.connection == link.number and index < (base.index or 0)
         return index >= max(link.turn_end_index, link.floor_index) and not lesser
 
-    def _adopt(self, link: Link, candidate: Candidate) -> HandleRecord:
+    def _adopt(self, link: Link, candidate: Candidate) -> None:
         record = candidate.record
         self.point.adopt(record)
         covered = (record.index or 0) if self._transparent else link.covered_index
@@ -463,18 +473,22 @@ class Conversation:
         for message in pruned:
             self._record(message)
         link.ended.clear()
-        return record
+        self._save(record)
 
-    def promote(self, link: Link, now: float) -> HandleRecord | None:
-        """Make the ageing record the base if it is old enough (RULES 3)."""
-        candidate = self.point.mature(now, self._policy.audio_resend)
-        return self._adopt(link, candidate) if candidate is not None else None
+    def promote(self, link: Link) -> None:
+        """Make the ageing record the base if no turn opened for long enough (RULES 3).
+
+        Only the time up to the last byte counts: what a silent connection holds back is unknown.
+        """
+        candidate = self.point.mature(link.last_byte, self._policy.audio_resend)
+        if candidate is not None:
+            self._adopt(link, candidate)
 
     # ------------------------------------------------------------------ a connection is gone
 
-    def connection_gone(self, link: Link, now: float) -> None:
+    def connection_gone(self, link: Link) -> None:
         """RULES 4, 6, 9, 10: cut what was open, and make everything wait that `base` does not hold."""
-        self.promote(link, now)
+        self.promote(link)
         self.point.ageing = None
         rerun = {*link.turns, *link.ended}
         # Calls belong to the state that issued them: their responses are kept as records.

@@ -118,7 +118,14 @@ class Engine:
         self._machine = Machine()
         self._outage = Outage(policy)
         self.stats = Stats()
-        self._talk = Conversation(policy, self._setup, transparent=transparent, notify=self._notify, stats=self.stats)
+        self._talk = Conversation(
+            policy,
+            self._setup,
+            transparent=transparent,
+            notify=self._notify,
+            save=lambda record: self._do(actions.SaveHandle(record)),
+            stats=self.stats,
+        )
         self._talk.transcript.replace(history)
         self._given_handle = handle or self._setup.handle
         self.setup_complete: ServerMessage | None = None
@@ -239,7 +246,7 @@ class Engine:
     def _on_close(self, happened: inputs.Close) -> None:
         link = self._link
         if link is not None:
-            self._keep(self._talk.promote(link, self._now))
+            self._talk.promote(link)
         if happened.forget:
             self._do(actions.ForgetHandle())
         self._machine.fire(Trigger.CLOSE)
@@ -440,7 +447,6 @@ class Engine:
         if link is None or link.number != happened.connection or self.state is State.MOVING:
             self.stats.stale_inputs += 1
             return
-        link.last_byte = self._now
         link.pinged = False
         self.stats.frames_received += 1
         message = happened.message
@@ -450,11 +456,8 @@ class Engine:
             else:
                 self._discard_frame(link, len(message.raw), "it came before setupComplete")
             return
-        ended, base = self._talk.receive(link, message, self._now)
-        update = message.session_resumption_update
-        if update is not None and update.resumable and update.handle is not None:
-            self._notify(events.HandleReceived(connection=link.number, digest=repr(update.handle), index=update.index))
-        self._keep(base)
+        ended = self._talk.receive(link, message, self._now)
+        link.last_byte = self._now
         if ended:
             self._prove(link)
         if message.go_away is not None:
@@ -479,10 +482,6 @@ class Engine:
             link.last_byte = self._now
             link.pinged = False
             self._watch_silence(link)
-
-    def _keep(self, record: HandleRecord | None) -> None:
-        if record is not None:
-            self._do(actions.SaveHandle(record))
 
     def _prove(self, link: Link) -> None:
         link.proven = True
@@ -545,7 +544,7 @@ class Engine:
         self._down_since = self._now
         self._clear_link_timers()
         self._notify(events.Moving(connection=link.number, quiet=quiet))
-        self._talk.connection_gone(link, self._now)
+        self._talk.connection_gone(link)
         self._do(actions.CloseConnection(link.number))
         self._timers["release"] = self._now + self._policy.close_wait
 
@@ -595,7 +594,7 @@ class Engine:
         self._failure = failure
         self._clear_link_timers()
         if link.bound_at is not None:
-            self._talk.connection_gone(link, self._now)
+            self._talk.connection_gone(link)
         if self._down_since is None and self.setup_complete is not None:
             self._down_since = self._now
         self._outage.begin(self._now)
