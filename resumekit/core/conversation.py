@@ -7,6 +7,7 @@ knows where the connection stands: the engine tells it about links, frames and l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -42,13 +43,23 @@ from resumekit.wire import (
     without_key,
 )
 
-__all__ = ["Conversation"]
+__all__ = ["Conversation", "Resend"]
 
 _CALLS_REMEMBERED = 1024
 _IN_PROGRESS = "IN_PROGRESS"
 _MEDIA = frozenset({ClientKind.AUDIO, ClientKind.VIDEO})
 _MARKS = frozenset({ClientKind.ACTIVITY_START, ClientKind.ACTIVITY_END})
 _NO_ANSWER = "this call was made before, by a turn that is over; its result is not on record"
+
+
+class Resend(NamedTuple):
+    """What a new connection is sent again."""
+
+    messages: int
+    audio: float
+    """Seconds."""
+    lost_audio: float
+    """Seconds that nobody holds."""
 
 
 class Conversation:
@@ -569,11 +580,18 @@ class Conversation:
 
     # ------------------------------------------------------------------ a new connection
 
-    def take_lost_audio(self) -> float:
-        """Return the seconds of audio that a resumed session misses, once."""
+    def resend(self, link: Link) -> Resend:
+        """Return what is about to be sent again on a new connection; name what may be repeated by it (RULES 14)."""
+        again = [message for message in self.outbox.control.unsent if message.resent and message.number]
+        doubtful = tuple(message.number for message in again if message.doubtful)
+        if doubtful and link.record is not None:
+            self._notify(events.MessagesRepeated(messages=doubtful))
+        audio = sum(message.body.media_seconds for message in self.outbox.audio.unsent if message.resent)
         lost, self.outbox.lost_seconds = self.outbox.lost_seconds, 0.0
+        self._stats.messages_resent += len(again)
+        self._stats.audio_resent += audio
         self._stats.audio_lost += lost
-        return lost
+        return Resend(len(again), audio, lost)
 
     def start_fresh(self, link: Link, history: Sequence[HistoryTurn] | None) -> tuple[list[HistoryTurn], int]:
         """Give up the resume point; return what is replayed, and how many turns have no words.

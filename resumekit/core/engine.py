@@ -7,7 +7,6 @@ This file owns the life of connections; what is said on them is `Conversation`'s
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -15,6 +14,7 @@ from resumekit.core import actions, events, inputs
 from resumekit.core.conversation import Conversation
 from resumekit.core.failures import Failure, Phase, Side, Verdict
 from resumekit.core.handles import HandleRecord
+from resumekit.core.history import History
 from resumekit.core.inbox import Inbox
 from resumekit.core.link import Link
 from resumekit.core.outage import Outage
@@ -30,7 +30,7 @@ from resumekit.core.policy import (
 from resumekit.core.setup import Setup, TextForm
 from resumekit.core.state import FINAL, Machine, State, Trigger
 from resumekit.core.stats import Stats
-from resumekit.errors import BufferFull, ConnectFailed, ConnectRefused, ResumekitError, SessionClosed, SessionLost
+from resumekit.errors import BufferFull, ConnectFailed, ConnectRefused, ResumekitError, SessionClosed
 from resumekit.wire import (
     ClientMessage,
     HistoryTurn,
@@ -41,37 +41,15 @@ from resumekit.wire import (
 
 __all__ = ["Engine"]
 
-IN_FLIGHT = 16
+_IN_FLIGHT = 16
 """Frames that the transport may hold; more wait in the outbox, where they can still be dropped."""
 _ON_AIR = (State.LIVE, State.DRAINING)
 _HOURS = 3600.0
-_ADVICE_REFUSED = "trying again would not help; start a new session with history=..."
-_ADVICE_OUTAGE = "raise Policy.max_outage, or start a new session with history=..."
-
-
+# fmt: off
 _Timer = Literal[
-    "dial",
-    "bind",
-    "history",
-    "first",
-    "proof",
-    "outage",
-    "retry",
-    "drain",
-    "warm",
-    "handle",
-    "release",
-    "silence",
-    "drops",
+    "dial", "bind", "history", "first", "proof", "outage", "retry", "drain", "warm", "handle", "release", "silence", "drops"
 ]
-
-
-class _History(enum.Enum):
-    """Whether the application was asked for its history, for the fresh start that is due."""
-
-    UNASKED = enum.auto()
-    ASKED = enum.auto()
-    LOADED = enum.auto()
+# fmt: on
 
 
 class Engine:
@@ -113,7 +91,6 @@ class Engine:
         self._transparent = transparent
         self._random = random
         self._setup = Setup.parse(setup)
-        self._loads_history = loads_history
         self._renewable = credentials_renewable
         self._machine = Machine()
         self._outage = Outage(policy)
@@ -139,9 +116,7 @@ class Engine:
         self._warm: Link | None = None
         """The next one, dialled ahead."""
         self._last_number = 0
-        self._history: Sequence[HistoryTurn] | None = None
-        """What a fresh start replays instead of the transcript."""
-        self._history_state = _History.UNASKED
+        self._history = History(asks=loads_history)
         self._replay: tuple[list[HistoryTurn], int] = ([], 0)
         self._failure: Failure | None = None
         """The last one."""
@@ -302,27 +277,19 @@ class Engine:
         self.stats.stale_inputs += 1
 
     def _on_history_loaded(self, happened: inputs.HistoryLoaded) -> None:
-        if self._history_state is _History.ASKED:
-            self._history_state = _History.LOADED
-            self._history = happened.turns
-            if self.state is State.DIALING:
-                self._bind()
-
-    def _history_is_ready(self) -> bool:
-        """Whether a fresh start can be made; asks the application for its history if need be."""
-        if not self._loads_history or self._history is not None or self._history_state is _History.LOADED:
-            return True
-        self._timers.setdefault("history", self._now + self._policy.setup_timeout)
-        if self._history_state is _History.UNASKED:
-            self._history_state = _History.ASKED
-            self._do(actions.LoadHistory())
-        return False
+        if self._history.loaded(happened.turns) and self.state is State.DIALING:
+            self._bind()
 
     def _bind(self) -> None:
         """Send setup, once the connection is open and the history that it needs is there."""
         link = self._current
         record = self._resume_record()
-        if (record is None and not self._history_is_ready()) or not link.opened:
+        if record is None and not self._history.ready:
+            self._timers.setdefault("history", self._now + self._policy.setup_timeout)
+            if self._history.ask():
+                self._do(actions.LoadHistory())
+            return
+        if not link.opened:
             return
         self._timers.pop("history", None)
         link.record = record
@@ -330,9 +297,7 @@ class Engine:
         holes = 0
         history_first: bool | None = False
         if record is None:
-            turns, holes = self._talk.start_fresh(link, self._history)
-            self._history = None
-            self._history_state = _History.UNASKED
+            turns, holes = self._talk.start_fresh(link, self._history.take())
             if turns or not self._talk.seeding:
                 history_first = bool(turns) and self._setup.text_form is TextForm.REALTIME
             else:
@@ -370,11 +335,7 @@ class Engine:
         self.stats.connections += 1
         downtime = 0.0 if self._down_since is None else self._now - self._down_since
         self._down_since = None
-        again = [message for message in self._talk.outbox.control.unsent if message.resent and message.number]
-        again_audio = sum(message.body.media_seconds for message in self._talk.outbox.audio.unsent if message.resent)
-        doubtful = tuple(message.number for message in again if message.doubtful)
-        if doubtful and link.record is not None:
-            self._notify(events.MessagesRepeated(messages=doubtful))
+        resend = self._talk.resend(link)
         self._pump()
         if first:
             self._notify(
@@ -382,9 +343,6 @@ class Engine:
             )
             return
         self.stats.downtime += downtime
-        self.stats.messages_resent += len(again)
-        self.stats.audio_resent += again_audio
-        lost_audio = self._talk.take_lost_audio()
         if link.record is not None:
             self.stats.resumes += 1
             self.stats.moves += self._planned
@@ -393,9 +351,9 @@ class Engine:
                     connection=link.number,
                     planned=self._planned,
                     downtime=downtime,
-                    resent_messages=len(again),
-                    resent_audio=again_audio,
-                    lost_audio=lost_audio,
+                    resent_messages=resend.messages,
+                    resent_audio=resend.audio,
+                    lost_audio=resend.lost_audio,
                     handle_age=self._now - link.record.received_at,
                 )
             )
@@ -407,8 +365,8 @@ class Engine:
                     downtime=downtime,
                     replayed_turns=len(turns),
                     holes=holes,
-                    resent_messages=len(again),
-                    lost_audio=lost_audio,
+                    resent_messages=resend.messages,
+                    lost_audio=resend.lost_audio,
                 )
             )
         self._planned = False
@@ -429,7 +387,7 @@ class Engine:
         if link is None or self.state not in _ON_AIR:
             return
         asked = len(link.turns)
-        while link.in_flight < IN_FLIGHT:
+        while link.in_flight < _IN_FLIGHT:
             message = self._talk.next_message(link)
             if message is None:
                 break
@@ -645,7 +603,8 @@ class Engine:
             return
         if recovery.action is RecoveryAction.FRESH:
             self._talk.point.clear()
-            self._history = recovery.turns
+            if recovery.turns is not None:
+                self._history.choose(recovery.turns)
         self._machine.fire(Trigger.FAIL)
         self._wait(verdict, failure.retry_after)
 
@@ -668,24 +627,14 @@ class Engine:
 
     def _give_up(self, failure: Failure, *, refused: bool) -> None:
         """The session is over, with one error that says what was lost and what to do."""
-        attempts = self._outage.attempts
-        outbox = self._talk.outbox
         error: ResumekitError
         if self.setup_complete is not None:
-            error = SessionLost(
-                str(failure),
-                attempts=attempts,
-                elapsed=self._outage.elapsed(self._now),
-                close_code=failure.code,
-                status_code=failure.status,
-                unsent_messages=len(outbox.control.unsent),
-                unsent_audio=outbox.audio.unsent_seconds,
-                advice=_ADVICE_REFUSED if refused else _ADVICE_OUTAGE,
-            )
+            error = self._outage.session_lost(failure, self._talk.outbox, refused=refused, now=self._now)
         elif refused:
             error = ConnectRefused(str(failure))
         else:
-            error = ConnectFailed(str(failure), attempts=attempts, elapsed=self._now - self._started_at)
+            elapsed = self._now - self._started_at
+            error = ConnectFailed(str(failure), attempts=self._outage.attempts, elapsed=elapsed)
         error.__cause__ = failure.error
         self._machine.fire(Trigger.GIVE_UP)
         self._end(error)
@@ -716,7 +665,7 @@ class Engine:
             case "bind":
                 self._give_up_connection(Phase.BIND, "no setupComplete within setup_timeout")
             case "history":
-                self._history_state = _History.LOADED
+                self._history.loaded(None)
                 self._bind()
             case "first":
                 waited = Failure(phase=Phase.DIAL, side=Side.WE, reason="no connection within first_connect_deadline")

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections import deque
 
 from resumekit.core.failures import Failure, Verdict
+from resumekit.core.outbox import Outbox
 from resumekit.core.policy import Decisions, DelayDetails, Exactly, Policy
+from resumekit.errors import SessionLost
 
 __all__ = ["Outage"]
 
-DIALS_PER_WINDOW = 10
+_DIALS = 10
 """Dials without proof that may fall into one window, whatever a hook says: DESIGN section 4."""
-WINDOW = 2.0
+_WINDOW = 2.0
 """Length of the window, in units of `Policy.proven_after`: 60 s by default."""
 
 
@@ -24,7 +26,7 @@ class Outage:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._dials: deque[float] = deque(maxlen=DIALS_PER_WINDOW)
+        self._dials: deque[float] = deque(maxlen=_DIALS)
         self._failures: dict[tuple[object, ...], int] = {}
         self.attempts = 0
         """Dials since then."""
@@ -75,6 +77,20 @@ class Outage:
         delay = bound.seconds if isinstance(bound, Exactly) else bound * draw
         if retry_after is not None:
             delay = max(delay, retry_after)
-        if len(self._dials) == DIALS_PER_WINDOW:
-            delay = max(delay, self._dials[0] + WINDOW * self._policy.proven_after - now)
+        if len(self._dials) == _DIALS:
+            delay = max(delay, self._dials[0] + _WINDOW * self._policy.proven_after - now)
         return max(delay, 0.0)
+
+    def session_lost(self, failure: Failure, outbox: Outbox, *, refused: bool, now: float) -> SessionLost:
+        """Return the error that ends a session: what happened, what was lost, what to do."""
+        fresh = "start a new session with history=..."
+        return SessionLost(
+            str(failure),
+            attempts=self.attempts,
+            elapsed=self.elapsed(now),
+            close_code=failure.code,
+            status_code=failure.status,
+            unsent_messages=len(outbox.control.unsent),
+            unsent_audio=outbox.audio.unsent_seconds,
+            advice=f"trying again would not help; {fresh}" if refused else f"raise Policy.max_outage, or {fresh}",
+        )

@@ -29,10 +29,10 @@ __all__ = [
     "RecoveryDetails",
 ]
 
-Seconds = float
+_Seconds = float
 
 
-def _seconds(default: float) -> Seconds:
+def _seconds(default: float) -> _Seconds:
     return field(default=default, metadata={"unit": "s"})
 
 
@@ -49,43 +49,43 @@ class Policy:
     """``"off"``: never ask the service to keep the conversation; survive by history replay alone."""
     transparent: Literal["auto"] | bool = "auto"
     """Whether the service reports what it consumed. ``"auto"``: on Vertex, never on the Developer API."""
-    handle_validity: Seconds | None = field(default=None, metadata={"unit": "s"})
+    handle_validity: _Seconds | None = field(default=None, metadata={"unit": "s"})
     """Age at which a handle is not tried any more; None: 2 h (Developer API), 24 h (Vertex)."""
 
     # Connecting
-    connect_timeout: Seconds = _seconds(10.0)
+    connect_timeout: _Seconds = _seconds(10.0)
     """TCP, TLS and HTTP upgrade of one connection."""
-    setup_timeout: Seconds = _seconds(15.0)
+    setup_timeout: _Seconds = _seconds(15.0)
     """From ``setup`` to ``setupComplete``: google-genai waits for ever."""
-    first_connect_deadline: Seconds = _seconds(30.0)
+    first_connect_deadline: _Seconds = _seconds(30.0)
     """How long the first connection is retried when its failure may pass."""
 
     # Backoff
-    first_delay: Seconds = _seconds(0.25)
+    first_delay: _Seconds = _seconds(0.25)
     """Upper bound of the jitter before the first try."""
-    delay_base: Seconds = _seconds(0.5)
+    delay_base: _Seconds = _seconds(0.5)
     """Upper bound of the delay before the second try; doubles from there."""
-    delay_cap: Seconds = _seconds(30.0)
+    delay_cap: _Seconds = _seconds(30.0)
     """Upper bound that the delay does not grow beyond."""
-    proven_after: Seconds = _seconds(30.0)
+    proven_after: _Seconds = _seconds(30.0)
     """A connection that stayed up this long, or completed a turn, has proved itself."""
-    max_outage: Seconds = _seconds(300.0)
-    """Seconds without a proven connection after which the session is given up."""
-    old_binding_grace: Seconds = _seconds(30.0)
+    max_outage: _Seconds = _seconds(300.0)
+    """_Seconds without a proven connection after which the session is given up."""
+    old_binding_grace: _Seconds = _seconds(30.0)
     """How long 1011 at bind means that the service has not yet released the old connection."""
 
     # goAway
-    go_away_margin_min: Seconds = _seconds(1.5)
+    go_away_margin_min: _Seconds = _seconds(1.5)
     """The move happens at least this long before the announced end ..."""
-    go_away_margin_max: Seconds = _seconds(10.0)
+    go_away_margin_max: _Seconds = _seconds(10.0)
     """... and at most this long; between them, a third of the time left."""
-    go_away_assumed: Seconds = _seconds(10.0)
+    go_away_assumed: _Seconds = _seconds(10.0)
     """Time left that is assumed where goAway names none."""
     warm_dial: bool = True
     """Dial the next connection ahead, at a random moment in 10-60 % of the time left."""
-    handle_wait: Seconds = _seconds(2.0)
+    handle_wait: _Seconds = _seconds(2.0)
     """How long after a turn its handle is waited for (Developer API 0.6 s, Vertex 0.07 s seen)."""
-    close_wait: Seconds = _seconds(1.0)
+    close_wait: _Seconds = _seconds(1.0)
     """How long the closing handshake of the old connection is waited for, then it is aborted."""
     deliver_go_away: bool = False
     """Show goAway in ``receive()`` too. Off: frameworks restart on it; it is an event."""
@@ -101,10 +101,10 @@ class Policy:
     """Control messages that may wait for a connection; then `send` waits, then raises."""
     control_bytes: int = 4 * 2**20
     """Bytes of them."""
-    send_wait: Seconds = _seconds(10.0)
+    send_wait: _Seconds = _seconds(10.0)
     """How long `send` waits for room before it raises `BufferFull`."""
     audio_seconds: float = 30.0
-    """Seconds of audio that are kept (media time, not scaled); the oldest goes first."""
+    """_Seconds of audio that are kept (media time, not scaled); the oldest goes first."""
     audio_bytes: int = 2 * 2**20
     """Bytes of it."""
     audio_resend: float = 10.0
@@ -117,13 +117,13 @@ class Policy:
     """Largest frame that is accepted from the service; websockets' 1 MiB kills sessions."""
 
     # Liveness
-    ping_expecting: Seconds = _seconds(10.0)
+    ping_expecting: _Seconds = _seconds(10.0)
     """Silence until a ping, while an answer is expected ..."""
-    abort_expecting: Seconds = _seconds(30.0)
+    abort_expecting: _Seconds = _seconds(30.0)
     """... and until the connection is given up."""
-    ping_idle: Seconds = _seconds(30.0)
+    ping_idle: _Seconds = _seconds(30.0)
     """Silence until a ping otherwise ..."""
-    abort_idle: Seconds = _seconds(90.0)
+    abort_idle: _Seconds = _seconds(90.0)
     """... and until the connection is given up."""
 
     # Replay
@@ -240,7 +240,7 @@ class RecoveryDetails:
     failure: Failure
     verdict: Verdict
     handle_age: float | None
-    """Seconds; None where there is no handle."""
+    """_Seconds; None where there is no handle."""
     pending_messages: int
     transcript: Sequence[HistoryTurn]
     """The conversation as far as the engine could read it."""

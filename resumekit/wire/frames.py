@@ -23,7 +23,7 @@ from resumekit.wire.server import FunctionCall, as_object, int64, top_level
 __all__ = [
     "INTERRUPTED_FRAME", "TURN_COMPLETE_FRAME", "activity_start_frame", "args_key", "bind_setup", "content_frame",
     "realtime_text_frame", "setup_compression_trigger", "setup_fingerprint", "setup_handle",
-    "setup_manual_activity", "setup_model", "setup_seeds_history", "tool_call_cancellation_frame",
+    "setup_manual_activity", "setup_model", "setup_proactive", "setup_seeds_history", "tool_call_cancellation_frame",
     "tool_call_frame", "tool_response_frame", "without_key",
 ]  # fmt: skip
 
