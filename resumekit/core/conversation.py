@@ -397,8 +397,9 @@ class Conversation:
         turn.audio = self.outbox.clear_border()
         self._stats.turns += 1
         for message in self.outbox.control.sent:
-            if message.index <= turn.covers and (message.turn is None or message.turn.completed):
-                self._record(message)
+            if message.index > turn.covers or (message.turn is not None and not message.turn.completed):
+                break  # an open question is not history, nor is what stands behind it
+            self._record(message)
         self.transcript.add_answer(turn)
 
     def _drop_answers(self, turn: Turn) -> None:
