@@ -84,7 +84,7 @@ class Conversation:
         self.outbox = Outbox()
         self.inbox = Inbox(max_frames=policy.inbox_frames, max_bytes=policy.inbox_bytes)
         self.point = ResumePoint()
-        self.transcript = Transcript(max_turns=policy.replay_turns, max_bytes=policy.replay_bytes)
+        self.transcript = Transcript(max_turns=policy.replay_turns, max_bytes=setup.replay_bytes(policy.replay_bytes))
         self.seeding = setup.seeds_history
         """The app's next content is history, up to its turn_complete."""
         self._spoken: Turn | None = None
@@ -152,6 +152,7 @@ class Conversation:
             if known is not None:
                 turn, call = known
                 call.response = response
+                turn.tools.append(f"[result of {call.name}: {_json(response.response)}]")
             kept.append(response)
         if len(kept) == len(body.responses):
             return turn, body
@@ -335,11 +336,15 @@ class Conversation:
         answers: list[FunctionResponse] = []
         for position, request in enumerate(requests):
             call = turn.issue(request)
+            if not turn.shadow:
+                turn.tools.append(f"[called {call.name}: {_json(request.args or {})}]")
             earlier = turn.recall(call.key)
             if earlier is not None and earlier.response is not None:
                 call.origin = earlier.origin or earlier.id
                 answers.append(_addressed(earlier.response, call))
                 call.response = answers[-1]
+                if not turn.shadow:
+                    turn.tools.append(f"[result of {call.name}: {_json(earlier.response.response)}]")
                 self._notify(events.ToolCallAnswered(name=call.name, by="record"))
             elif turn.shadow:
                 answers.append(_addressed(FunctionResponse(response={"error": _NO_ANSWER}), call))
@@ -630,6 +635,10 @@ class Conversation:
 def _addressed(response: FunctionResponse, call: Call) -> FunctionResponse:
     """Return a response as the answer to another call of the same function."""
     return msgspec.structs.replace(response, id=call.id, name=call.name)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _note_words(turn: Turn, content: ServerContent) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from resumekit.wire import (
     ResumptionHandle,
     bind_setup,
+    setup_compression_trigger,
     setup_fingerprint,
     setup_handle,
     setup_model,
@@ -16,6 +17,10 @@ from resumekit.wire import (
 )
 
 __all__ = ["MODEL_FAMILIES", "Setup", "TextForm"]
+
+
+_BYTES_PER_TOKEN = 4
+"""A rough measure for text, on the careful side for most languages."""
 
 
 class TextForm(enum.Enum):
@@ -45,6 +50,8 @@ class Setup:
     proactive: bool
     """The model may leave speech unanswered."""
     handle: ResumptionHandle | None
+    compression_trigger: int | None
+    """Tokens at which the service compresses the context."""
 
     @classmethod
     def parse(cls, frame: str) -> Setup:
@@ -60,6 +67,7 @@ class Setup:
             seeds_history=setup_seeds_history(frame),
             proactive=setup_proactive(frame),
             handle=setup_handle(frame),
+            compression_trigger=setup_compression_trigger(frame),
         )
 
     @property
@@ -70,6 +78,11 @@ class Setup:
             if name.startswith(prefix):
                 return form
         return TextForm.CONTENT
+
+    def replay_bytes(self, limit: int) -> int:
+        """Return how much history may be replayed: at most half of what triggers compression."""
+        trigger = self.compression_trigger
+        return limit if trigger is None else min(limit, trigger // 2 * _BYTES_PER_TOKEN)
 
     def bind(
         self, handle: ResumptionHandle | None, *, resumption: bool, transparent: bool, history: bool | None

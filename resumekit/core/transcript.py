@@ -58,4 +58,4 @@ class Transcript:
         if turn.by_voice:
             self.add(HistoryTurn(role="user", text="".join(turn.heard).strip()))
         answer = "".join(turn.spoken) or "".join(turn.written)
-        self.add(HistoryTurn(role="model", text=answer.strip()))
+        self.add(HistoryTurn(role="model", text="\n".join([*turn.tools, answer.strip()]).strip()))

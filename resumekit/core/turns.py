@@ -64,7 +64,9 @@ class Turn:
     spoken: list[str] = field(default_factory=list[str])
     """Pieces of the output transcription."""
     written: list[str] = field(default_factory=list[str])
-    """Pieces of the text output, and tool parts as text."""
+    """Pieces of the text output."""
+    tools: list[str] = field(default_factory=list[str])
+    """Tool calls and their responses, as text."""
 
     @property
     def shadow(self) -> bool:
@@ -111,4 +113,5 @@ class Turn:
             self.heard.clear()
             self.spoken.clear()
             self.written.clear()
+            self.tools.clear()
         return running

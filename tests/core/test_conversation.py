@@ -381,6 +381,24 @@ def test_tool_calls_are_remembered_for_a_while_only() -> None:
     assert len(bench.engine._talk._calls) == 1024
 
 
+def test_tool_calls_and_their_results_are_replayed_as_text() -> None:
+    """DESIGN decision 5: the service takes no function parts in a history."""
+    bench = Bench()
+    bench.connect()
+    bench.asks("q1")
+    bench.calls(("c1", "book", {"x": 1}))
+    assert bench.shown
+    bench.responds("c1", "book", "ok")
+    bench.cut()
+    bench.resume()
+    bench.calls(("d1", "book", {"x": 1}))
+    bench.says("done")
+    bench.completes()
+    bench.cut()
+    bench.resume()
+    assert texts(bench.wire) == ["q1", '[called book: {"x":1}]\n[result of book: {"output":"ok"}]\ndone']
+
+
 # ---------------------------------------------------------------------- settling
 
 

@@ -404,3 +404,10 @@ def test_the_transcript_is_bounded_by_turns_and_bytes() -> None:
 )
 def test_the_form_of_text_goes_by_the_model(model: str, form: TextForm) -> None:
     assert Setup.parse(json.dumps({"setup": {"model": model}})).text_form is form
+
+
+def test_history_is_bounded_by_half_of_what_triggers_compression() -> None:
+    frame = {"setup": {"model": MODEL_2, "contextWindowCompression": {"triggerTokens": "1000"}}}
+    assert Setup.parse(json.dumps(frame)).replay_bytes(4000) == 2000
+    assert Setup.parse(json.dumps(frame)).replay_bytes(100) == 100
+    assert Setup.parse(json.dumps({"setup": {"model": MODEL_2}})).replay_bytes(4000) == 4000
