@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,8 @@ def test_the_diagram_names_every_transition() -> None:
     assert diagram.startswith("stateDiagram-v2")
     assert "live --> draining: goAway" in diagram
     assert "lost --> [*]" in diagram
+    page = Path(__file__).parents[2] / "docs" / "explanation" / "state-machine.md"
+    assert diagram in page.read_text("utf-8"), "make the page anew from mermaid()"
 
 
 # ---------------------------------------------------------------------- failures
