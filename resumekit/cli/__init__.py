@@ -1,0 +1,64 @@
+"""The command line: ``resumekit <command>``.
+
+Each command is one module of this package with `HELP`, `add_arguments(parser)` and `run(arguments) -> exit status`;
+to add one, write the module and put its name into `COMMANDS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from typing import TYPE_CHECKING, Protocol, cast
+
+from resumekit.errors import ResumekitError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = ("demo", "emulate")
+"""Names of the commands, and of their modules."""
+
+
+class _Command(Protocol):
+    HELP: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Do it; returns the exit status."""
+        ...
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="resumekit",
+        description="Keep a Gemini Live conversation going across disconnects.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        command = cast("_Command", importlib.import_module(f"{__name__}.{name}"))
+        sub = commands.add_parser(
+            name,
+            help=command.HELP.strip().splitlines()[0],
+            description=command.HELP,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(sub)
+        sub.set_defaults(run=command.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except ResumekitError as error:
+        print(f"resumekit: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130

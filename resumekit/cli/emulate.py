@@ -1,0 +1,162 @@
+"""``resumekit emulate``: the emulated Live API, for people."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from resumekit.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from resumekit.emulator import LedgerReport, LiveServer
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP = """\
+Serve an emulated Gemini Live API on 127.0.0.1, with faults by script.
+
+It speaks the protocol of the real service (Developer API or Vertex), answers every question with the question itself
+and the number of user turns that it remembers, and keeps a ledger of what it received. Point a client at it with the
+environment variables that it prints; any API key will do.
+
+In a question, the model obeys: [tool:name {"json": "args"}] call a tool, [think:40] think for 40 s, [chunks:12]
+answer in 12 pieces, [seconds:15] speak for 15 s, [silent] say nothing, [recall] list the user turns it remembers.
+
+A fault script is a JSON array. Two cuts and a refused handle:
+
+  [
+    {"action": {"do": "rst"}, "at": {"on": "answer_frame", "n": 2}, "connection": 0},
+    {"action": {"do": "close", "code": 1011, "reason": "Internal error encountered."},
+     "at": {"on": "turn_complete"}, "connection": 1},
+    {"action": {"do": "refuse_handle"}, "at": {"on": "resume"}, "binding": 2}
+  ]
+
+`--list-faults` prints every action with its fields, and every moment. With "times": null a fault strikes for ever.
+"""
+
+_Json = dict[str, Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--profile", choices=["developer", "vertex"], default="developer", help="which backend to play")
+    parser.add_argument("--model", default="auto", help="2.5, 3.x, a model's name, or auto: what the client asks for")
+    parser.add_argument("--faults", type=Path, metavar="FILE", help="fault script (JSON)")
+    parser.add_argument("--time-scale", type=float, default=1.0, metavar="X", help="0.1: ten times as fast")
+    parser.add_argument("--seed", type=int, default=0, help="of handles and ids")
+    parser.add_argument("--port", type=int, default=0, help="default: any free one")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KNOB=VALUE",
+        dest="knobs",
+        help="any field of resumekit.emulator.Settings, as JSON: --set connection_age=120 --set overlap='\"queue\"'",
+    )
+    parser.add_argument("--list-faults", action="store_true", help="print actions and moments, and stop")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until Ctrl-C, then print the ledger."""
+    from resumekit.emulator import LiveServer, load_faults
+
+    if arguments.list_faults:
+        _list_faults()
+        return 0
+    try:
+        script = arguments.faults.read_text() if arguments.faults else "[]"
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the fault script: {error}") from error
+    knobs = dict(_knob(text) for text in cast("list[str]", arguments.knobs))
+    server = LiveServer(
+        profile=arguments.profile,
+        model=arguments.model,
+        faults=load_faults(script),
+        time_scale=arguments.time_scale,
+        seed=arguments.seed,
+        port=arguments.port,
+        **cast("_Json", knobs),
+    )
+    return asyncio.run(_serve(server))
+
+
+def _knob(text: str) -> tuple[str, object]:
+    name, found, value = text.partition("=")
+    if not found:
+        raise ConfigurationError(f"--set wants KNOB=VALUE, not {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value  # a bare word is a string
+
+
+async def _serve(server: LiveServer) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop.set)
+    try:
+        async with server:
+            _print_address(server)
+            await stop.wait()
+            _print_ledger(server, server.ledger.report())
+    finally:
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(name)
+    return 0
+
+
+def _print_address(server: LiveServer) -> None:
+    variable = "GOOGLE_GEMINI_BASE_URL" if server.settings.profile == "developer" else "GOOGLE_VERTEX_BASE_URL"
+    print(f"listening on {server.base_url} ({server.settings.profile}, model {server.settings.model})")
+    print(f"CA certificate: {server.ca_file}")
+    print()
+    print(f"export {variable}={server.base_url}")
+    print(f"export SSL_CERT_FILE={server.ca_file}")
+    if server.settings.profile == "developer":
+        print("export GOOGLE_API_KEY=any")
+    print()
+    print("Ctrl-C ends it and prints the ledger.", flush=True)
+
+
+def _print_ledger(server: LiveServer, report: LedgerReport) -> None:
+    print()
+    for record in server.connections:
+        how = "resumed" if record.handle else "fresh"
+        state = f"HTTP {record.http_status}" if record.http_status else how if record.bound_at else "never bound"
+        end = f"{record.close_code} {record.close_reason}".strip() if record.closed_at else "open"
+        faults = f", faults: {', '.join(record.faults)}" if record.faults else ""
+        print(
+            f"connection {record.number}: {state}, {record.turns_completed} turns, {end} by {record.closed_by or '-'}{faults}"
+        )
+    print(f"the final state holds {len(report.held)} control messages and {report.audio_ms} ms of audio:")
+    for text in report.held:
+        print(f"  {text}")
+    if report.history_with_handle:
+        print(f"history was sent beside a handle {report.history_with_handle} times")
+
+
+def _list_faults() -> None:
+    import typing
+
+    import msgspec
+
+    from resumekit.emulator import Action, Moment
+
+    print("actions:")
+    for action in typing.get_args(Action):
+        fields = ", ".join(
+            field.name if field.required else f"{field.name}={field.default!r}"
+            for field in msgspec.structs.fields(action)
+        )
+        print(f"  {action.__struct_config__.tag:<18} {fields}")
+        print(f"      {(action.__doc__ or '').strip()}")
+    print("moments (the n-th, from 1, on its connection; 'elapsed' takes seconds):")
+    print("  " + ", ".join(typing.get_args(Moment)))
+    sys.stdout.flush()

@@ -1,0 +1,183 @@
+"""What the emulated model says: always the same for the same state, and made so that a test can check it.
+
+An answer names the questions that it answers and counts the user's turns that the state holds, so that a right, a
+merged and an amnesiac answer look different. A question can carry directives: ``[tool:name {"json": "args"}]`` and
+``[then:…]`` (a call in the next step), ``[think:40]``, ``[chunks:12]``, ``[seconds:15]``, ``[silent]``, ``[recall]``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from resumekit.emulator.conversation import Call
+from resumekit.emulator.frames import as_object
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from resumekit.emulator.conversation import Conversation
+    from resumekit.emulator.settings import Reissue, ToolPosition
+
+__all__ = [
+    "Answer",
+    "Beat",
+    "Directives",
+    "Issue",
+    "Say",
+    "answer_text",
+    "directives",
+    "parse_answer",
+    "plan",
+    "plan_steps",
+    "split_text",
+]
+
+_TOOL = re.compile(r"\[(tool|then):([\w.-]+)\s*")
+_NUMBER = re.compile(r"\[(think|chunks|seconds):([\d.]+)\]")
+_ANSWER = re.compile(
+    r"answer to (?P<asked>.*): (?P<turns>\d+) user turns held(?:; results: (?P<results>.*?))?(?:; recall: (?P<recall>.*))?$",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Something that the model says."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """Calls that the model makes, all before any response."""
+
+    calls: list[Call]
+
+
+Beat: TypeAlias = Say | Issue
+
+
+class Directives(NamedTuple):
+    """What the directives in a question ask for."""
+
+    steps: list[list[Call]]
+    think: float
+    chunks: int | None
+    seconds: float | None
+    silent: bool
+    recall: bool
+
+
+class Answer(NamedTuple):
+    """An answer, read."""
+
+    asked: str
+    """The questions, joined with ``" + "`` where the model merged them."""
+    turns_held: int
+    results: str
+    recall: list[str]
+
+
+def directives(question: str) -> Directives:
+    """Read the directives of a question."""
+    steps: list[list[Call]] = []
+    for match in _TOOL.finditer(question):
+        args: object = {}
+        if question[match.end() : match.end() + 1] == "{":
+            try:
+                args, _ = json.JSONDecoder().raw_decode(question, match.end())
+            except json.JSONDecodeError:
+                args = {}
+        call = Call(match.group(2), as_object(args))
+        if match.group(1) == "then" or not steps:
+            steps.append([call])
+        else:
+            steps[-1].append(call)
+    numbers = {name: float(value) for name, value in _NUMBER.findall(question)}
+    return Directives(
+        steps,
+        numbers.get("think", 0.0),
+        int(numbers["chunks"]) if "chunks" in numbers else None,
+        numbers.get("seconds"),
+        "[silent]" in question,
+        "[recall]" in question,
+    )
+
+
+def answer_text(conversation: Conversation) -> str:
+    """Return the answer to everything that is unanswered in a state."""
+    questions = conversation.unanswered
+    text = f"answer to {' + '.join(questions)}: {len(conversation.user_turns)} user turns held"
+    if conversation.results:
+        text += f"; results: {', '.join(conversation.results)}"
+    if any(directives(question).recall for question in questions):
+        text += f"; recall: {' | '.join(conversation.user_turns)}"
+    return text
+
+
+def parse_answer(text: str) -> Answer | None:
+    """Read what `answer_text` wrote; None for anything else, as for part of an answer."""
+    match = _ANSWER.search(text)
+    if match is None:
+        return None
+    recall = match["recall"]
+    return Answer(
+        match["asked"],
+        int(match["turns"]),
+        match["results"] or "",
+        recall.split(" | ") if recall else [],
+    )
+
+
+def plan_steps(question: str, reissue: Reissue) -> list[list[Call]]:
+    """Return the steps of calls that a question needs.
+
+    Args:
+        reissue: ``"same"`` where the model meets the question for the first time.
+    """
+    steps = directives(question).steps
+    match reissue:
+        case "same":
+            return steps
+        case "none":
+            return []
+        case "reversed":
+            return [step[::-1] for step in steps]
+        case "other_args":
+            return [[Call(call.name, {**call.args, "again": True}) for call in step] for step in steps]
+        case "extra":
+            return [[*step, Call("extra_tool", {})] for step in steps]
+
+
+def plan(conversation: Conversation, position: ToolPosition, *, continuing: bool) -> list[Beat]:
+    """Return what the model does next; ends with an `Issue`, or with the end of its turn.
+
+    Args:
+        position: Where in the answer the calls come.
+        continuing: The responses of the last step have just come, on a turn that goes on.
+    """
+    remaining = conversation.steps[conversation.steps_done :]
+    answer = answer_text(conversation)
+    if not remaining:
+        if continuing and position == "end":
+            return [Say(f"; results: {', '.join(conversation.results)}")]
+        return [Say(answer)]
+    issue = Issue(remaining[0])
+    if continuing or position == "before":
+        return [issue]
+    if position == "amid":
+        return [Say("let me look that up; "), issue]
+    return [Say(answer), issue]
+
+
+def split_text(text: str, chunks: int) -> list[str]:
+    """Split a text into so many pieces, between words where there are enough of them."""
+    words = re.findall(r"\s*\S+", text)
+    units: Sequence[str] = words if len(words) >= chunks and "".join(words) == text else text
+    count = max(1, min(chunks, len(units)))
+    edges = [len(units) * n // count for n in range(count + 1)]
+    return ["".join(units[start:end]) for start, end in pairwise(edges)]

@@ -1,0 +1,207 @@
+"""What is said on a connection after its setup: client messages in, the model's turns and the handles out.
+
+One lock keeps a state and the index of the last message in it together: a handle names exactly what the ledger says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Literal
+
+from resumekit.emulator import faults, texts
+from resumekit.emulator.answers import directives
+from resumekit.emulator.conversation import Turn
+from resumekit.emulator.frames import (
+    as_list,
+    as_object,
+    canonical,
+    decode_base64,
+    field,
+    has_field,
+    object_field,
+    text_field,
+)
+from resumekit.emulator.generation import Generation
+from resumekit.emulator.handles import HandleSource
+from resumekit.emulator.speech import Utterance, heard
+
+if TYPE_CHECKING:
+    from resumekit.emulator.connection import Connection
+    from resumekit.emulator.frames import JsonObject
+    from resumekit.emulator.gate import Terms
+
+__all__ = ["Dialogue"]
+
+
+class Dialogue:
+    """The conversation on one connection."""
+
+    def __init__(self, connection: Connection, terms: Terms) -> None:
+        self._connection = connection
+        self._service = connection.service
+        self._settings = connection.settings
+        self._terms = terms
+        self._state = terms.state
+        self._bound = False
+        self._handles = HandleSource(connection, terms)
+        self._generation = Generation(connection, terms, self._handles)
+
+    async def begin(self) -> None:
+        """Bind the connection: setupComplete, and all that starts with it."""
+        connection, settings = self._connection, self._settings
+        if connection.setup_delay is None:
+            await asyncio.Event().wait()
+        await connection.sleep(connection.setup_delay or 0.0)
+        record = connection.record
+        record.bound_at = time.time()
+        self._service.ledger.bound(record.number, with_handle=self._terms.with_handle, parent=self._terms.parent)
+        self._bound = True
+        body: JsonObject = {} if settings.profile == "developer" else {"sessionId": self._service.store.new_id()}
+        await connection.send_setup_complete({"setupComplete": body})
+        connection.spawn(connection.watch_the_clock())
+        connection.spawn(self._age())
+        await connection.happened("bound")
+        await connection.happened("now")
+        if connection.repeats_transcript:
+            await self._generation.repeat_transcript()
+        await self._handles.run()
+
+    async def _age(self) -> None:
+        age, notice = self._settings.connection_age, self._settings.go_away_notice
+        if age is None:
+            return
+        aborted = self._settings.age_close == "aborted"
+        code, reason = (1008, texts.ABORTED) if aborted else (1011, texts.DEADLINE)
+        if notice is None:
+            await self._connection.sleep(age)
+            self._connection.refuse(code, reason)
+        await self._connection.sleep(max(age - notice, 0.0))
+        await self._connection.go_away(faults.GoAway(min(notice, age), code=code, reason=reason))
+
+    # --- client messages ------------------------------------------------------------------------------------------
+
+    async def take(self, message: JsonObject, index: int) -> None:
+        """Take a client message in."""
+        if not self._bound and not self._settings.lenient_gate:
+            self._connection.refuse(1007, texts.INVALID_ARGUMENT)
+        async with self._handles.lock:
+            self._handles.consumed = index
+            for name in message:
+                await self._take_field(name, message)
+            self._handles.remember()
+
+    async def _take_field(self, name: str, message: JsonObject) -> None:
+        match name.replace("_", "").lower():
+            case "clientcontent":
+                await self._take_content(object_field(message, "clientContent"))
+            case "realtimeinput":
+                await self._take_realtime(object_field(message, "realtimeInput"))
+            case "toolresponse":
+                await self._take_responses(object_field(message, "toolResponse"))
+            case "contextupdate":
+                pass  # the ledger has it; the model's answers do not depend on it
+            case "setup":
+                self._connection.refuse(1007, texts.SETUP_FIRST)
+            case _:
+                self._connection.refuse(1007, texts.unknown_name(name))
+
+    async def _take_content(self, content: JsonObject) -> None:
+        state = self._state
+        complete = field(content, "turnComplete") is True
+        turns = [_turn(as_object(turn)) for turn in as_list(field(content, "turns"))]
+        if state.is_seeding:
+            state.turns += turns
+            state.is_seeding = not complete
+            return
+        if self._terms.family.text_in_mid_session == "realtime" and state.model_spoke:
+            self._connection.refuse(1007, texts.INVALID_ARGUMENT)
+        question = turns.pop().text if complete and turns and turns[-1].role == "user" else None
+        state.turns += turns
+        if complete:
+            await self._ask(question)
+
+    async def _take_realtime(self, realtime: JsonObject) -> None:
+        marks = has_field(realtime, "activityStart") or has_field(realtime, "activityEnd")
+        if marks and not self._terms.manual_activity:
+            self._connection.refuse(1007, texts.EXPLICIT_ACTIVITY)
+        if has_field(realtime, "activityStart"):
+            self._state.activity_open = True
+            await self._barge_in()
+        if text := text_field(realtime, "text"):
+            await self._ask(text)
+        for blob in [field(realtime, "audio"), *as_list(field(realtime, "mediaChunks"))]:
+            if text_field(as_object(blob), "mimeType").startswith("audio/"):
+                await self._take_audio(decode_base64(text_field(as_object(blob), "data")))
+        if has_field(realtime, "activityEnd") and self._state.activity_open:
+            speech = bytes(self._state.activity)
+            self._state.activity.clear()
+            self._state.activity_open = False
+            if speech:
+                await self._end_of_speech(heard(speech))
+        if field(realtime, "audioStreamEnd") is True and (rest := self._state.voice.flush()):
+            await self._end_of_speech(rest)
+
+    async def _take_audio(self, pcm: bytes) -> None:
+        if self._terms.manual_activity:
+            if self._state.activity_open:
+                self._state.activity += pcm
+            return
+        for event in self._state.voice.feed(pcm):
+            if event is None:
+                await self._barge_in()
+            else:
+                await self._end_of_speech(event)
+
+    async def _barge_in(self) -> None:
+        if self._terms.interruptible and self._settings.overlap != "queue":
+            await self._generation.interrupt()
+
+    async def _end_of_speech(self, utterance: Utterance) -> None:
+        await self._connection.happened("end_of_speech")
+        if self._terms.transcribes_input:
+            await self._generation.transcribe_input(utterance.text)
+        await self._ask(utterance.text)
+
+    async def _ask(self, question: str | None) -> None:
+        """Take a question up, or, without one, what was left unanswered."""
+        state = self._state
+        if question is not None:
+            self._service.note(self._connection.record.number, "question", question)
+        silent = self._settings.silent or (question is not None and directives(question).silent)
+        if silent or self._connection.is_poisoned:
+            state.turns += [Turn("user", question)] if question is not None else []
+            return
+        merging = self._settings.overlap == "merge" and self._generation.can_merge
+        if self._generation.is_open and not merging:
+            if self._settings.overlap == "queue":
+                if question is not None:
+                    state.turns.append(Turn("user", question))
+                    state.queued.append(question)
+                return
+            await self._generation.interrupt()
+        if question is not None:
+            state.turns.append(Turn("user", question))
+            state.unanswered += [*state.queued, question]
+            state.queued.clear()
+        await self._generation.start()
+
+    async def _take_responses(self, responses: JsonObject) -> None:
+        state = self._state
+        for value in as_list(field(responses, "functionResponses")):
+            response = as_object(value)
+            call_id = text_field(response, "id")
+            call = state.calls.pop(call_id, None)
+            if call is not None:
+                state.results.append(f"{call.name}={canonical(field(response, 'response') or {})}")
+            elif call_id not in state.cancelled and self._settings.unknown_tool_id == "close":
+                self._connection.refuse(1008, texts.ENTITY_NOT_FOUND)
+        await self._connection.happened("tool_response")
+        if not self._connection.is_poisoned:
+            await self._generation.continue_after_calls()
+
+
+def _turn(turn: JsonObject) -> Turn:
+    role: Literal["user", "model"] = "model" if text_field(turn, "role") == "model" else "user"
+    parts = [as_object(part) for part in as_list(field(turn, "parts"))]
+    return Turn(role, "".join(text_field(part, "text") for part in parts))

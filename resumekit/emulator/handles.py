@@ -1,0 +1,135 @@
+"""When which handle is sent, and which state it names: the cadences of the two backends (PROTOCOL section 2)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from resumekit.emulator.ledger import Position
+
+if TYPE_CHECKING:
+    from resumekit.emulator.connection import Connection
+    from resumekit.emulator.conversation import Conversation
+    from resumekit.emulator.frames import JsonObject
+    from resumekit.emulator.gate import Terms
+
+__all__ = ["HandleSource"]
+
+
+class HandleSource:
+    """Sends the `sessionResumptionUpdate` frames of one connection."""
+
+    def __init__(self, connection: Connection, terms: Terms) -> None:
+        self.lock = asyncio.Lock()
+        """Held while a client message is taken in: nobody sees half of it in a state."""
+        self.consumed = 0
+        """Index of the last client message that the state holds."""
+        self.turn_is_open = False
+        """The model answers, or waits for a response."""
+        self._connection = connection
+        self._settings = connection.settings
+        self._terms = terms
+        self._history: list[tuple[Conversation, int]] = []
+        self._update: asyncio.Task[None] | None = None
+        self.remember()
+
+    @property
+    def _sends(self) -> bool:
+        return self._terms.sends_handles and not self._connection.withholds_handles
+
+    @property
+    def _always_resumable(self) -> bool:
+        return self._settings.profile == "vertex"
+
+    def remember(self) -> None:
+        """Keep the state after a message, for handles that lag behind."""
+        if self._settings.lag > 0:
+            self._history.append((self._terms.state.snapshot(), self.consumed))
+            del self._history[: -self._settings.lag - 1]
+
+    def capture(self) -> tuple[Conversation, int]:
+        """Return a state and the index of the last message in it; the caller holds the lock."""
+        if self._settings.lag > 0:
+            state, index = self._history[0]
+            return state.snapshot(), index
+        return self._terms.state.snapshot(), self.consumed
+
+    async def checkpoint(self) -> tuple[Conversation, int]:
+        """Return what `capture` does, between two messages."""
+        async with self.lock:
+            return self.capture()
+
+    async def run(self) -> None:
+        """Send the updates that no turn causes."""
+        if self._settings.handle_at_setup:
+            await self.send()
+        interval = self._settings.handle_interval
+        while interval is not None:
+            await self._connection.sleep(interval)
+            if self._may_send:
+                await self.send()
+
+    async def turn_opened(self) -> None:
+        """A generation starts: the Developer API takes its handle back until the turn ends."""
+        was_open, self.turn_is_open = self.turn_is_open, True
+        if self._always_resumable:
+            return
+        if self._update is not None:
+            self._update.cancel()
+            self._update = None
+        if self._sends and not was_open:
+            await self._connection.send({"sessionResumptionUpdate": {}})
+
+    async def content_sent(self, count: int, *, is_call: bool = False) -> None:
+        """The answer's n-th content frame, or a toolCall, was sent."""
+        every = self._settings.mid_answer_handles or 0
+        if every and (is_call or count % every == 0):
+            await self.send()
+
+    def turn_closed(self, saved: tuple[Conversation, int] | None = None) -> None:
+        """The turn is over (its turnComplete was sent): a handle follows.
+
+        Args:
+            saved: The state at turnComplete; used if handles name that one.
+        """
+        if self._settings.snapshot_at != "turn_complete":
+            saved = None
+        if self._sends:
+            self._update = self._connection.spawn(self._send_later(saved))
+
+    async def _send_later(self, saved: tuple[Conversation, int] | None) -> None:
+        delay = self._settings.handle_delay or 0.0
+        await self._connection.sleep(delay / 2)
+        await self._connection.happened("before_handle")
+        await self._connection.sleep(delay / 2)
+        if self._may_send:
+            self._update = None
+            await self.send(saved)
+
+    @property
+    def _may_send(self) -> bool:
+        """The Developer API hands nothing out while a turn, or the user's speech, is open."""
+        state = self._terms.state
+        busy = self.turn_is_open or state.activity_open or state.voice.speaking
+        return self._always_resumable or not busy
+
+    async def send(self, saved: tuple[Conversation, int] | None = None) -> None:
+        """Save a state and send its handle."""
+        if not self._sends:
+            return
+        state, index = saved or await self.checkpoint()
+        connection = self._connection
+        service, record = connection.service, connection.record
+        handle = service.store.issue(
+            self._terms.session,
+            self._terms.model,
+            state,
+            Position(record.number, index),
+            service.now(),
+        )
+        record.handles_issued += 1
+        update: JsonObject = {"newHandle": handle, "resumable": True}
+        shown = index + self._settings.index_base - 1
+        if self._terms.is_transparent and shown > 0:
+            update["lastConsumedClientMessageIndex"] = str(shown)
+        await connection.send({"sessionResumptionUpdate": update}, "handle")
