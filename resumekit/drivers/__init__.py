@@ -1,0 +1,20 @@
+"""The asyncio side of a session: sockets, tasks and timers, and no decisions."""
+
+from __future__ import annotations
+
+from resumekit.drivers.driver import Driver
+from resumekit.drivers.events import Events
+from resumekit.drivers.failures import TRANSPORT_ERRORS, failure_of
+from resumekit.drivers.transport import Dialer, Transport
+from resumekit.drivers.websocket import WebSocketTransport, dial_websocket
+
+__all__ = [
+    "TRANSPORT_ERRORS",
+    "Dialer",
+    "Driver",
+    "Events",
+    "Transport",
+    "WebSocketTransport",
+    "dial_websocket",
+    "failure_of",
+]

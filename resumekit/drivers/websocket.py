@@ -1,0 +1,78 @@
+"""A `Transport` over the websockets library, and the one place that dials with it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Mapping
+
+from websockets.asyncio.client import ClientConnection, connect
+
+from resumekit.core.policy import Policy
+from resumekit.drivers.log import transport_logger
+
+__all__ = ["WebSocketTransport", "dial_websocket"]
+
+_CONNECT = frozenset(inspect.signature(connect).parameters)
+_RECV_DECODES = "decode" in inspect.signature(ClientConnection.recv).parameters  # websockets 14 and later
+_A_LITTLE_EARLIER = 0.98
+"""The transport's own time-out comes before the engine's: its error says more, and is what the user knows."""
+
+
+class WebSocketTransport:
+    """An open connection of `websockets`."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    async def send(self, frame: str) -> None:
+        """Send one text frame."""
+        await self._connection.send(frame)
+
+    async def recv(self) -> bytes:
+        """Return the next frame, text or binary, as bytes."""
+        if _RECV_DECODES:
+            return await self._connection.recv(decode=False)
+        frame: str | bytes = await self._connection.recv()
+        return frame.encode() if isinstance(frame, str) else frame
+
+    async def close(self) -> None:
+        """Close with 1000; does nothing once the connection is closed."""
+        await self._connection.close()
+
+    def abort(self) -> None:
+        """Drop the socket."""
+        self._connection.transport.abort()
+
+    async def ping(self) -> Awaitable[object]:
+        """Send a ping."""
+        return await self._connection.ping()
+
+
+async def dial_websocket(
+    uri: str, *, additional_headers: object = None, policy: Policy, options: Mapping[str, object] | None = None
+) -> WebSocketTransport:
+    """Open a connection.
+
+    Args:
+        uri: `ws://` or `wss://`.
+        additional_headers: As `websockets.connect` takes them.
+        policy: Time-outs and the largest message.
+        options: More arguments of `websockets.connect`, such as `ssl` and `proxy`. Where they meet what the driver
+            does itself (keepalive, time-outs, sizes, the log), the driver's hold.
+
+    Raises:
+        OSError: TCP, TLS or a time-out.
+        websockets.exceptions.InvalidHandshake: The upgrade was refused.
+    """
+    ours: dict[str, object] = {
+        # The engine watches over the connection itself; a second keepalive would close it behind its back.
+        "ping_interval": None,
+        "open_timeout": policy.connect_timeout * _A_LITTLE_EARLIER,
+        "close_timeout": policy.close_wait,
+        "max_size": policy.max_message_size,
+        "logger": transport_logger,
+    }
+    arguments = {**(options or {}), **{name: value for name, value in ours.items() if name in _CONNECT}}
+    if additional_headers is not None:
+        arguments["additional_headers"] = additional_headers
+    return WebSocketTransport(await connect(uri, **arguments))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] -- as the user gave them

@@ -1,0 +1,257 @@
+"""A Live service in memory, as small as the driver's tests need it, and a loop whose clock jumps."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+from collections import deque
+
+from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
+from websockets.frames import Close
+
+from resumekit.core.engine import Engine
+from resumekit.core.policy import Policy
+from resumekit.defaults import DefaultDecisions
+from resumekit.drivers import Driver
+
+SETUP = json.dumps({"setup": {"model": "models/gemini-2.5-flash-live"}})
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Where nothing is ready, the clock jumps to the next timer. No sockets in here."""
+
+    def __init__(self):
+        super().__init__()
+        self.clock = 1000.0
+
+    def time(self):
+        return self.clock
+
+    def _run_once(self):
+        if not self._ready and self._scheduled:
+            self.clock = max(self.clock, self._scheduled[0].when())
+        super()._run_once()
+
+
+def in_virtual_time(test):
+    """Run an async test on a `VirtualLoop`; it ends with no task but its own."""
+
+    @functools.wraps(test)
+    def run(*args, **kwargs):
+        loop = VirtualLoop()  # no asyncio.Runner: it would unset the loop that pytest-asyncio keeps
+        loop.set_debug(True)
+        try:
+            loop.run_until_complete(no_task_is_left(test(*args, **kwargs)))
+        finally:
+            for task in asyncio.all_tasks(loop):
+                task.cancel()
+            loop.run_until_complete(asyncio.sleep(1))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+
+    del run.__wrapped__  # pytest would see an async function
+    run.__signature__ = __import__("inspect").signature(test)
+    return run
+
+
+async def no_task_is_left(test):
+    await test
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def until(condition, *, every=0.001):
+    """Let the loop run until a condition holds."""
+    for _ in range(10_000):
+        if condition():
+            return
+        await asyncio.sleep(every)
+    raise AssertionError("it never came true")
+
+
+class FakeTransport:
+    """One connection; the test plays the service through `push`, `end` and `service`."""
+
+    def __init__(self, service, number):
+        self.service = service
+        self.number = number
+        self.sent = []
+        self.aborted = self.closed = False
+        self.over = None
+        self.mute = False
+        """Half-open: nothing is answered, not even a close."""
+        self.jammed = False
+        """`send` does not return."""
+        self.pings = []
+        self._frames = deque()
+        self._changed = asyncio.Condition()
+        self._wake = asyncio.Event()
+        self.reading = 0
+
+    # --- the driver's side
+
+    async def send(self, frame):
+        if self.over is not None:
+            raise self.over
+        while self.jammed and self.over is None:
+            await self._wait()
+        if self.over is not None:
+            raise self.over
+        self.sent.append(json.loads(frame))
+        if not self.mute:
+            self.service.on_frame(self, self.sent[-1])
+
+    async def recv(self):
+        self.reading += 1
+        assert self.reading == 1, "two recv at a time"
+        try:
+            while not self._frames:
+                if self.over is not None:
+                    raise self.over
+                await self._wait()
+            return self._frames.popleft()
+        except asyncio.CancelledError:
+            if self.service.loop_ends:
+                raise
+            raise AssertionError("recv was cancelled") from None
+        finally:
+            self.reading -= 1
+
+    async def close(self):
+        self.closed = True
+        if self.mute:
+            while self.over is None:
+                await self._wait()
+        self.end(ConnectionClosedOK(Close(1000, ""), Close(1000, ""), rcvd_then_sent=False))
+
+    def abort(self):
+        self.aborted = True
+        self.end()
+
+    async def ping(self):
+        pong = asyncio.get_running_loop().create_future()
+        self.pings.append(pong)
+        if not self.mute:
+            pong.set_result(0.0)
+        return pong
+
+    # --- the service's side
+
+    def push(self, *frames):
+        for frame in frames:
+            self._frames.append(frame if isinstance(frame, bytes) else json.dumps(frame).encode())
+        self._wake.set()
+
+    def end(self, error=None):
+        """End the connection, by default without a close frame."""
+        if self.over is None:
+            self.over = error or ConnectionClosedError(None, None)
+            for pong in self.pings:
+                if not pong.done():
+                    pong.set_exception(self.over)
+                    pong.exception()
+        self._wake.set()
+
+    def close_with(self, code, reason=""):
+        self.end(ConnectionClosedError(Close(code, reason), Close(code, ""), rcvd_then_sent=True))
+
+    async def _wait(self):
+        self._wake.clear()
+        await self._wake.wait()
+
+
+class FakeService:
+    """Opens connections, completes setups, answers questions."""
+
+    def __init__(self):
+        self.connections = []
+        self.dials = []
+        """For each dial to come: an exception, a future to wait for, or nothing."""
+        self.completes_setup = True
+        self.answers = True
+        self.handles = 0
+        self.open_dials = 0
+        self.loop_ends = False
+
+    async def dial(self):
+        what = self.dials.pop(0) if self.dials else None
+        self.open_dials += 1
+        try:
+            if isinstance(what, asyncio.Future):
+                await what
+            else:
+                await asyncio.sleep(0.01)
+        finally:
+            self.open_dials -= 1
+        if isinstance(what, BaseException):
+            raise what
+        self.connections.append(FakeTransport(self, len(self.connections)))
+        return self.connections[-1]
+
+    @property
+    def current(self):
+        return self.connections[-1]
+
+    def on_frame(self, connection, frame):
+        if "setup" in frame:
+            if self.completes_setup:
+                connection.push({"setupComplete": {}})
+        elif self.answers:
+            turns = (frame.get("clientContent") or frame.get("client_content") or {}).get("turns")
+            if turns:
+                self.answer(connection, turns[-1]["parts"][0]["text"])
+
+    def answer(self, connection, text):
+        self.handles += 1
+        connection.push(
+            {"serverContent": {"modelTurn": {"parts": [{"text": f"answer to {text}"}]}}},
+            {"serverContent": {"generationComplete": True}},
+            {"serverContent": {"turnComplete": True}},
+            {"sessionResumptionUpdate": {"newHandle": f"handle-{self.handles}", "resumable": True}},
+        )
+
+
+def question(text):
+    content = {"turns": [{"role": "user", "parts": [{"text": text}]}], "turnComplete": True}
+    return json.dumps({"clientContent": content})
+
+
+def audio(size=64):
+    return json.dumps({"realtimeInput": {"audio": {"data": "A" * size, "mimeType": "audio/pcm;rate=16000"}}})
+
+
+def driver_of(service, *, policy=None, load_history=None, on_event=None, draw=0.5, **engine):
+    policy = policy or Policy()
+    machine = Engine(
+        SETUP,
+        policy=policy,
+        decisions=DefaultDecisions(),
+        transparent=False,
+        random=lambda: draw,
+        loads_history=load_history is not None,
+        **engine,
+    )
+    return Driver(machine, service.dial, policy=policy, load_history=load_history, on_event=on_event)
+
+
+def text_of(message):
+    content = message.server_content
+    turn = content and content.model_turn
+    return "".join(part.text or "" for part in turn.parts) if turn else ""
+
+
+async def answer_of(driver):
+    """Receive up to turnComplete; the text of the answer, what was interrupted left out."""
+    said = ""
+    while True:
+        message = await driver.recv()
+        said += text_of(message)
+        if message.server_content and message.server_content.interrupted:
+            said = ""
+        if message.server_content and message.server_content.turn_complete:
+            return said
+
+
+async def ask(driver, text):
+    await driver.send(question(text))
+    return await answer_of(driver)

@@ -1,0 +1,714 @@
+"""The driver against a service in memory, in virtual time: it carries out what the engine asks, and leaves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+
+import pytest
+
+from resumekit.core import events
+from resumekit.core.policy import Policy
+from resumekit.errors import (
+    BufferFull,
+    ConnectFailed,
+    ConnectRefused,
+    LocalProtocolError,
+    SessionClosed,
+    SessionLost,
+)
+from resumekit.wire import HistoryTurn
+from tests.drivers.fakes import (
+    SETUP,
+    FakeService,
+    answer_of,
+    ask,
+    audio,
+    driver_of,
+    in_virtual_time,
+    question,
+    text_of,
+    until,
+)
+
+
+@pytest.fixture
+def service():
+    return FakeService()
+
+
+def of(kind, seen):
+    return [event for event in seen if isinstance(event, kind)]
+
+
+# --- the plain way ---------------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_question_is_answered_and_close_leaves_nothing(service):
+    driver = driver_of(service)
+    await driver.start()
+
+    assert driver.setup_complete.setup_complete is not None
+    assert await ask(driver, "one") == "answer to one"
+    await driver.close()
+    assert service.current.sent[0]["setup"]["model"] == "models/gemini-2.5-flash-live"
+    assert service.current.closed
+    assert driver.stats.messages_sent == 1
+
+
+@in_virtual_time
+async def test_close_is_idempotent_and_may_come_from_any_task(service):
+    driver = driver_of(service)
+    await driver.close()
+    await driver.start()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(driver.close())
+    await driver.close()
+
+
+@in_virtual_time
+async def test_after_close_everything_says_so(service):
+    driver = driver_of(service)
+    await driver.start()
+    waiting = asyncio.create_task(driver.recv())
+    await asyncio.sleep(0)
+    await driver.close()
+
+    for use in (waiting, driver.recv(), driver.send(question("x"))):
+        with pytest.raises(SessionClosed):
+            await use
+    with pytest.raises(SessionClosed):
+        driver.force_reconnect()
+
+
+@in_virtual_time
+async def test_frames_that_came_before_the_end_are_handed_over_first(service):
+    driver = driver_of(service)
+    await driver.start()
+    await driver.send(question("one"))
+    await until(lambda: driver.last_handle is not None)
+    await driver.close()
+
+    assert await answer_of(driver) == "answer to one"
+    with pytest.raises(SessionClosed):
+        while True:
+            await driver.recv()
+
+
+@in_virtual_time
+async def test_what_was_sent_is_written_before_the_close(service):
+    driver = driver_of(service)
+    await driver.start()
+    for number in range(5):
+        await driver.send(question(f"{number}"))
+    await driver.close()
+
+    assert len(service.current.sent) >= 1 + 1
+
+
+@in_virtual_time
+async def test_a_second_setup_and_nonsense_are_refused(service):
+    driver = driver_of(service)
+    await driver.start()
+    for frame in (SETUP, "{", "[]", '{"hello": 1}'):
+        with pytest.raises(LocalProtocolError):
+            await driver.send(frame)
+
+    assert await ask(driver, "one") == "answer to one"
+    await driver.close()
+
+
+# --- losses ----------------------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_cut_answer_is_given_again_on_the_next_connection(service):
+    driver = driver_of(service)
+    await driver.start()
+    assert await ask(driver, "one") == "answer to one"
+    await until(lambda: driver.last_handle is not None)
+    service.answers = False
+    await driver.send(question("two"))
+    await until(lambda: len(service.current.sent) == 2 + 1)
+    service.current.push({"serverContent": {"modelTurn": {"parts": [{"text": "half"}]}}})
+    while text_of(await driver.recv()) != "half":
+        pass
+    service.answers = True
+    service.current.end()
+
+    assert await answer_of(driver) == "answer to two"
+    assert service.current.sent[0]["setup"]["sessionResumption"]["handle"] == "handle-1"
+    assert (driver.stats.resumes, driver.stats.turns_reanswered) == (1, 1)
+    await driver.close()
+
+
+@in_virtual_time
+async def test_many_reconnects_leave_no_task_and_no_timer(service):
+    driver = driver_of(service)
+    loop = asyncio.get_running_loop()
+    await driver.start()
+    for number in range(200):
+        service.current.end()
+        assert await ask(driver, f"{number}") == f"answer to {number}"
+        await until(lambda: len(service.current.sent) >= 1)
+        assert len(asyncio.all_tasks()) <= 1 + 1 + 2 + 2  # the test, the runner; two connections, one on its way out
+    assert len(service.connections) > 200
+    await driver.close()
+    await asyncio.sleep(0)
+    assert [timer for timer in loop._scheduled if not timer.cancelled()] == []
+
+
+@in_virtual_time
+async def test_go_away_moves_to_a_connection_that_was_dialled_ahead(service):
+    driver = driver_of(service)
+    await driver.start()
+    await ask(driver, "one")
+    await until(lambda: driver.last_handle is not None)
+    old = service.current
+    service.answers = False
+    await driver.send(question("two"))  # keeps the session from moving at once
+    await until(lambda: len(old.sent) == 3)
+    old.push({"goAway": {"timeLeft": "60s"}})
+    await until(lambda: len(service.connections) == 2, every=0.1)
+    warm = service.current
+    assert warm.sent == []
+    assert not old.closed
+    service.answer(old, "two")
+
+    assert await answer_of(driver) == "answer to two"
+    await until(lambda: warm.sent)
+    assert old.closed
+    assert warm.sent[0]["setup"]["sessionResumption"]["handle"] == "handle-2"
+    service.answers = True
+    assert await ask(driver, "three") == "answer to three"
+    await driver.close()
+    assert (driver.stats.moves, driver.stats.turns_reanswered) == (1, 0)
+
+
+@in_virtual_time
+async def test_a_warm_connection_that_dies_is_replaced(service):
+    driver = driver_of(service)
+    await driver.start()
+    await ask(driver, "one")
+    await until(lambda: driver.last_handle is not None)
+    old = service.current
+    service.answers = False
+    await driver.send(question("two"))
+    await until(lambda: len(old.sent) == 3)
+    old.push({"goAway": {"timeLeft": "60s"}})
+    await until(lambda: len(service.connections) == 2, every=0.1)
+    service.current.close_with(1000)
+    service.answers = True
+    service.answer(old, "two")
+
+    assert await answer_of(driver) == "answer to two"
+    assert await ask(driver, "three") == "answer to three"
+    assert len(service.connections) == 3
+    await driver.close()
+
+
+@in_virtual_time
+async def test_a_half_open_connection_is_pinged_then_aborted(service):
+    seen = []
+    driver = driver_of(service, on_event=seen.append)
+    await driver.start()
+    await ask(driver, "one")
+    await until(lambda: driver.last_handle is not None)
+    old = service.current
+    old.mute = True
+    await driver.send(question("two"))
+
+    assert await answer_of(driver) == "answer to two"
+    assert len(old.pings) == 1
+    assert old.aborted
+    assert service.current.sent[0]["setup"]["sessionResumption"]["handle"] == "handle-1"
+    await driver.close()
+
+
+@in_virtual_time
+async def test_a_jammed_write_does_not_hold_the_abort_up(service):
+    driver = driver_of(service)
+    await driver.start()
+    await ask(driver, "one")
+    old = service.current
+    old.mute = old.jammed = True
+    await driver.send(question("two"))
+
+    assert await answer_of(driver) == "answer to two"
+    assert old.aborted
+    await driver.close()
+
+
+@in_virtual_time
+async def test_a_healthy_silence_is_left_alone(service):
+    driver = driver_of(service)
+    await driver.start()
+    service.answers = False
+    await driver.send(question("one"))
+    await asyncio.sleep(600)
+    service.answer(service.current, "one")
+
+    assert await answer_of(driver) == "answer to one"
+    assert len(service.connections) == 1
+    assert len(service.current.pings) > 3
+    await driver.close()
+
+
+@in_virtual_time
+async def test_a_close_that_is_not_answered_ends_in_an_abort(service):
+    driver = driver_of(service)
+    await driver.start()
+    service.current.mute = True
+    await driver.close()
+
+    assert service.current.closed
+    assert service.current.aborted
+
+
+@in_virtual_time
+async def test_force_reconnect_moves_now(service):
+    driver = driver_of(service)
+    await driver.start()
+    await ask(driver, "one")
+    driver.force_reconnect()
+    driver.force_reconnect()
+
+    assert await ask(driver, "two") == "answer to two"
+    assert len(service.connections) == 2
+    await driver.close()
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_refused_first_connection_is_told_at_once(service):
+    service.completes_setup = False
+    driver = driver_of(service)
+    start = asyncio.create_task(driver.start())
+    await until(lambda: service.connections and service.current.sent)
+    service.current.close_with(1007, "Invalid JSON payload received.")
+
+    with pytest.raises(ConnectRefused) as caught:
+        await start
+    assert caught.value.__cause__ is service.current.over
+    assert len(service.connections) == 1
+
+
+@in_virtual_time
+async def test_a_transient_first_failure_is_retried(service):
+    service.dials = [ConnectionRefusedError(111, "no"), TimeoutError("timed out during opening handshake")]
+    driver = driver_of(service)
+    await driver.start()
+
+    assert await ask(driver, "one") == "answer to one"
+    await driver.close()
+
+
+@in_virtual_time
+async def test_the_first_connection_has_a_deadline(service):
+    service.dials = [ConnectionRefusedError(111, "no")] * 100
+    driver = driver_of(service)
+    with pytest.raises(ConnectFailed) as caught:
+        await driver.start()
+
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+    assert caught.value.attempts < 10
+
+
+@in_virtual_time
+async def test_a_dial_that_hangs_is_given_up(service):
+    hanging = asyncio.get_running_loop().create_future()
+    service.dials = [hanging]
+    driver = driver_of(service)
+    await driver.start()
+
+    assert hanging.cancelled()
+    assert service.open_dials == 0
+    await driver.close()
+
+
+@in_virtual_time
+async def test_an_error_of_the_dialers_own_ends_the_first_connect_unchanged(service):
+    """A wrong argument is no failure of the network: it comes out as it is, at once."""
+    error = KeyError("TOKEN")
+    service.dials = [error]
+    driver = driver_of(service)
+    with pytest.raises(KeyError) as caught:
+        await driver.start()
+
+    assert caught.value is error
+    assert service.connections == []
+
+
+@in_virtual_time
+async def test_later_the_dialers_own_error_is_logged_and_the_dial_tried_again(service, caplog):
+    driver = driver_of(service)
+    await driver.start()
+    service.dials = [KeyError("TOKEN")]
+    service.current.end()
+
+    assert await ask(driver, "one") == "answer to one"
+    assert "dialling failed" in caplog.text
+    await driver.close()
+
+
+@in_virtual_time
+async def test_a_server_that_drops_for_ever_is_given_up_without_a_storm(service):
+    driver = driver_of(service)
+    await driver.start()
+    service.dials = [ConnectionRefusedError(111, "no")] * 100_000
+    service.current.end()
+    await driver.send(question("one"))
+    loop = asyncio.get_running_loop()
+    before = loop.time()
+    with pytest.raises(SessionLost) as caught:
+        await driver.recv()
+
+    assert loop.time() - before == pytest.approx(300, abs=1)
+    assert caught.value.unsent_messages == 1
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+    for use in (driver.recv, lambda: driver.send(question("two"))):
+        with pytest.raises(SessionLost):
+            await use()
+    await driver.close()
+
+
+@in_virtual_time
+async def test_a_bug_in_here_leaves_nobody_hanging(service, monkeypatch, caplog):
+    driver = driver_of(service)
+    await driver.start()
+    waiting = asyncio.create_task(driver.recv())
+    monkeypatch.setattr(driver._engine, "feed", lambda *_: 1 / 0)
+    service.current.push({"goAway": {}})
+
+    with pytest.raises(SessionLost, match="internal error") as caught:
+        await waiting
+    assert caught.value.__cause__ is not None
+    assert "an internal error" in caplog.text
+    assert service.current.aborted
+
+
+# --- limits ----------------------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_full_buffer_makes_senders_wait_in_line(service):
+    policy = Policy(control_messages=2, send_wait=1000.0)
+    driver = driver_of(service, policy=policy)
+    await driver.start()
+    down = asyncio.get_running_loop().create_future()
+    service.answers = False
+    service.dials = [down]
+    service.current.end()
+    await asyncio.sleep(1)
+    senders = []
+    for number in range(6):
+        senders.append(asyncio.create_task(driver.send(question(f"{number}"))))
+        await asyncio.sleep(0)
+    await driver.send(audio())
+    await asyncio.sleep(1)
+    assert [sender.done() for sender in senders] == [True, True, False, False, False, False]
+    senders[3].cancel()
+    down.set_result(None)
+    for number in range(6):
+        if number == 3:
+            continue
+        await until(lambda number=number: any(f'"{number}"' in json.dumps(frame) for frame in service.current.sent))
+        service.answer(service.current, f"{number}")
+        assert await answer_of(driver) == f"answer to {number}"
+    await asyncio.wait(senders)
+    said = [
+        frame["clientContent"]["turns"][0]["parts"][0]["text"]
+        for frame in service.current.sent
+        if "clientContent" in frame
+    ]
+    assert said == ["0", "1", "2", "4", "5"]
+    await driver.close()
+
+
+@in_virtual_time
+async def test_a_sender_that_waited_too_long_is_told(service):
+    driver = driver_of(service, policy=Policy(control_messages=1, control_bytes=1000))
+    await driver.start()
+    service.dials = [asyncio.get_running_loop().create_future() for _ in range(9)]
+    service.current.end()
+    await asyncio.sleep(1)
+    await driver.send(question("one"))
+    with pytest.raises(BufferFull, match="control_messages"):
+        await driver.send(question("two"))
+    with pytest.raises(BufferFull, match="control_bytes"):
+        await driver.send(question("x" * 1000))
+    await driver.close()
+
+
+@in_virtual_time
+async def test_senders_that_wait_are_told_of_the_end(service):
+    driver = driver_of(service, policy=Policy(control_messages=1))
+    await driver.start()
+    service.dials = [asyncio.get_running_loop().create_future()]
+    service.current.end()
+    await asyncio.sleep(0.1)
+    await driver.send(question("one"))
+    waiting = [asyncio.create_task(driver.send(question("two"))) for _ in range(3)]
+    await asyncio.sleep(0.1)
+    await driver.close()
+
+    for sender in waiting:
+        with pytest.raises(SessionClosed):
+            await sender
+
+
+@in_virtual_time
+async def test_an_app_that_takes_nothing_stops_the_reading(service, caplog):
+    driver = driver_of(service, policy=Policy(inbox_frames=10))
+    await driver.start()
+    service.current.push(*({"usageMetadata": {"totalTokenCount": n}} for n in range(100)))
+    await asyncio.sleep(1)
+    assert len(service.current._frames) >= 89
+    assert "reading stops" in caplog.text
+
+    counts = [(await driver.recv()).usage_metadata.total_token_count for _ in range(100)]
+    assert counts == list(range(100))
+    await driver.close()
+
+
+@in_virtual_time
+async def test_close_does_not_wait_for_an_app_that_takes_nothing(service):
+    driver = driver_of(service, policy=Policy(inbox_frames=10))
+    await driver.start()
+    service.current.push(*({"usageMetadata": {"totalTokenCount": n}} for n in range(100)))
+    await asyncio.sleep(1)
+    await driver.close()
+
+    assert not service.current.aborted or service.current.closed
+
+
+# --- events, history -------------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_events_reach_the_callback_every_iterator_and_the_log(service, caplog):
+    caplog.set_level(logging.DEBUG, "resumekit")
+    seen = []
+    driver = driver_of(service, on_event=seen.append)
+    await driver.start()
+    await ask(driver, "one")
+    service.current.end()
+    await ask(driver, "two")
+    await driver.close()
+
+    assert [event async for event in driver.events] == seen == [event async for event in driver.events]
+    assert isinstance(seen[0], events.Connected)
+    assert isinstance(seen[-1], events.SessionEnded)
+    levels = {record.levelname for record in caplog.records if "Connected" in record.message}
+    assert levels == {"INFO"}
+    assert "handle-1" not in caplog.text
+
+
+@in_virtual_time
+async def test_a_listener_that_raises_is_reported_once(service, caplog):
+    def listener(event):
+        raise ValueError("mine")
+
+    driver = driver_of(service, on_event=listener)
+    await driver.start()
+    assert await ask(driver, "one") == "answer to one"
+    await driver.close()
+
+    assert caplog.text.count("on_event raised") == 1
+
+
+@in_virtual_time
+async def test_a_listener_may_act_on_the_session(service):
+    def listener(event):
+        if isinstance(event, events.HandleReceived) and len(service.connections) == 1:
+            driver.force_reconnect()
+
+    driver = driver_of(service, on_event=listener)
+    await driver.start()
+    await ask(driver, "one")
+    assert await ask(driver, "two") == "answer to two"
+    assert len(service.connections) == 2
+    await driver.close()
+
+
+async def no_history():
+    raise ConnectionError("the database is down")
+
+
+async def endless_history():
+    await asyncio.sleep(10_000)
+
+
+async def some_history():
+    await asyncio.sleep(1)
+    return [HistoryTurn("user", "hello"), HistoryTurn("model", "hi")]
+
+
+@pytest.mark.parametrize(("load", "replayed"), [(some_history, 2), (no_history, 0), (endless_history, 0)])
+@in_virtual_time
+async def test_history_is_loaded_for_a_fresh_start(service, load, replayed, caplog):
+    seen = []
+    driver = driver_of(service, load_history=load, on_event=seen.append)
+    await driver.start()
+
+    assert of(events.Connected, seen)[0].replayed_turns == replayed
+    assert ("could not be loaded" in caplog.text) == (not replayed)
+    await driver.close()
+
+
+@in_virtual_time
+async def test_close_does_not_wait_for_history(service):
+    driver = driver_of(service, load_history=endless_history)
+    start = asyncio.create_task(driver.start())
+    await asyncio.sleep(1)
+    await driver.close()
+
+    with pytest.raises(SessionClosed):
+        await start
+
+
+@in_virtual_time
+async def test_unreadable_frames_are_events_and_harm_nothing(service):
+    seen = []
+    driver = driver_of(service, on_event=seen.append)
+    await driver.start()
+    service.current.push(b"\xff\x00", b"", b"[1]", b'{"serverContent": ')
+
+    assert await ask(driver, "one") == "answer to one"
+    assert len(of(events.FrameDiscarded, seen)) == 4
+    await driver.close()
+
+
+# --- cancellation ----------------------------------------------------------------------------------------------------
+
+
+async def steps(count):
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("count", range(30))
+@in_virtual_time
+async def test_start_can_be_cancelled_anywhere(service, count):
+    driver = driver_of(service)
+    start = asyncio.create_task(driver.start())
+    await steps(count)
+    if service.open_dials:
+        await asyncio.sleep(0.01)
+    await steps(count)
+    start.cancel()
+    await asyncio.wait({start})
+
+    assert service.open_dials == 0
+    assert all(connection.over for connection in service.connections) or not start.cancelled()
+    await driver.close()
+
+
+@pytest.mark.parametrize("mute", [False, True])
+@pytest.mark.parametrize("count", range(1, 12))
+@in_virtual_time
+async def test_close_can_be_cancelled_anywhere(service, count, mute):
+    driver = driver_of(service)
+    await driver.start()
+    service.current.mute = mute
+    close = asyncio.create_task(driver.close())
+    await steps(count)
+    close.cancel()
+    await asyncio.wait({close})
+
+    assert service.current.over is not None
+    with pytest.raises(SessionClosed):
+        await driver.recv()
+
+
+@in_virtual_time
+async def test_a_cancelled_recv_loses_nothing(service):
+    driver = driver_of(service)
+    await driver.start()
+    taken = []
+    for number in range(300):
+        receiver = asyncio.create_task(driver.recv())
+        await steps(number % 4)
+        service.current.push({"usageMetadata": {"totalTokenCount": number}})
+        await steps(number % 7)
+        receiver.cancel()
+        await asyncio.wait({receiver})
+        if not receiver.cancelled():
+            taken.append(receiver.result())
+    while len(taken) < 300:
+        taken.append(await driver.recv())
+
+    assert [message.usage_metadata.total_token_count for message in taken] == list(range(300))
+    await driver.close()
+
+
+@in_virtual_time
+async def test_several_receivers_share_the_frames(service):
+    driver = driver_of(service)
+    await driver.start()
+    receivers = [asyncio.create_task(driver.recv()) for _ in range(5)]
+    await steps(2)
+    service.current.push(*({"usageMetadata": {"totalTokenCount": n}} for n in range(4)))
+    await asyncio.sleep(1)
+
+    assert sum(receiver.done() for receiver in receivers) == 4
+    await driver.close()
+    await asyncio.wait(receivers)
+
+
+@in_virtual_time
+async def test_a_cancelled_send_sends_or_raises(service):
+    service.answers = False
+    driver = driver_of(service)
+    await driver.start()
+    for number in range(20):
+        sender = asyncio.create_task(driver.send(question(f"{number}")))
+        await steps(number % 3)
+        sender.cancel()
+        await asyncio.wait({sender})
+    await asyncio.sleep(1)
+
+    service.answers = True
+    service.current.end()
+    await driver.close()
+
+
+@in_virtual_time
+async def test_the_end_of_the_loop_ends_the_session(service):
+    """asyncio.run cancels what is left; nothing hangs, and no socket stays open."""
+    driver = driver_of(service)
+    await driver.start()
+    service.loop_ends = True
+    driver._runner.cancel()
+    await asyncio.wait({driver._runner})
+
+    assert service.current.aborted
+    with pytest.raises(SessionClosed):
+        await driver.recv()
+
+
+@in_virtual_time
+async def test_an_abandoned_generator_can_be_closed_from_another_task(service):
+    """SEAMS 4: an app that leaves by `break` has its cleanup run by the loop, in another task, a moment later."""
+
+    async def conversation():
+        driver = driver_of(service)
+        await driver.start()
+        try:
+            while True:
+                yield await ask(driver, "again")
+        finally:
+            await driver.close()
+
+    async for answer in conversation():
+        assert answer == "answer to again"
+        break
+    gc.collect()
+    await until(lambda: service.current.closed)
+    await until(lambda: len(asyncio.all_tasks()) == 1)
