@@ -1,0 +1,236 @@
+"""The google-genai adapter: `connect(client, model=..., config=...)` where `client.aio.live.connect(...)` was.
+
+The session is an `AsyncSession` of the installed version over a `Bridge` to the driver; google-genai makes the frames
+and reads them, resumekit moves them. What is private there is touched in `_genai_seam` alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, TypeAlias
+
+from websockets.exceptions import ConnectionClosedOK
+from websockets.frames import Close
+
+from resumekit import errors
+from resumekit.adapters._common import Maybe, OnEvent, resolve, session_driver
+from resumekit.core.events import FrameDiscarded
+from resumekit.core.failures import CloseCode
+from resumekit.core.policy import Policy
+from resumekit.core.stats import Stats
+from resumekit.drivers import Driver, Events, WebSocketTransport, dial_websocket
+from resumekit.wire import ServerMessage
+
+try:
+    from google.genai import Client, types
+    from google.genai import errors as genai_errors
+    from google.genai.live import AsyncSession
+except ImportError as _error:
+    raise ImportError(
+        "resumekit.adapters.genai needs google-genai; install it with: pip install 'resumekit[genai]'", name=_error.name
+    ) from _error
+
+from resumekit.adapters import _genai_seam as seam
+
+__all__ = ["Bridge", "Session", "SessionLost", "connect"]
+
+_Config: TypeAlias = types.LiveConnectConfigOrDict | None
+_History: TypeAlias = Iterable[types.Content | Mapping[str, Any] | str] | types.Content | str | None
+_AnyClient: TypeAlias = Client | Callable[[], Client | Awaitable[Client]]
+
+
+class SessionLost(errors.SessionLost, genai_errors.APIError):
+    """The conversation cannot go on; for code that catches google-genai's own error, also that one.
+
+    `code` is the last close code or HTTP status.
+    """
+
+    def __init__(self, lost: errors.SessionLost) -> None:
+        Exception.__init__(self, lost)
+        self.__dict__.update(vars(lost))
+        self.code = lost.close_code or lost.status_code or CloseCode.ABNORMAL.value
+        self.message = lost.problem
+        self.status = None
+        self.details = lost.problem
+        self.response = None  # pyright: ignore[reportAttributeAccessIssue] -- as in APIError
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (SessionLost, self.args)
+
+
+class Bridge:
+    """What google-genai takes for its WebSocket connection."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._readable = seam.known_keys()
+
+    async def send(self, frame: str) -> None:
+        """Take a client frame over."""
+        try:
+            await self._driver.send(frame)
+        except errors.SessionLost as lost:
+            raise _as_api_error(lost) from lost.__cause__
+
+    async def recv(self, decode: bool | None = None) -> bytes:  # noqa: ARG002, FBT001 -- as websockets has it
+        """Return the next frame that the installed google-genai can read. Cancelling it loses nothing."""
+        while True:
+            try:
+                message = await self._driver.recv()
+            except errors.SessionClosed:
+                end = Close(CloseCode.NORMAL, "")
+                raise ConnectionClosedOK(end, end, rcvd_then_sent=False) from None
+            except errors.SessionLost as lost:
+                raise _as_api_error(lost) from lost.__cause__
+            if message.server_content is not None or self._can_be_read(message):
+                return message.raw
+            self._driver.publish(
+                FrameDiscarded(connection=0, size=len(message.raw), problem="google-genai knows no field of it")
+            )
+
+    async def close(self) -> None:
+        """End the session."""
+        await self._driver.close()
+
+    def _can_be_read(self, message: ServerMessage) -> bool:
+        frame: dict[str, object] = json.loads(message.raw)
+        return any(frame.get(key) is not None for key in self._readable)
+
+
+class Session(AsyncSession):
+    """An `AsyncSession` that lives on across connections. Made by `connect`."""
+
+    def __init__(self, account: seam.Account, driver: Driver, setup_complete: ServerMessage) -> None:
+        super().__init__(**seam.session_arguments(account, Bridge(driver), setup_complete.raw))
+        self._driver = driver
+
+    @property
+    def events(self) -> Events:
+        """A new iterator over what happens to the session, from the oldest event that is kept."""
+        return self._driver.events
+
+    @property
+    def stats(self) -> Stats:
+        """Counters."""
+        return self._driver.stats
+
+    def force_reconnect(self) -> None:
+        """Move to a new connection now; an answer that is being given is cut, and given again."""
+        self._driver.force_reconnect()
+
+    async def close(self) -> None:
+        """Close the connection and detach: the service keeps the conversation until its handle expires. Idempotent."""
+        await self._driver.close()
+
+    async def end(self) -> None:
+        """Close, and forget the conversation's handle. Idempotent."""
+        await self._driver.close(forget=True)
+
+
+class connect:  # noqa: N801 -- reads as a function, like that of google-genai
+    """Open a resumable session: `async with connect(client, model=..., config=...) as session`.
+
+    Args:
+        client: A `google.genai.Client`, or a callable, also an asynchronous one, that makes one: it is asked at each
+            dial, for credentials that change. A client is only looked at, never changed.
+        model: As for `client.aio.live.connect`.
+        config: As for `client.aio.live.connect`. A handle in its `session_resumption` is the first that is used.
+        history: The conversation so far: `types.Content`, mappings or strings, or a callable, also an asynchronous one,
+            that returns them. Replayed where a new session starts without a handle.
+        policy: Limits and choices.
+        on_event: Called with every event; must not block.
+
+    Raises:
+        ConfigurationError: An argument makes no sense, or this google-genai is not known.
+        Exception: (on entering) google-genai's own errors, as `client.aio.live.connect` raises them: at once where
+            trying again would not help, else after `Policy.first_connect_deadline`.
+    """
+
+    def __init__(
+        self,
+        client: _AnyClient,
+        *,
+        model: str,
+        config: _Config = None,
+        history: Maybe[_History] = None,
+        policy: Policy | None = None,
+        on_event: OnEvent | None = None,
+    ) -> None:
+        self._client = client
+        self._model = model
+        self._config = config
+        self._history = history
+        self._policy = policy or Policy()
+        self._on_event = on_event
+        self._driver: Driver | None = None
+        self._account: seam.Account | None = None
+
+    async def __aenter__(self) -> Session:
+        seam.check()
+        account = seam.account_of(await resolve(self._client))
+        request = await account.rehearse(self._model, self._config)
+        transparent = self._is_transparent(account)
+        self._account = account
+        self._driver = driver = session_driver(
+            request.setup,
+            self._dial,
+            policy=self._policy,
+            transparent=transparent,
+            history=self._history,
+            to_dict=_as_dict,
+            on_event=self._on_event,
+            credentials_renewable=callable(self._client) or account.is_vertex,
+        )
+        failed: errors.ConnectRefused | errors.ConnectFailed
+        try:
+            await driver.start()
+        except (errors.ConnectRefused, errors.ConnectFailed) as error:
+            failed = error
+        else:
+            setup_complete = driver.setup_complete
+            assert setup_complete is not None
+            return Session(account, driver, setup_complete)
+        if failed.__cause__ is None:  # google-genai would have waited for ever
+            raise TimeoutError(failed.problem) from failed
+        await account.replay_failure(self._model, self._config, failed.__cause__)
+        raise failed
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._driver is not None
+        await self._driver.close()
+
+    async def _dial(self) -> WebSocketTransport:
+        account, self._account = self._account, None
+        if account is None or not callable(self._client):  # the first client was asked for a moment ago
+            self._account = account
+        if account is None:
+            account = seam.account_of(await resolve(self._client))
+        request = await account.ask(self._model, seam.as_config(self._config))
+        return await dial_websocket(
+            request.uri, additional_headers=request.headers, policy=self._policy, options=request.options
+        )
+
+    def _is_transparent(self, account: seam.Account) -> bool:
+        wanted = self._policy.transparent
+        if not account.is_vertex:
+            if wanted is True:
+                raise errors.ConfigurationError(
+                    "Policy.transparent is True, and the Developer API has no transparent resumption; leave it at 'auto'"
+                )
+            return False
+        if wanted != "auto":
+            return wanted
+        given = seam.as_config(self._config).session_resumption
+        return given is None or given.transparent is not False
+
+
+def _as_api_error(lost: errors.SessionLost) -> SessionLost:
+    return lost if isinstance(lost, SessionLost) else SessionLost(lost)
+
+
+def _as_dict(turn: object) -> object:
+    return turn.model_dump(exclude_none=True) if isinstance(turn, types.Content) else turn

@@ -1,0 +1,189 @@
+"""The bare adapter: `connect(uri, setup=...)` where `websockets.connect(uri)` was, without any google package."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl as ssl_module
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, TypeAlias, cast
+
+from resumekit.adapters._common import Maybe, OnEvent, resolve, session_driver
+from resumekit.core.policy import Policy
+from resumekit.core.stats import Stats
+from resumekit.drivers import Driver, Events, WebSocketTransport, dial_websocket
+from resumekit.errors import ConfigurationError, SessionClosed
+from resumekit.wire import HistoryTurn, ServerMessage, setup_model
+
+__all__ = ["Session", "connect"]
+
+HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+_History: TypeAlias = Iterable[HistoryTurn | Mapping[str, Any] | str] | None
+
+
+class Session:
+    """One conversation, across any number of connections. Made by `connect`."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    async def send(self, frame: str | bytes | Mapping[str, Any]) -> None:
+        """Send one client frame, as JSON or as what becomes JSON.
+
+        Returns at once, connected or not, unless the buffer is full.
+
+        Raises:
+            LocalProtocolError: This is not a client frame.
+            BufferFull: There was no room for `Policy.send_wait`; the frame was not sent.
+            SessionClosed: After `close` or `end`.
+            SessionLost: The conversation cannot go on.
+        """
+        await self._driver.send(json.dumps(frame) if isinstance(frame, Mapping) else frame)
+
+    async def recv(self) -> ServerMessage:
+        """Return the next frame of the service, decoded. Cancelling it loses nothing.
+
+        Raises:
+            SessionClosed: After `close` or `end`.
+            SessionLost: The conversation cannot go on.
+        """
+        return await self._driver.recv()
+
+    async def recv_bytes(self) -> bytes:
+        """Return the next frame of the service as it came. Raises as `recv`."""
+        return (await self._driver.recv()).raw
+
+    def __aiter__(self) -> Session:
+        return self
+
+    async def __anext__(self) -> ServerMessage:
+        try:
+            return await self._driver.recv()
+        except SessionClosed:
+            raise StopAsyncIteration from None
+
+    @property
+    def events(self) -> Events:
+        """A new iterator over what happens to the session, from the oldest event that is kept."""
+        return self._driver.events
+
+    @property
+    def stats(self) -> Stats:
+        """Counters."""
+        return self._driver.stats
+
+    @property
+    def setup_complete(self) -> ServerMessage:
+        """The service's answer to the first setup."""
+        message = self._driver.setup_complete
+        assert message is not None
+        return message
+
+    def force_reconnect(self) -> None:
+        """Move to a new connection now; an answer that is being given is cut, and given again."""
+        self._driver.force_reconnect()
+
+    async def close(self) -> None:
+        """Close the connection and detach: the service keeps the conversation until its handle expires. Idempotent."""
+        await self._driver.close()
+
+    async def end(self) -> None:
+        """Close, and forget the conversation's handle. Idempotent."""
+        await self._driver.close(forget=True)
+
+
+class connect:  # noqa: N801 -- reads as a function, like that of websockets
+    """Open a resumable session: `async with connect(...) as session`.
+
+    Args:
+        uri: Of the service; a callable, also an asynchronous one, is asked at each dial.
+        setup: The setup frame as a mapping or JSON, with or without the outer `setup`. A resumption handle in it is the
+            first one that is used.
+        additional_headers: Of the upgrade request; a callable as with `uri`.
+        ssl: For `wss`; by default the system's trust.
+        transparent: Whether the service reports what it consumed; None: as `Policy.transparent` says, and there
+            ``"auto"`` means a Vertex address or a Vertex model name.
+        history: The conversation so far: turns, strings, or a callable, also an asynchronous one, that returns them.
+            Replayed where a new session starts without a handle.
+        policy: Limits and choices.
+        on_event: Called with every event; must not block.
+
+    Raises:
+        ConfigurationError: An argument makes no sense.
+        ConnectRefused: (on entering) The service refused for good.
+        ConnectFailed: (on entering) No connection within `Policy.first_connect_deadline`.
+    """
+
+    def __init__(
+        self,
+        uri: Maybe[str],
+        *,
+        setup: Mapping[str, Any] | str,
+        additional_headers: Maybe[HeadersLike] | None = None,
+        ssl: ssl_module.SSLContext | None = None,
+        transparent: bool | None = None,
+        history: Maybe[_History] = None,
+        policy: Policy | None = None,
+        on_event: OnEvent | None = None,
+    ) -> None:
+        self._uri = uri
+        self._headers = additional_headers
+        self._ssl = ssl
+        self._setup = _setup_frame(setup)
+        self._policy = policy or Policy()
+        self._transparent = self._is_transparent(transparent=transparent)
+        self._history = history
+        self._on_event = on_event
+        self._driver: Driver | None = None
+
+    async def __aenter__(self) -> Session:
+        self._driver = session_driver(
+            self._setup,
+            self._dial,
+            policy=self._policy,
+            transparent=self._transparent,
+            history=self._history,
+            to_dict=lambda turn: turn,
+            on_event=self._on_event,
+            credentials_renewable=callable(self._uri) or callable(self._headers),
+        )
+        await self._driver.start()
+        return Session(self._driver)
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._driver is not None
+        await self._driver.close()
+
+    async def _dial(self) -> WebSocketTransport:
+        uri = await resolve(self._uri)
+        headers = None if self._headers is None else await resolve(self._headers)
+        options: dict[str, object] = {}
+        if uri.startswith("wss:"):
+            if self._ssl is None:  # reads files: not on the event loop, and once
+                self._ssl = await asyncio.to_thread(ssl_module.create_default_context)
+            options["ssl"] = self._ssl
+        return await dial_websocket(uri, additional_headers=headers, policy=self._policy, options=options)
+
+    def _is_transparent(self, *, transparent: bool | None) -> bool:
+        if transparent is not None:
+            return transparent
+        if self._policy.transparent != "auto":
+            return self._policy.transparent
+        address = self._uri if isinstance(self._uri, str) else ""
+        return "aiplatform" in address or setup_model(self._setup).startswith(("projects/", "publishers/"))
+
+
+def _setup_frame(setup: Mapping[str, Any] | str) -> str:
+    try:
+        given = json.loads(setup) if isinstance(setup, str) else setup
+        if not isinstance(given, Mapping):
+            raise ConfigurationError("setup must be a mapping or a JSON object")
+        inner = cast("Mapping[str, object]", given)
+        return json.dumps(inner if "setup" in inner else {"setup": inner})
+    except ConfigurationError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"setup is not JSON: {error}") from error
