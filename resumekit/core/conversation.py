@@ -389,6 +389,7 @@ class Conversation:
     def _end_turn(self, link: Link, now: float) -> None:
         turn = link.turns.popleft()
         link.turn_end_index = link.last_control_index
+        link.turn_end_last_index = link.next_index - 1
         link.turn_end_at = now
         link.audio_since_turn = False
         link.covered_index = max(link.covered_index, turn.covers)
@@ -484,7 +485,8 @@ class Conversation:
         if self._transparent:
             self.outbox.prune_audio(covered)
         else:
-            self.outbox.prune_audio(candidate.next_index - 1)
+            # What was sent since the turn ended may not be in the handle's state, whenever it came.
+            self.outbox.prune_audio(link.turn_end_last_index)
             for message in self.outbox.control.sent:
                 message.doubtful = message.index < candidate.next_index
         for message in pruned:
@@ -518,8 +520,8 @@ class Conversation:
             if turn.by_voice:
                 stale |= self._forget(turn)
             turn.restart()
-        for position, turn in enumerate(link.turns):
-            stale |= self._cut(turn, begun=turn.seen or position == 0)
+        for turn in link.turns:
+            stale |= self._cut(turn)
         self.outbox.remove(stale)
         self.outbox.rewind()
         link.turns.clear()
@@ -534,14 +536,17 @@ class Conversation:
             message for message in self.outbox.control.sent if message.body.kind in _MARKS and message.index <= covers
         }
 
-    def _cut(self, turn: Turn, *, begun: bool) -> set[Message]:
-        """Tell the app what became of a turn; return the messages that are not to be resent."""
+    def _cut(self, turn: Turn) -> set[Message]:
+        """Tell the app what became of a turn; return the messages that are not to be resent.
+
+        A turn of which nothing came counts as not begun: asking again costs no generation.
+        """
         if turn.shadow:
             turn.restart()
             return set()
         turn.discarded = self.inbox.discard(turn)
         shown, turn.shown = turn.shown, False
-        covers = turn.covers
+        covers, begun = turn.covers, turn.seen
         cancelled = turn.restart()
         answerable = turn.number is not None or bool(self.outbox.audio.sent or self.outbox.before_border)
         spent = self._policy.cut_turn == "settle" or turn.reanswers >= self._policy.max_reanswers_per_turn

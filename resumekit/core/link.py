@@ -44,6 +44,8 @@ class Link:
     """Ended on this connection, and not anchored by a handle yet."""
     turn_end_index: int = 0
     """`last_control_index` when the last turn ended: a handle must cover it (RULES 1)."""
+    turn_end_last_index: int = 0
+    """Index of the last frame of any kind that was sent before the last turn ended."""
     turn_end_at: float | None = None
     covered_index: int = 0
     """Handle-only mode: what a handle that comes now covers (RULES 14)."""

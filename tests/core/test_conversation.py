@@ -426,9 +426,11 @@ def test_a_turn_is_settled_after_its_reanswers_are_spent() -> None:
     anchor(bench)
     bench.asks("q1")
     for _ in range(2):
+        bench.says("begun")
         bench.cut()
         bench.resume()
         assert texts(bench.wire) == ["q1"]
+    bench.says("begun")
     bench.cut()
     assert bench.shown == [TURN_COMPLETE]
     assert bench.events(events.TurnSettled)[0].reanswers == 2
@@ -436,11 +438,24 @@ def test_a_turn_is_settled_after_its_reanswers_are_spent() -> None:
     assert texts(bench.wire) == []
 
 
+def test_a_question_that_kills_every_connection_before_its_answer_begins_is_not_settled() -> None:
+    """It costs no generation; backoff and max_outage bound it."""
+    bench = Bench()
+    bench.connect()
+    bench.asks("q1")
+    for _ in range(5):
+        bench.cut(1011)
+        bench.resume()
+        assert texts(bench.wire) == ["q1"]
+    assert bench.events(events.TurnCut) == []
+
+
 def test_only_the_turn_that_had_begun_is_settled() -> None:
     bench = Bench(policy=Policy(cut_turn="settle"))
     bench.connect()
     bench.asks("q1")
     bench.asks("q2")
+    bench.says("a1")
     bench.cut()
     assert bench.shown == [TURN_COMPLETE]
     bench.resume()

@@ -695,10 +695,8 @@ def test_go_away_from_a_connection_that_proved_nothing_counts_as_a_failure() -> 
     bench.connect()
     anchored(bench)
     bench.cut()
-    dials = 0
     for _ in range(5):
         bench.resume()
-        dials += 1
         bench.goes_away("10s")
         assert bench.engine.state is State.MOVING
         bench.closes()
