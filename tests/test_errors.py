@@ -25,25 +25,33 @@ TEXTS = [
     ),
     (
         errors.ConnectFailed("HTTP 503", attempts=5, elapsed=30.04),
-        "no connection after 5 attempts in 30.0 s (last: HTTP 503); check the network, or raise"
-        " Policy.first_connect_deadline",
+        (
+            "no connection after 5 attempts in 30.0 s (last: HTTP 503); check the network, or raise"
+            " Policy.first_connect_deadline"
+        ),
     ),
     (
         LOST,
-        "the session was lost after 9 attempts in 300.0 s (1011 Internal error encountered.); not delivered:"
-        " 3 messages and 2.0 s of audio; raise Policy.max_outage, or start a new session with history=...",
+        (
+            "the session was lost after 9 attempts in 300.0 s (1011 Internal error encountered.); not delivered:"
+            " 3 messages and 2.0 s of audio; raise Policy.max_outage, or start a new session with history=..."
+        ),
     ),
     (
         errors.SessionLost("1008 Your API key was reported as leaked."),
-        "the session was lost (1008 Your API key was reported as leaked.); not delivered: 0 messages and 0.0 s"
-        " of audio; start a new session with history=...",
+        (
+            "the session was lost (1008 Your API key was reported as leaked.); not delivered: 0 messages and 0.0 s"
+            " of audio; start a new session with history=..."
+        ),
     ),
     (errors.SessionClosed(), "the session is closed; open a new one with connect()"),
     (errors.SessionClosed("gone"), "gone"),
     (
         errors.BufferFull(size=70, messages=256, waiting=9000, limit="control_messages"),
-        "a message of 70 bytes does not fit: 256 messages (9000 bytes) wait for the connection; send less, or raise"
-        " Policy.control_messages",
+        (
+            "a message of 70 bytes does not fit: 256 messages (9000 bytes) wait for the connection; send less, or raise"
+            " Policy.control_messages"
+        ),
     ),
 ]
 
@@ -55,7 +63,7 @@ def test_an_error_says_what_happened_the_facts_and_what_to_do(error: errors.Resu
 
 @pytest.mark.parametrize("error", [error for error, _ in TEXTS])
 def test_an_error_survives_pickling_with_its_facts(error: errors.ResumekitError) -> None:
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 -- made a line above
+    copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
     assert (str(copy), vars(copy)) == (str(error), vars(error))
 

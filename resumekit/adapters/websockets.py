@@ -13,7 +13,7 @@ from resumekit.adapters._common import Maybe, OnEvent, resolve, session_driver
 from resumekit.core.policy import Policy
 from resumekit.core.stats import Stats
 from resumekit.drivers import Driver, Events, WebSocketTransport, dial_websocket
-from resumekit.errors import ConfigurationError, SessionClosed
+from resumekit.errors import ConfigurationError, LocalProtocolError, SessionClosed
 from resumekit.wire import HistoryTurn, ServerMessage, setup_model
 
 __all__ = ["Session", "connect"]
@@ -182,8 +182,10 @@ def _setup_frame(setup: Mapping[str, Any] | str) -> str:
         if not isinstance(given, Mapping):
             raise ConfigurationError("setup must be a mapping or a JSON object")
         inner = cast("Mapping[str, object]", given)
-        return json.dumps(inner if "setup" in inner else {"setup": inner})
+        frame = json.dumps(inner if "setup" in inner else {"setup": inner})
+        setup_model(frame)
     except ConfigurationError:
         raise
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"setup is not JSON: {error}") from error
+    except (TypeError, ValueError, LocalProtocolError) as error:
+        raise ConfigurationError(f"bad setup: {error}") from error
+    return frame

@@ -14,7 +14,7 @@ __all__ = ["WebSocketTransport", "dial_websocket"]
 
 _CONNECT = frozenset(inspect.signature(connect).parameters)
 _RECV_DECODES = "decode" in inspect.signature(ClientConnection.recv).parameters  # websockets 14 and later
-_A_LITTLE_EARLIER = 0.98
+_A_LITTLE_EARLIER = 0.9
 """The transport's own time-out comes before the engine's: its error says more, and is what the user knows."""
 
 

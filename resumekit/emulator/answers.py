@@ -38,10 +38,9 @@ __all__ = [
 
 _TOOL = re.compile(r"\[(tool|then):([\w.-]+)\s*")
 _NUMBER = re.compile(r"\[(think|chunks|seconds):([\d.]+)\]")
-_ANSWER = re.compile(
-    r"answer to (?P<asked>.*): (?P<turns>\d+) user turns held(?:; results: (?P<results>.*?))?(?:; recall: (?P<recall>.*))?$",
-    re.DOTALL,
-)
+_ANSWER = re.compile(r"answer to (?P<asked>.*): (?P<turns>\d+) user turns held(?P<rest>$|; .*$)", re.DOTALL)
+_RESULTS = re.compile(r"; results: (.*?)(?=; recall: |$)", re.DOTALL)
+_RECALL = re.compile(r"; recall: (.*?)(?=; results: |$)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +123,12 @@ def parse_answer(text: str) -> Answer | None:
     match = _ANSWER.search(text)
     if match is None:
         return None
-    recall = match["recall"]
+    results, recall = _RESULTS.search(match["rest"]), _RECALL.search(match["rest"])
     return Answer(
         match["asked"],
         int(match["turns"]),
-        match["results"] or "",
-        recall.split(" | ") if recall else [],
+        results.group(1) if results else "",
+        recall.group(1).split(" | ") if recall else [],
     )
 
 

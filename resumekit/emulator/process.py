@@ -138,7 +138,11 @@ class EmulatorProcess:
                 "resumekit.emulator",
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+                env={  # what a killed child leaves behind goes with our folder
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+                    "TMPDIR": folder.name,
+                },
                 limit=2**26,
             )
             await self._write(self._config)

@@ -54,6 +54,7 @@ async def test_it_serves_until_ctrl_c_and_prints_the_ledger(tmp_path):
             await wire.closed()
         child.send_signal(signal.SIGINT)
         rest = (await child.stdout.read()).decode()
+        await child.wait()  # before anything polls it: asyncio and subprocess would both reap it
     finally:
         if child.returncode is None:
             child.terminate()

@@ -117,10 +117,9 @@ asyncio.run(main())
 """
 
 
-async def test_the_child_dies_with_its_parent():
-    parent = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PARENT, stdout=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(Path.cwd())}
-    )
+async def test_the_child_dies_with_its_parent(tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(Path.cwd()), "TMPDIR": str(tmp_path)}
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", PARENT, stdout=asyncio.subprocess.PIPE, env=env)
     child = int(await parent.stdout.readline())
     parent.kill()
     await parent.wait()

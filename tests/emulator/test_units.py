@@ -136,6 +136,12 @@ def test_a_merged_answer_names_both_questions():
     assert answer.recall == ["one", "two [recall]"]
 
 
+@pytest.mark.parametrize("tail", ["; results: a={}; recall: x | y", "; recall: x | y; results: a={}"])
+def test_results_and_recall_come_in_either_order(tail):
+    answer = parse_answer("answer to q: 2 user turns held" + tail)
+    assert answer == ("q", 2, "a={}", ["x", "y"])
+
+
 def test_half_an_answer_is_none():
     assert parse_answer("answer to one: 3 user tu") is None
 
