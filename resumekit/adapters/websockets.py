@@ -18,7 +18,7 @@ from resumekit.wire import HistoryTurn, ServerMessage, setup_model
 
 __all__ = ["Session", "connect"]
 
-HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+_HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 _History: TypeAlias = Iterable[HistoryTurn | Mapping[str, Any] | str] | None
 
 
@@ -120,7 +120,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
         uri: Maybe[str],
         *,
         setup: Mapping[str, Any] | str,
-        additional_headers: Maybe[HeadersLike] | None = None,
+        additional_headers: Maybe[_HeadersLike] | None = None,
         ssl: ssl_module.SSLContext | None = None,
         transparent: bool | None = None,
         history: Maybe[_History] = None,

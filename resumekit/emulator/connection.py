@@ -144,8 +144,10 @@ class Connection:
             self.session.released_at = self.service.now()
 
     def resume_attempted(self) -> None:
-        """Another connection asks for the session: a half-open one starts to linger."""
+        """Another connection asks for the session: a half-open one starts to linger, one that said goodbye is gone."""
         self._resume_seen.set()
+        if self._socket.protocol.close_rcvd is not None:
+            self._release()  # its task may not have woken up yet
 
     def evict(self) -> None:
         """Another connection takes the session over."""

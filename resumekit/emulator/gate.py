@@ -148,6 +148,7 @@ class Gate:
         session = saved.session
         if session.bound is not None:
             session.bound.resume_attempted()
+        if session.bound is not None:
             if settings.bound_elsewhere == "refuse":
                 self._connection.refuse(1011, settings.bound_elsewhere_reason)
             if settings.bound_elsewhere == "evict":

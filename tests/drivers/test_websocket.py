@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from resumekit.core.failures import Phase, Side
 from resumekit.core.policy import Policy
 from resumekit.drivers import dial_websocket, failure_of
+from tests.drivers.fakes import until
 
 pytestmark = pytest.mark.network
 CANARY = "CANARY-HANDLE-123456"
@@ -53,8 +54,7 @@ async def server():
 async def test_frames_go_both_ways_text_and_binary(server):
     transport = await dial_websocket(server.uri, additional_headers={"X-Test": "1"}, policy=Policy())
     await transport.send('{"a": 1}')
-    while not server.received:
-        await asyncio.sleep(0.001)
+    await until(lambda: server.received)
     await server.sockets[0].send("text ü")
     await server.sockets[0].send(b"binary")
 
@@ -89,8 +89,7 @@ async def test_an_abort_ends_everything_at_once(server):
 
 async def test_a_frame_over_the_limit_is_our_own_doing(server):
     transport = await dial_websocket(server.uri, policy=Policy(max_message_size=1000))
-    while not server.sockets:
-        await asyncio.sleep(0.001)
+    await until(lambda: server.sockets)
     await server.sockets[0].send("x" * 1001)
     with pytest.raises(ConnectionClosed) as caught:
         await transport.recv()
@@ -101,8 +100,7 @@ async def test_a_frame_over_the_limit_is_our_own_doing(server):
 
 async def test_a_frame_over_the_default_of_websockets_is_taken(server):
     transport = await dial_websocket(server.uri, policy=Policy())
-    while not server.sockets:
-        await asyncio.sleep(0.001)
+    await until(lambda: server.sockets)
     await server.sockets[0].send("x" * 3_000_000)
 
     assert len(await transport.recv()) == 3_000_000
@@ -127,12 +125,7 @@ async def test_a_cancelled_dial_leaves_no_socket(server):
         await asyncio.wait({dial})
         if not dial.cancelled():
             dial.result().abort()
-    for _ in range(1000):
-        if open_files() <= before:
-            break
-        await asyncio.sleep(0.001)
-
-    assert open_files() <= before
+    await until(lambda: open_files() <= before)
 
 
 async def test_the_log_of_websockets_shows_no_secret(server, caplog):
@@ -142,8 +135,7 @@ async def test_the_log_of_websockets_shows_no_secret(server, caplog):
     )
     await transport.send(json.dumps({"setup": {"sessionResumption": {"handle": CANARY}}}))
     await transport.send(json.dumps({"setup": {"text": "x" * 200, "sessionResumption": {"handle": CANARY}}}))
-    while len(server.received) < 2:
-        await asyncio.sleep(0.001)
+    await until(lambda: len(server.received) >= 2)
     await server.sockets[0].send(json.dumps({"sessionResumptionUpdate": {"newHandle": CANARY}}))
     await server.sockets[0].send(json.dumps({"sessionResumptionUpdate": {"newHandle": CANARY}}).encode())
     await transport.recv()
