@@ -400,7 +400,8 @@ class Conversation:
             self._notify(events.TurnShadowed(message=turn.number, discarded_frames=turn.discarded))
             return
         turn.completed = True
-        turn.audio = self.outbox.clear_border()
+        # In transparent mode the closing handle tells how much of it the service holds (RULES 10).
+        turn.audio = self.outbox.before_border_seconds if self._transparent else self.outbox.clear_border()
         self._stats.turns += 1
         for message in self.outbox.control.sent:
             if message.index > turn.covers or (message.turn is not None and not message.turn.completed):
@@ -517,8 +518,7 @@ class Conversation:
             if message.body.kind is ClientKind.TOOL_RESPONSE and (message.turn in rerun or message.index)
         }
         for turn in link.ended:
-            if turn.by_voice:
-                stale |= self._forget(turn)
+            stale |= self._forget(turn)
             turn.restart()
         for turn in link.turns:
             stale |= self._cut(turn)
@@ -529,6 +529,9 @@ class Conversation:
 
     def _forget(self, turn: Turn) -> set[Message]:
         """RULES 10: the audio of an answered turn is not resent; nor are its activity marks."""
+        self.outbox.prune_border(turn.border - 1)
+        if not turn.by_voice:
+            return set()
         if turn.audio:
             self._notify(events.TurnForgotten(audio=turn.audio))
         covers = turn.covers

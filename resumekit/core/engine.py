@@ -711,6 +711,9 @@ class Engine:
     def _silent(self) -> None:
         """DESIGN decision 12: any byte is a sign of life; an abort needs silence and no pong."""
         link = self._current
+        if self.inbox.full:  # the socket is not read, so its silence means nothing (DESIGN decision 11)
+            link.last_byte = self._now
+            link.pinged = False
         self._watch_silence(link)
         if self._timers["silence"] > self._now:
             return

@@ -130,8 +130,8 @@ class Outbox:
         self.before_border: deque[Message] = deque()
         """Sent audio from before the answer that is running; kept apart from what follows."""
         self.before_border_seconds = 0.0
-        self._gone: deque[tuple[int, float]] = deque()
-        """Sent audio that was let go before a handle covered it: first index and seconds, in grains."""
+        self._gone: deque[tuple[int, int, float]] = deque()
+        """Sent audio that was let go before a handle covered it: first and last index, seconds; in grains."""
         self.lost_seconds = 0.0
         """Audio of earlier connections that neither the service nor this buffer holds."""
         self.next_seq = 1
@@ -216,17 +216,22 @@ class Outbox:
         """
         while self.audio.sent and self.audio.sent_seconds + self.before_border_seconds > seconds:
             message = self.audio.drop_sent()
-            if not self._gone or message.index - self._gone[-1][0] > _GRAIN:
-                self._gone.append((message.index, 0.0))
-            self._gone[-1] = (self._gone[-1][0], self._gone[-1][1] + message.body.media_seconds)
+            first, seconds_gone = message.index, 0.0
+            if self._gone and message.index - self._gone[-1][0] <= _GRAIN:
+                first, _, seconds_gone = self._gone.pop()
+            self._gone.append((first, message.index, seconds_gone + message.body.media_seconds))
 
     def prune_audio(self, index: int) -> None:
         """Let audio up to `index` go."""
-        while self.before_border and self.before_border[0].index <= index:
-            self.before_border_seconds -= self.before_border.popleft().body.media_seconds
-        while self._gone and self._gone[0][0] <= index:
+        self.prune_border(index)
+        while self._gone and self._gone[0][1] <= index:
             self._gone.popleft()
         self.audio.prune(index)
+
+    def prune_border(self, index: int) -> None:
+        """Let audio before the border, up to `index`, go."""
+        while self.before_border and self.before_border[0].index <= index:
+            self.before_border_seconds -= self.before_border.popleft().body.media_seconds
 
     def rewind(self) -> None:
         """Make everything wait again that no handle covers: the connection is gone."""
@@ -235,5 +240,5 @@ class Outbox:
             self.audio.put_back(message)
         self.clear_border()
         self.control.rewind()
-        self.lost_seconds += sum(seconds for _, seconds in self._gone)
+        self.lost_seconds += sum(seconds for _, _, seconds in self._gone)
         self._gone.clear()

@@ -514,6 +514,37 @@ def test_a_cut_spoken_question_is_resent_as_audio_and_answered_in_the_same_loop(
     assert bench.engine.stats.turns_reanswered == 1
 
 
+def test_audio_that_was_under_way_when_the_answer_began_is_kept_until_a_handle_holds_it() -> None:
+    """Transparent mode: the closing handle tells how much the service has consumed."""
+    bench = Bench(transparent=True)
+    bench.connect()
+    anchor(bench, index=1)
+    bench.speaks(1.0)
+    bench.says("noon")
+    bench.completes()
+    bench.update("h1", 9)
+    bench.cut()
+    bench.resume()
+    assert bench.bound_with == "h1"
+    assert seconds_of_audio(bench.wire) == 0.2
+    assert bench.events(events.TurnForgotten) == []
+
+
+def test_audio_before_the_border_of_an_answered_turn_is_not_resent_without_its_handle() -> None:
+    bench = Bench(transparent=True)
+    bench.connect()
+    anchor(bench, index=1)
+    bench.speaks(1.0)
+    bench.says("noon")
+    bench.speaks(0.5)
+    bench.completes()
+    bench.cut()
+    bench.resume()
+    assert bench.bound_with == "h0"
+    assert seconds_of_audio(bench.wire) == 0.5
+    assert bench.events(events.TurnForgotten)[0].audio == pytest.approx(1.0)
+
+
 def test_manual_activity_is_resent_whole_and_in_order() -> None:
     bench = Bench()
     bench.connect()
