@@ -11,8 +11,6 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Protocol, cast
 
-from resumekit.errors import ResumekitError
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -54,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
+    from resumekit.errors import ResumekitError
+
     arguments = _parser().parse_args(argv)
     try:
         return int(arguments.run(arguments))

@@ -20,7 +20,34 @@ from resumekit.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Action", "Fault", "Moment", "Trigger", "dump_faults", "load_faults"]
+__all__ = [
+    "Action",
+    "Amnesia",
+    "Close",
+    "ExpireHandles",
+    "Fault",
+    "Fin",
+    "Frame",
+    "GoAway",
+    "HalfOpen",
+    "Handshake",
+    "ListenerDown",
+    "Moment",
+    "Poison",
+    "RefuseHandle",
+    "RepeatTranscript",
+    "Rst",
+    "SetupDelay",
+    "Silence",
+    "SlowHandshake",
+    "SlowPongs",
+    "Torn",
+    "Trigger",
+    "Where",
+    "WithholdHandles",
+    "dump_faults",
+    "load_faults",
+]
 
 Moment: TypeAlias = Literal[
     "now",

@@ -1,0 +1,1 @@
+"""The parts of ``resumekit demo``: the script, the two apps, what they recorded, and how it is told and judged."""

@@ -1,0 +1,110 @@
+"""``resumekit demo``: the same conversation twice, plain and through resumekit, over a service that keeps breaking."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resumekit.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from resumekit.cli._demo.recording import Recording
+    from resumekit.cli._demo.script import Scene
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP = """\
+Watch one conversation die at the first cut, and the same one live through all of them.
+
+Two users ask a voice assistant the same twelve questions, at the same time. Both assistants are the same few lines of
+code around the real google-genai client; one opens its session with client.aio.live.connect(), the other with
+resumekit. Each talks to an emulated Live API of its own (a process, TLS, no key, no network), and both servers follow
+the same script: resets, goAway, a half-open line, a refused handle, a service that is down, and more.
+
+At the end the servers' ledgers say what the final conversation holds of what the users said, and the picture
+timeline.svg shows connections, handles, faults and turns. The exit status is 1 if resumekit lost, doubled or reordered
+anything, if an answer is missing or wrong, or if a fault of the script did not strike; else 0.
+
+The emulated service runs five times as fast as the real one, and so do resumekit's time-outs; nothing else differs from
+its defaults. The emulated model answers with the question, and with the number of questions that it remembers.
+"""
+
+_MODELS = {
+    "developer": "gemini-2.5-flash-native-audio-preview-12-2025",
+    "vertex": "gemini-live-2.5-flash-native-audio",
+}
+_TIME_SCALE = 0.2
+_FASTEST = 5.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "--profile", choices=["developer", "vertex"], default="developer", help="which service to emulate (developer)"
+    )
+    parser.add_argument(
+        "--model", help="a Live model's name; 3.x ones take text otherwise than 2.5 ones, as they really do"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of handles, ids and jitter (0)")
+    parser.add_argument("--speed", type=float, default=1.0, metavar="X", help="2: twice as fast as usual (1)")
+    parser.add_argument("--out", type=Path, default=Path("out/demo"), metavar="DIR", help="where files go (out/demo)")
+    parser.add_argument("--plain", action="store_true", help="line by line, instead of the live view")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Play the demo; returns 0 if resumekit kept everything, else 1."""
+    if not 0 < arguments.speed <= _FASTEST:
+        raise ConfigurationError(f"--speed has to be above 0 and at most {_FASTEST:g}, not {arguments.speed:g}")
+    try:
+        from resumekit.cli._demo.script import SCRIPT
+
+        return _play(arguments, SCRIPT)
+    except ImportError as error:
+        if not (error.name or "").startswith(("google", "trustme")):
+            raise
+        raise ConfigurationError(
+            f"the demo needs {error.name}, which is not installed; run: pip install 'resumekit[genai,emulator]'"
+        ) from error
+
+
+def _play(arguments: argparse.Namespace, script: tuple[Scene, ...]) -> int:
+    from resumekit.cli._demo.apps import perform
+    from resumekit.cli._demo.recording import Lane, Recording
+    from resumekit.cli._demo.view import choose_view
+
+    recording = Recording(
+        profile=arguments.profile,
+        model=arguments.model or _MODELS[arguments.profile],
+        time_scale=_TIME_SCALE / arguments.speed,
+        script=script,
+        plain=Lane("plain", "google-genai alone"),
+        resumed=Lane("resumekit", "google-genai through resumekit"),
+    )
+    view = choose_view(sys.stdout, plain=arguments.plain)
+    try:
+        asyncio.run(perform(recording, seed=arguments.seed, show=view.show))
+    finally:
+        view.close()
+    return _conclude(recording, arguments.out)
+
+
+def _conclude(recording: Recording, out: Path) -> int:
+    from resumekit.cli._demo.timeline import timeline
+    from resumekit.cli._demo.verdict import figures, problems, report
+
+    found = problems(recording)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "timeline.svg").write_text(timeline(recording), encoding="utf-8")
+    numbers = {lane.name: figures(lane, recording.started_at) for lane in recording.lanes}
+    (out / "ledger.json").write_text(json.dumps({"problems": found, **numbers}, indent=2) + "\n", encoding="utf-8")
+    print(f"\n{report(recording)}\n")
+    print(f"The picture: {out / 'timeline.svg'}\nThe figures: {out / 'ledger.json'}")
+    if found:
+        print(f"\nFAILED: {'; '.join(found)}")
+        return 1
+    return 0
