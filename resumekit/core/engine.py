@@ -503,6 +503,7 @@ class Engine:
         self._clear_link_timers()
         self._notify(events.Moving(connection=link.number, quiet=quiet))
         self._talk.connection_gone(link)
+        link.closing = True
         self._do(actions.CloseConnection(link.number))
         self._timers["release"] = self._now + self._policy.close_wait
 
@@ -642,9 +643,8 @@ class Engine:
     def _end(self, error: ResumekitError | None) -> None:
         self._timers.clear()
         for link in (self._link, self._warm):
-            if link is not None:
-                dialling = not link.opened
-                kind = actions.AbortConnection if dialling else actions.CloseConnection
+            if link is not None and not link.closing:
+                kind = actions.CloseConnection if link.opened else actions.AbortConnection
                 self._do(kind(link.number))
         self._link = self._warm = None
         self._notify(events.SessionEnded(error=None if error is None else str(error)))

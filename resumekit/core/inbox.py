@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from resumekit.core.turns import Call, Turn
-from resumekit.wire import ServerMessage
+from resumekit.wire import ServerMessage, decode_server, tool_call_cancellation_frame
 
 __all__ = ["Inbox", "Item", "Kind"]
 
@@ -75,14 +75,19 @@ class Inbox:
 
     def discard(self, turn: Turn) -> int:
         """Drop the output and tool calls of a cut turn that the app has not taken."""
-        kept = [item for item in self._items if item.turn is not turn or _stays(item)]
+        kept = [item for item in self._items if item.turn is not turn or self._stays(item)]
         dropped = len(self._items) - len(kept)
         if dropped:
             self._items = deque(kept)
             self._bytes = sum(item.size for item in kept)
         return dropped
 
-
-def _stays(item: Item) -> bool:
-    """Whether a frame of a cut turn is still for the app; not the cancellation of calls that it never got."""
-    return item.kind is Kind.KEEP and (not item.calls or any(call.taken for call in item.calls))
+    @staticmethod
+    def _stays(item: Item) -> bool:
+        """Whether a frame of a cut turn is still for the app; of a cancellation, what it names of calls that it got."""
+        if item.kind is not Kind.KEEP:
+            return False
+        taken = [call for call in item.calls if call.taken]
+        if taken and len(taken) < len(item.calls):
+            item.message = decode_server(tool_call_cancellation_frame([call.id for call in taken]))
+        return bool(taken) or not item.calls

@@ -22,6 +22,8 @@ class Link:
     record: HandleRecord | None = None
     """What it was bound with."""
     bound_at: float | None = None
+    closing: bool = False
+    """It was left for the next one, and is being closed."""
     proven: bool = False
     """It completed a turn, or stayed up long enough."""
 

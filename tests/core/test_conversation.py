@@ -314,6 +314,18 @@ def test_the_cancellation_of_a_call_that_the_app_never_got_vanishes_with_it() ->
     assert bench.shown == []
 
 
+def test_of_a_cancellation_only_the_calls_that_the_app_got_are_left() -> None:
+    bench = Bench()
+    bench.connect()
+    bench.asks("q1")
+    bench.calls(("c1", "book", {}))
+    assert bench.shown
+    bench.calls(("c2", "book", {}))
+    bench.server({"toolCallCancellation": {"ids": ["c1", "c2"]}})
+    bench.cut()
+    assert bench.shown == [{"toolCallCancellation": {"ids": ["c1"]}}, INTERRUPTED]
+
+
 def test_audio_that_ages_becomes_the_resume_point_when_the_next_turn_opens() -> None:
     """RULES 3: it was silent for long enough."""
     bench = Bench(transparent=True)

@@ -848,7 +848,13 @@ def test_close_in_every_state_leaves_no_connection_and_no_timer() -> None:
     warm.feed(inputs.Close())
     assert [action.connection for action in warm.done(actions.CloseConnection)] == [1]
     assert [action.connection for action in warm.done(actions.AbortConnection)] == [2]
-    for bench in (idle, dialing, warm):
+    moving = Bench()
+    moving.connect()
+    anchored(moving)
+    moving.goes_away("30s")
+    moving.feed(inputs.Close())
+    assert len(moving.done(actions.CloseConnection)) == 1, "it is being closed already"
+    for bench in (idle, dialing, warm, moving):
         assert bench.engine.wake_at is None
         assert bench.events(events.SessionEnded) == [events.SessionEnded(error=None)]
 

@@ -1,0 +1,638 @@
+"""A model of the service, small enough to be believed: no asyncio, no engine, JSON frames in and out.
+
+It keeps RULES section 1: it consumes in order, takes a snapshot for each handle, never continues a
+generation that was cut, and leaves a question unanswered that nothing triggers; the next
+generation takes it up (merged answer). Whoever runs it gives it a clock (`at`) and carries its
+frames (`emit`, `close`). What the client does wrong is a `Violation`, raised on the spot.
+
+Every message carries a token that survives quoting: ``<m7>`` the 7th control message of the app,
+``<r3>`` its 3rd tool response, ``<u2>`` its 2nd utterance, ``<a:m7:12:0:3>`` piece 0 of 3 of the
+12th generation, which answers ``m7``. Audio chunks carry their number in their samples.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import msgspec
+
+__all__ = [
+    "INVALID_HANDLES",
+    "Chunk",
+    "Connection",
+    "Generation",
+    "ModelServer",
+    "Settings",
+    "Snapshot",
+    "State",
+    "Violation",
+]
+
+_encode = msgspec.json.encode
+_decode = msgspec.json.decode
+_TOKENS = re.compile(r"<([mru]\d+|a:[^>]*)>")
+
+CHUNK_SECONDS = 0.25
+"""Length of one audio chunk; at 64 samples a second it is 32 bytes."""
+AUDIO_TYPE = "audio/pcm;rate=64"
+VAD_SILENCE = 2
+"""Silent chunks that end an utterance."""
+
+INVALID_HANDLES = (
+    (1007, "Invalid session handle."),
+    (1008, "BidiGenerateContent session not found"),
+    (1008, "BidiGenerateContent session expired"),
+    (1007, "Request contains an invalid argument."),
+)
+
+
+class Violation(AssertionError):
+    """The client, or the app's view of it, breaks a rule."""
+
+    def __init__(self, rule: str, text: str) -> None:
+        super().__init__(f"{rule}: {text}")
+        self.rule = rule
+
+
+class Chunk(NamedTuple):
+    """A piece of audio: its number, and the utterance that it is part of (0: silence)."""
+
+    number: int
+    utterance: int
+
+    def encode(self) -> str:
+        """Return the chunk as `realtimeInput`."""
+        samples = self.number.to_bytes(4, "big") + self.utterance.to_bytes(4, "big") + bytes(24)
+        data = base64.b64encode(samples).decode()
+        return f'{{"realtimeInput":{{"audio":{{"mimeType":"{AUDIO_TYPE}","data":"{data}"}}}}}}'
+
+    @classmethod
+    def decode(cls, data: str) -> Chunk:
+        """Read a chunk out of its samples."""
+        samples = base64.b64decode(data.replace("-", "+").replace("_", "/") + "==")
+        return cls(int.from_bytes(samples[:4], "big"), int.from_bytes(samples[4:8], "big"))
+
+
+class State(NamedTuple):
+    """What the service remembers of a conversation. Immutable: a snapshot is the object itself."""
+
+    log: tuple[tuple[object, ...], ...] = ()
+    """("m", token), ("a", labels, generation, whole), ("v", chunk), ("e",) engine-made, ("seed", token)."""
+    open: tuple[str, ...] = ()
+    """Questions that have no answer yet."""
+    pending: tuple[str, ...] = ()
+    """Ids of the calls that wait for a response."""
+    utterance: tuple[Chunk, ...] = ()
+    """Speech whose end was not heard yet."""
+    silence: int = 0
+    activity: bool = False
+
+    def tokens(self) -> list[str]:
+        """Return the tokens of the client's messages, in order."""
+        return [str(item[1]) for item in self.log if item[0] in ("m", "seed")]
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing waits for anything: a conversation can go on from here."""
+        return not self.open and not self.pending
+
+
+class Snapshot(NamedTuple):
+    """What a handle stands for."""
+
+    state: State
+    session: int
+    order: int
+    """Handles count up in the order they were issued."""
+
+
+@dataclass(kw_only=True)
+class Settings:
+    """The knobs of RULES section 1."""
+
+    transparent: bool
+    family: Literal["2.x", "3.x"] = "2.x"
+    overlap: Literal["interrupt", "queue", "merge"] = "queue"
+    snapshot_at: Literal["turn_complete", "sending"] = "sending"
+    lag: int = 0
+    """Transparent: a handle is up to so many client messages old, with its index."""
+    updates: float = 0.0
+    """Transparent: chance of an update after each frame of an answer and each message. Otherwise of an empty one."""
+    tools: float = 0.0
+    """Chance that a question needs tools."""
+    reissue: Literal["same", "other", "none", "order", "extra", "any"] = "same"
+    """What becomes of the calls when a question is answered again."""
+    two_frames: bool = False
+    """Parallel calls come in a frame each."""
+    speech: Literal["none", "vad", "manual"] = "none"
+    handle_delay: tuple[float, float] = (0.02, 0.07)
+    think: tuple[float, float] = (0.02, 0.3)
+    pace: tuple[float, float] = (0.01, 0.1)
+    pieces: tuple[int, int] = (1, 3)
+    setup_delay: tuple[float, float] = (0.05, 0.4)
+
+
+@dataclass(eq=False)
+class Generation:
+    """The answer that is being made. It dies with its connection."""
+
+    number: int
+    labels: tuple[str, ...]
+    plan: list[tuple[object, ...]] = field(default_factory=list)
+    position: int = 0
+    emitted: bool = False
+    waiting: bool = False
+
+
+@dataclass(eq=False)
+class Connection:
+    """One connection as the service sees it."""
+
+    number: int
+    session: int = 0
+    set_up: bool = False
+    bound: bool = False
+    resumed: bool = False
+    handle: str | None = None
+    seeding: bool = False
+    """The first `clientContent` is history."""
+    spoken_to: bool = False
+    """A message that is not history came."""
+    alive: bool = True
+    state: State = field(default_factory=State)
+    states: list[State] = field(default_factory=list)
+    """The newest state for each index: what a handle with that index stands for."""
+    generation: Generation | None = None
+    queue: list[str] = field(default_factory=list)
+    """Questions that wait for their turn (queue variant)."""
+    cancelled: set[str] = field(default_factory=set)
+    """Calls that the service took back: a response that crosses the cancellation is ignored."""
+    handle_due: object = None
+    received: list[bytes] = field(default_factory=list)
+
+    @property
+    def index(self) -> int:
+        """How many messages were consumed; setup is 0."""
+        return len(self.states) - 1
+
+    def become(self, **changes: object) -> None:
+        """Change the state, at the present index."""
+        self.state = self.state._replace(**changes)
+        self.states[-1] = self.state
+
+
+class ModelServer:
+    """The service."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        random: Callable[[], float],
+        at: Callable[..., None],
+        emit: Callable[[int, bytes], None],
+        close: Callable[[int, int, str], None],
+    ) -> None:
+        self.settings = settings
+        self._random = random
+        self._at = at
+        self._emit = emit
+        self._close = close
+        self.connections: dict[int, Connection] = {}
+        self.snapshots: dict[str, Snapshot] = {}
+        self.bound: dict[int, Connection] = {}
+        """Session -> the connection that holds it, dead ones that were not noticed included."""
+        self.current: Connection | None = None
+        """The newest bound connection: its state is the conversation."""
+        self.refused: dict[str, tuple[int, str]] = {}
+        """Handles that are not accepted any more."""
+        self.mute_binds = 0
+        """So many setups stay unanswered."""
+        self.drop_binds = 0
+        """So many connections are dropped at setup."""
+        self.hostile = False
+        """Every connection is dropped as soon as it is bound."""
+        self.calls: dict[str, list[tuple[str, dict[str, object]]]] = {}
+        """Calls that a question needs, as first made."""
+        self.generations = 0
+        self.sessions = 0
+        self.last_handle = -1
+        """Order of the handle that was last resumed from."""
+        self.check_quiet = True
+
+    # --- what the world tells it ---
+
+    def opened(self, number: int) -> None:
+        """Note that the upgrade is done."""
+        self.connections[number] = Connection(number)
+
+    def noticed(self, number: int) -> None:
+        """Note that a connection is gone, and release its session."""
+        connection = self.connections.get(number)
+        if connection is None:
+            return
+        connection.alive = False
+        connection.generation = None
+        if self.bound.get(connection.session) is connection:
+            del self.bound[connection.session]
+
+    def cut(self, number: int) -> None:
+        """Stop: nothing comes in or goes out any more, but the session stays bound until `noticed`."""
+        connection = self.connections.get(number)
+        if connection is not None:
+            connection.alive = False
+            connection.generation = None
+
+    def receive(self, number: int, frame: str) -> None:
+        """Consume one client frame."""
+        connection = self.connections[number]
+        if not connection.alive:
+            return
+        message = _decode(frame)
+        if "setup" in message:
+            self._setup(connection, message["setup"])
+            return
+        if not connection.set_up:
+            raise Violation("I4", f"connection {number}: the first frame is no setup: {frame[:80]}")
+        if not connection.bound:
+            raise Violation("I5", f"connection {number}: written before setupComplete: {frame[:80]}")
+        connection.states.append(connection.state)
+        connection.received.append(frame.encode())
+        content = message.get("clientContent") or message.get("client_content")
+        realtime = message.get("realtimeInput") or message.get("realtime_input")
+        responses = message.get("toolResponse") or message.get("tool_response")
+        if content is not None:
+            self._content(connection, content)
+        elif realtime is not None:
+            self._realtime(connection, realtime)
+        elif responses is not None:
+            self._responses(connection, responses)
+        else:
+            self._remember(connection, frame)
+        if self.settings.transparent and connection.alive and self._chance(self.settings.updates / 2):
+            self.update(connection)
+
+    def go_away(self, number: int, left: float | None) -> None:
+        """Announce the end of a connection."""
+        self._emit(number, _encode({"goAway": {} if left is None else {"timeLeft": f"{left:g}s"}}))
+
+    def update(self, connection: Connection, state: State | None = None) -> None:
+        """Issue a handle for the connection's state, or one up to `lag` messages older."""
+        index = connection.index
+        if state is None:
+            lag = int(self._random() * (self.settings.lag + 1)) if self.settings.lag else 0
+            index = max(index - lag, 0)
+            state = connection.states[index]
+        handle = f"handle-{len(self.snapshots) + 1}"
+        self.snapshots[handle] = Snapshot(state, connection.session, len(self.snapshots) + 1)
+        update: dict[str, object] = {"newHandle": handle, "resumable": True}
+        if self.settings.transparent and index:
+            update["lastConsumedClientMessageIndex"] = str(index)
+        self._emit(connection.number, _encode({"sessionResumptionUpdate": update}))
+
+    def empty_update(self, connection: Connection) -> None:
+        """Say that the session cannot be resumed right now."""
+        update: dict[str, object] = {"newHandle": "nothing"} if self._chance(0.2) else {}
+        self._emit(connection.number, _encode({"sessionResumptionUpdate": update}))
+
+    # --- setup ---
+
+    def _setup(self, connection: Connection, setup: dict[str, object]) -> None:
+        if connection.set_up:
+            raise Violation("I4", f"connection {connection.number}: a second setup")
+        connection.set_up = True
+        resumption = setup.get("sessionResumption")
+        if isinstance(resumption, dict):
+            connection.handle = resumption.get("handle")
+            if bool(resumption.get("transparent")) is not self.settings.transparent:
+                raise Violation("setup", "transparent is not what the backend takes")
+        history = setup.get("historyConfig") or setup.get("history_config") or {}
+        connection.seeding = bool(isinstance(history, dict) and history.get("initialHistoryInClientContent"))
+        if connection.handle is not None and connection.seeding:
+            raise Violation("I7", "a setup with a handle and with initial history")
+        if self.drop_binds > 0:
+            self.drop_binds -= 1
+            self._at(0.01, self._close, connection.number, 1011, "Internal error encountered.")
+            return
+        if self.mute_binds > 0:
+            self.mute_binds -= 1
+            return
+        self._at(self._between(self.settings.setup_delay), self._bind, connection)
+
+    def _bind(self, connection: Connection) -> None:
+        if not connection.alive:
+            return
+        if connection.handle is None:
+            self.sessions += 1
+            connection.session = self.sessions
+            self.last_handle = -1
+        else:
+            refusal = self.refused.get(connection.handle)
+            snapshot = self.snapshots.get(connection.handle)
+            if snapshot is None:
+                raise Violation("I2", f"a handle that was never issued: {connection.handle!r}")
+            if refusal is not None:
+                self._close(connection.number, *refusal)
+                return
+            if snapshot.order < self.last_handle:
+                raise Violation("I2", f"resumed from {connection.handle}, after a newer one was used")
+            if self.check_quiet and not snapshot.state.quiet:
+                raise Violation("base", f"{connection.handle} is of a state with {snapshot.state.open} open")
+            if snapshot.session in self.bound:
+                self._close(connection.number, 1011, "Session is already in use by another connection.")
+                return
+            self.last_handle = snapshot.order
+            connection.session = snapshot.session
+            connection.resumed = True
+            connection.state = snapshot.state
+        self.bound[connection.session] = connection
+        connection.bound = True
+        connection.states = [connection.state]
+        self.current = connection
+        self._emit(connection.number, _encode({"setupComplete": {}}))
+        if self.hostile:
+            self._at(0.05, self._close, connection.number, 1011, "Internal error encountered.")
+
+    # --- messages ---
+
+    def _remember(self, connection: Connection, text: str) -> list[str]:
+        tokens = _TOKENS.findall(text)
+        connection.become(log=connection.state.log + tuple(("m", token) for token in tokens))
+        return tokens
+
+    def _content(self, connection: Connection, content: dict[str, object]) -> None:
+        turns = content.get("turns") or []
+        complete = bool(content.get("turnComplete") or content.get("turn_complete"))
+        history = connection.seeding or len(turns) > 1 or any(turn.get("role") == "model" for turn in turns)
+        if history:
+            self._seed(connection, turns, complete=complete)
+            return
+        if self.settings.family == "3.x":
+            raise Violation("text", "a 3.x model closes with 1007 on clientContent in mid-session")
+        connection.spoken_to = True
+        tokens = self._remember(connection, _encode(turns).decode())
+        if complete:
+            self._ask(connection, tokens[-1])
+
+    def _seed(self, connection: Connection, turns: list[dict[str, object]], *, complete: bool) -> None:
+        if connection.resumed:
+            raise Violation("I7", f"connection {connection.number}: history on a connection bound with a handle")
+        if connection.spoken_to:
+            raise Violation("I7", "history after live messages")
+        if self.settings.family == "2.x" and complete and turns[-1].get("role") == "model":
+            raise Violation("seed", "turnComplete after a model turn makes the model speak")
+        connection.seeding = False
+        log = list(connection.state.log)
+        asked: list[str] = []
+        for turn in turns:
+            tokens = _TOKENS.findall(_encode(turn).decode())
+            if turn.get("role") == "model":
+                asked.clear()
+                log += [("seed", token) for token in tokens if token[0] == "r"]
+                log += [("a", tuple(token.split(":")[1].split("+")), -1, True) for token in tokens if token[0] == "a"]
+            else:
+                log += [("seed", token) for token in tokens if token[0] != "a"]
+                asked += tokens
+        connection.become(log=tuple(log))
+        if complete and self.settings.family == "2.x":
+            self._ask(connection, asked[-1])
+
+    def _realtime(self, connection: Connection, realtime: dict[str, object]) -> None:
+        connection.spoken_to = True
+        if realtime.get("text") is not None:
+            tokens = self._remember(connection, str(realtime["text"]))
+            self._ask(connection, tokens[-1])
+            return
+        for name in ("activityStart", "activity_start"):
+            if name in realtime:
+                self._remember(connection, str(realtime[name]))
+                self._barge_in(connection)
+                connection.become(activity=True, utterance=())
+                return
+        for name in ("activityEnd", "activity_end"):
+            if name in realtime:
+                self._remember(connection, str(realtime[name]))
+                if connection.state.activity:
+                    connection.become(activity=False)
+                    self._end_of_speech(connection)
+                return
+        audio = realtime.get("audio")
+        if isinstance(audio, dict):
+            self._hear(connection, Chunk.decode(str(audio["data"])))
+
+    def _hear(self, connection: Connection, chunk: Chunk) -> None:
+        state = connection.state
+        log = (*state.log, ("v", chunk.number))
+        if chunk.utterance:
+            if self.settings.speech == "vad":
+                self._barge_in(connection)
+            state = connection.state
+            connection.become(log=(*state.log, ("v", chunk.number)), utterance=(*state.utterance, chunk), silence=0)
+        elif state.utterance and self.settings.speech == "vad":
+            connection.become(log=log, silence=state.silence + 1)
+            if connection.state.silence >= VAD_SILENCE:
+                self._end_of_speech(connection)
+        else:
+            connection.become(log=log)
+
+    def _end_of_speech(self, connection: Connection) -> None:
+        spoken = dict.fromkeys(chunk.utterance for chunk in connection.state.utterance if chunk.utterance)
+        connection.become(utterance=(), silence=0)
+        if spoken:
+            self._ask(connection, *(f"u{number}" for number in spoken))
+
+    def _responses(self, connection: Connection, message: dict[str, object]) -> None:
+        connection.spoken_to = True
+        for response in message.get("functionResponses") or message.get("function_responses") or []:
+            if response.get("id") in connection.cancelled:
+                continue
+            if response.get("id") not in connection.state.pending:
+                raise Violation("I8", f"1008: a response to a call that is not known: {response.get('id')}")
+            tokens = _TOKENS.findall(_encode(response).decode())
+            items = tuple(("m", token) for token in tokens) or (("e",),)
+            pending = tuple(call for call in connection.state.pending if call != response.get("id"))
+            connection.become(log=connection.state.log + items, pending=pending)
+        generation = connection.generation
+        if connection.state.pending:
+            return
+        if generation is None:
+            if connection.state.open:
+                self._start(connection, connection.state.open, after_tools=True)
+        elif generation.waiting:
+            generation.waiting = False
+            self._at(self._between(self.settings.think), self._advance, connection, generation)
+
+    # --- answers ---
+
+    def _ask(self, connection: Connection, *labels: str) -> None:
+        was_waiting = bool(connection.state.pending)
+        connection.become(open=connection.state.open + labels)
+        generation = connection.generation
+        if generation is None and not was_waiting:
+            self._start(connection, connection.state.open)
+        elif self.settings.overlap == "queue":
+            connection.queue.extend(labels)
+        elif self.settings.overlap == "merge" and generation is not None and not generation.emitted:
+            generation.labels += labels
+            self._plan(generation)
+        else:
+            self._interrupt(connection, but=labels)
+            self._start(connection, labels)
+
+    def _barge_in(self, connection: Connection) -> None:
+        if connection.generation is not None or connection.state.pending:
+            self._interrupt(connection, but=())
+
+    def _interrupt(self, connection: Connection, *, but: tuple[str, ...]) -> None:
+        """End the answer that runs, or the state that waits for tools."""
+        state = connection.state
+        if state.pending:
+            self._emit(connection.number, _encode({"toolCallCancellation": {"ids": list(state.pending)}}))
+            connection.cancelled.update(state.pending)
+        self._emit(connection.number, _encode({"serverContent": {"interrupted": True}}))
+        generation = connection.generation
+        labels = generation.labels if generation is not None else tuple(q for q in state.open if q not in but)
+        number = generation.number if generation is not None else 0
+        self._end(connection, labels, number, whole=False)
+
+    def _start(self, connection: Connection, labels: tuple[str, ...], *, after_tools: bool = False) -> None:
+        self.generations += 1
+        generation = Generation(self.generations, labels)
+        connection.generation = generation
+        connection.handle_due = None
+        self._plan(generation, after_tools=after_tools)
+        self._at(self._between(self.settings.think), self._advance, connection, generation)
+
+    def _plan(self, generation: Generation, *, after_tools: bool = False) -> None:
+        low, high = self.settings.pieces
+        count = low + int(self._random() * (high - low + 1))
+        plan: list[tuple[object, ...]] = [("piece", number, count) for number in range(count)]
+        calls = [] if after_tools else self._calls(generation.labels[0])
+        if calls:
+            position = int(self._random() * (count + 1))
+            if self.settings.two_frames and len(calls) > 1:
+                plan.insert(position, ("calls", calls[1:], True))
+                plan.insert(position, ("calls", calls[:1], False))
+            else:
+                plan.insert(position, ("calls", calls, True))
+        heard = [label for label in generation.labels if label[0] == "u"]
+        if heard:
+            plan.insert(0, ("heard", heard))
+        if self._chance(0.5):
+            plan.append(("complete",))
+        generation.plan = [*plan, ("end",)]
+        generation.position = 0
+
+    def _calls(self, label: str) -> list[tuple[str, dict[str, object]]]:
+        """Return the calls of a question; asked again, the model may think otherwise."""
+        known = self.calls.get(label)
+        if known is None:
+            count = 0
+            if self._chance(self.settings.tools):
+                count = 1 + int(self._random() * 2)
+            equal = self._chance(0.3)
+            self.calls[label] = known = [
+                (f"tool_{0 if equal else number}", {"question": label}) for number in range(count)
+            ]
+            return known
+        reissue: str = self.settings.reissue
+        if reissue == "any":
+            reissue = ("same", "same", "other", "none", "order", "extra")[int(self._random() * 6)]
+        if not known or reissue == "none":
+            return []
+        match reissue:
+            case "other":
+                return [(name, {**args, "again": self.generations}) for name, args in known]
+            case "order":
+                return known[::-1]
+            case "extra":
+                return [("tool_x", {"question": label, "again": self.generations}), *known]
+            case _:
+                return known
+
+    def _advance(self, connection: Connection, generation: Generation) -> None:
+        """Do the next step of an answer."""
+        if connection.generation is not generation or generation.waiting:
+            return
+        step = generation.plan[generation.position]
+        generation.position += 1
+        match step[0]:
+            case "piece":
+                generation.emitted = True
+                text = f"<a:{'+'.join(generation.labels)}:{generation.number}:{step[1]}:{step[2]}>"
+                content = {"modelTurn": {"parts": [{"text": text}]}}
+                self._emit(connection.number, _encode({"serverContent": content}))
+            case "heard":
+                generation.emitted = True
+                text = "".join(f"<{label}>" for label in step[1])
+                self._emit(connection.number, _encode({"serverContent": {"inputTranscription": {"text": text}}}))
+            case "calls":
+                generation.emitted = True
+                self._call(connection, generation, step[1])
+                if step[2] and connection.state.pending:
+                    generation.waiting = True
+            case "complete":
+                self._emit(connection.number, _encode({"serverContent": {"generationComplete": True}}))
+            case _:
+                self._end(connection, generation.labels, generation.number, whole=True)
+                return
+        if self._chance(self.settings.updates):
+            if self.settings.transparent:
+                self.update(connection)
+            else:
+                self.empty_update(connection)
+        if not generation.waiting:
+            self._at(self._between(self.settings.pace), self._advance, connection, generation)
+
+    def _call(self, connection: Connection, generation: Generation, calls: list[tuple[str, dict[str, object]]]) -> None:
+        first = generation.position * 10
+        requests = [
+            {"id": f"call-{generation.number}-{first + number}", "name": name, "args": args}
+            for number, (name, args) in enumerate(calls)
+        ]
+        connection.become(pending=(*connection.state.pending, *(str(request["id"]) for request in requests)))
+        self._emit(connection.number, _encode({"toolCall": {"functionCalls": requests}}))
+
+    def _end(self, connection: Connection, labels: tuple[str, ...], number: int, *, whole: bool) -> None:
+        """End a turn, and schedule its handle."""
+        connection.generation = None
+        state = connection.state
+        connection.become(
+            log=(*state.log, ("a", labels, number, whole)),
+            open=tuple(label for label in state.open if label not in labels),
+            pending=(),
+        )
+        frame: dict[str, object] = {"serverContent": {"turnComplete": True}}
+        if whole:
+            frame["usageMetadata"] = {"totalTokenCount": 7}
+        self._emit(connection.number, _encode(frame))
+        due = connection.handle_due = object()
+        self._at(self._between(self.settings.handle_delay), self._turn_handle, connection, due, connection.state)
+        if connection.queue:
+            label = connection.queue.pop(0)
+            if label in connection.state.open:
+                self._start(connection, (label,))
+
+    def _turn_handle(self, connection: Connection, due: object, state: State) -> None:
+        """Issue the handle of a turn; without transparency only in silence."""
+        if not connection.alive:
+            return
+        if self.settings.transparent:
+            self.update(connection)
+            return
+        idle = connection.generation is None and not connection.state.pending and not connection.state.activity
+        if connection.state.utterance and self.settings.speech == "vad":
+            idle = False
+        if connection.handle_due is not due or not idle:
+            return
+        self.update(connection, state if self.settings.snapshot_at == "turn_complete" else connection.state)
+
+    def _chance(self, probability: float) -> bool:
+        return probability > 0 and self._random() < probability
+
+    def _between(self, span: tuple[float, float]) -> float:
+        return span[0] + self._random() * (span[1] - span[0])

@@ -1,0 +1,456 @@
+"""A planted bug for each invariant: the simulation has to find it, or it proves nothing.
+
+Each plant breaks one rule of the engine from outside; it counts as caught when a seeded schedule
+of the profile ends in a `Violation` of one of the named rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from resumekit.core import engine, events, inputs
+from resumekit.core.conversation import Conversation
+from resumekit.core.engine import Engine
+from resumekit.core.failures import Verdict
+from resumekit.core.inbox import Inbox
+from resumekit.core.link import Link
+from resumekit.core.outage import Outage
+from resumekit.core.outbox import Lane, Outbox
+from resumekit.core.policy import Move
+from resumekit.core.setup import Setup
+from resumekit.core.turns import Turn
+from tests.core.simulation import Decisions, Violation, run
+
+Plant = Callable[[pytest.MonkeyPatch], Callable[..., Engine] | None]
+PLANTS: dict[str, tuple[Plant, str, int]] = {}
+"""Name -> how to plant it, the profile that finds it, and how many schedules it may take."""
+
+
+def plant(name: str, profile: str = "default", within: int = 300) -> Callable[[Plant], Plant]:
+    def register(function: Plant) -> Plant:
+        PLANTS[name] = (function, profile, within)
+        return function
+
+    return register
+
+
+def caught(profile: str, within: int, engine: Callable[..., Engine]) -> tuple[int, Violation] | None:
+    """Return the first schedule that fails, and how; None: all pass."""
+    for seed in range(within):
+        try:
+            run(seed, profile, engine=engine)
+        except Violation as error:
+            return seed, error
+    return None
+
+
+# ---------------------------------------------------------------------- handles
+
+
+@plant("an empty update erases the handle")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Conversation._receive_update
+
+    def receive_update(self, link, update, now):
+        if not update.resumable:
+            self.point.clear()
+        return original(self, link, update, now)
+
+    patch.setattr(Conversation, "_receive_update", receive_update)
+
+
+@plant("a handle that is not resumable is taken")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Conversation._receive_update
+
+    def receive_update(self, link, update, now):
+        update.resumable = True
+        return original(self, link, update, now)
+
+    patch.setattr(Conversation, "_receive_update", receive_update)
+
+
+@plant("resume from a handle of mid-generation")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Conversation._receive_update
+
+    def receive_update(self, link, update, now):
+        turns, link.turns = link.turns, type(link.turns)()
+        try:
+            return original(self, link, update, now)
+        finally:
+            link.turns = turns
+
+    patch.setattr(Conversation, "_receive_update", receive_update)
+
+
+@plant("the coverage test is ignored")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Conversation, "_covers_enough", lambda self, link, record: True)
+
+
+@plant("a lesser record replaces the base", within=1000)
+def _(patch: pytest.MonkeyPatch) -> None:
+    def covers_enough(self, link, record):
+        if not self._transparent:
+            return not link.floor_index or link.turn_end_at is not None
+        return (record.index or 0) >= max(link.turn_end_index, link.floor_index)
+
+    patch.setattr(Conversation, "_covers_enough", covers_enough)
+
+
+@plant("no ageing of records in streaming audio", "audio")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Conversation._receive_update
+
+    def receive_update(self, link, update, now):
+        link.audio_since_turn = False
+        return original(self, link, update, now)
+
+    patch.setattr(Conversation, "_receive_update", receive_update)
+
+
+# ---------------------------------------------------------------------- resending
+
+
+@plant("prune what the base does not cover")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Lane.prune
+    patch.setattr(Lane, "prune", lambda self, index: original(self, index + 1))
+
+
+@plant("prune what a handle may not hold (handle only)")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Conversation._adopt
+
+    def adopt(self, link, candidate):
+        link.covered_index = link.next_index
+        return original(self, link, candidate)
+
+    patch.setattr(Conversation, "_adopt", adopt)
+
+
+@plant("nothing is pruned: everything is sent twice")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Lane, "prune", lambda self, index: [])
+
+
+@plant("a message is written twice")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Engine._write
+
+    def write(self, link, frame):
+        original(self, link, frame)
+        if "question" in frame and self._random() < 0.05:
+            original(self, link, frame)
+
+    patch.setattr(Engine, "_write", write)
+
+
+@plant("nothing is resent")
+def _(patch: pytest.MonkeyPatch) -> None:
+    def rewind(self):
+        self.sent.clear()
+
+    patch.setattr(Lane, "rewind", rewind)
+
+
+@plant("resent in reverse")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Lane.rewind
+
+    def rewind(self):
+        self.sent.reverse()
+        original(self)
+
+    patch.setattr(Lane, "rewind", rewind)
+
+
+@plant("repeats are not flagged")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Engine._notify
+
+    def notify(self, event):
+        if not isinstance(event, events.MessagesRepeated):
+            original(self, event)
+
+    patch.setattr(Engine, "_notify", notify)
+
+
+@plant("no pacing behind a resent turn")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Link, "paced", property(lambda self: False))
+
+
+@plant("audio is not resent", "audio")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Outbox.rewind
+
+    def rewind(self):
+        self.audio.sent.clear()
+        self.before_border.clear()
+        original(self)
+
+    patch.setattr(Outbox, "rewind", rewind)
+
+
+@plant("the audio of an answered turn is resent", "audio")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Outbox, "clear_border", lambda self: 0.0)
+
+
+# ---------------------------------------------------------------------- turns
+
+
+@plant("a shadow answer is let through")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Turn, "shadow", property(lambda self: False))
+
+
+@plant("undelivered frames of a cut turn stay")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Inbox, "discard", lambda self, turn: 0)
+
+
+@plant("endings are dropped with the frames of a cut turn")
+def _(patch: pytest.MonkeyPatch) -> None:
+    def discard(self, turn):
+        dropped = len(self._items)
+        self._items.clear()
+        return dropped
+
+    patch.setattr(Inbox, "discard", discard)
+
+
+@plant("the app is not told that it is interrupted")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Conversation._inject
+
+    def inject(self, frame):
+        if b"interrupted" not in frame:
+            original(self, frame)
+
+    patch.setattr(Conversation, "_inject", inject)
+
+
+@plant("the app is told interrupted when it had got nothing")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Conversation._cut
+
+    def cut(self, turn, **options):
+        turn.shown = True
+        return original(self, turn, **options)
+
+    patch.setattr(Conversation, "_cut", cut)
+
+
+@plant("a settled turn gets no end", "settle")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Conversation._inject
+
+    def inject(self, frame):
+        if b"turnComplete" not in frame:
+            original(self, frame)
+
+    patch.setattr(Conversation, "_inject", inject)
+
+
+@plant("a settled question is resent", "settle")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Conversation, "_unask", lambda self, *args: set())
+
+
+@plant("calls of a cut turn are not cancelled")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Turn.restart
+
+    def restart(self):
+        original(self)
+        return []
+
+    patch.setattr(Turn, "restart", restart)
+
+
+@plant("recorded tool responses are forgotten")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Turn, "recall", lambda self, key: None)
+
+
+@plant("an old tool response goes to a state that does not know its call")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Outbox.remove
+
+    def remove(self, messages):
+        original(self, {m for m in messages if m.body.kind.value != "tool response"})
+
+    patch.setattr(Outbox, "remove", remove)
+
+
+# ---------------------------------------------------------------------- connections
+
+
+@plant("written before setupComplete")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(engine, "_ON_AIR", (*engine._ON_AIR, engine.State.BINDING))
+
+
+@plant("written on a connection that is being left")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(engine, "_ON_AIR", (*engine._ON_AIR, engine.State.MOVING))
+
+
+@plant("history is replayed with a handle")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Engine._bind
+
+    def bind(self):
+        original(self)
+        if self.state is engine.State.BINDING and self._talk.transcript.turns():
+            self._replay = (self._talk.transcript.turns(), 0)
+
+    patch.setattr(Engine, "_bind", bind)
+
+
+@plant("history goes as initial history in a setup with a handle")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Setup.bind
+
+    def bind(self, handle, **options):
+        return original(self, handle, **{**options, "history": True})
+
+    patch.setattr(Setup, "bind", bind)
+
+
+@plant("no history is replayed")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Conversation.start_fresh
+
+    def start_fresh(self, link, history):
+        original(self, link, history)
+        return [], 0
+
+    patch.setattr(Conversation, "start_fresh", start_fresh)
+
+
+@plant("a refused handle is not forgotten", "refuse")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Engine, "_refuse", lambda self, record, reason: None)
+
+
+@plant("what was not sent is dropped with a refused handle", "refuse")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Engine._refuse
+
+    def refuse(self, record, reason):
+        original(self, record, reason)
+        self._talk.outbox.control.unsent.clear()
+
+    patch.setattr(Engine, "_refuse", refuse)
+
+
+@plant("answered turns are not recorded for a replay", "stress")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Conversation, "_record", lambda self, message: None)
+
+
+@plant("frames of an old connection still count", within=1500)
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Engine._on_frame
+
+    def on_frame(self, happened):
+        if self._link is not None and self.state in engine._ON_AIR:
+            happened = inputs.FrameReceived(self._link.number, happened.message)
+        original(self, happened)
+
+    patch.setattr(Engine, "_on_frame", on_frame)
+
+
+def with_policy(**changes: object) -> Callable[..., Engine]:
+    """Return what makes engines that follow another policy than the one they were given."""
+    return lambda setup, *, policy, **options: Engine(setup, policy=replace(policy, **changes), **options)
+
+
+@plant("a half-open connection is never given up", "stress")
+def _(patch: pytest.MonkeyPatch) -> Callable[..., Engine]:
+    return with_policy(abort_expecting=1e6, abort_idle=1e6)
+
+
+@plant("a missing setupComplete is waited for")
+def _(patch: pytest.MonkeyPatch) -> Callable[..., Engine]:
+    return with_policy(setup_timeout=1e6, first_connect_deadline=1e6)
+
+
+@plant("a dial is waited for", within=1000)
+def _(patch: pytest.MonkeyPatch) -> Callable[..., Engine]:
+    return with_policy(connect_timeout=1e6, first_connect_deadline=1e6)
+
+
+@plant("a close that is not answered is waited for", "stress", within=1000)
+def _(patch: pytest.MonkeyPatch) -> Callable[..., Engine]:
+    return with_policy(close_wait=1e6)
+
+
+@plant("the deadline of goAway is not kept", "default")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Decisions, "choose_move", lambda self, details: Move(deadline=1e6, warm_dial=None))
+
+
+@plant("a move does not wait for the quiet point")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Engine._move
+    patch.setattr(Engine, "_move_if_quiet", lambda self: original(self, quiet=True))
+
+
+@plant("backoff is reset when a connection is accepted", within=600)
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Engine._on_dialed
+
+    def on_dialed(self, happened):
+        self._outage.proved()
+        original(self, happened)
+
+    patch.setattr(Engine, "_on_dialed", on_dialed)
+
+
+@plant("backoff is reset when a connection is bound", within=600)
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Engine._bound
+
+    def bound(self, link, message):
+        self._outage.proved()
+        original(self, link, message)
+
+    patch.setattr(Engine, "_bound", bound)
+
+
+@plant("the old binding is taken for a dead handle")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Decisions.classify_failure
+
+    def classify_failure(self, details):
+        verdict = original(self, details)
+        return Verdict.HANDLE_DEAD if verdict is Verdict.OLD_BINDING else verdict
+
+    patch.setattr(Decisions, "classify_failure", classify_failure)
+
+
+@plant("no backoff", within=600)
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Outage, "delay", lambda self, *args, **options: 0.0)
+
+
+@plant("the session is given up at the first failure")
+def _(patch: pytest.MonkeyPatch) -> Callable[..., Engine]:
+    return with_policy(max_outage=0.0)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("name", PLANTS)
+def test_the_simulation_finds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Issue 2: a planted bug for each invariant is caught."""
+    function, profile, within = PLANTS[name]
+    found = caught(profile, within, function(monkeypatch) or Engine)
+    assert found is not None, f"{within} schedules of {profile!r} did not find: {name}"
