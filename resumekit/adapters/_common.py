@@ -16,7 +16,7 @@ from resumekit.drivers import Dialer, Driver
 from resumekit.errors import ConfigurationError, LocalProtocolError
 from resumekit.wire import HistoryTurn
 
-__all__ = ["Maybe", "OnEvent", "resolve", "session_driver", "to_turns"]
+__all__ = ["Maybe", "OnEvent", "checked_policy", "resolve", "session_driver", "to_turns"]
 
 T = TypeVar("T")
 Maybe: TypeAlias = T | Callable[[], T | Awaitable[T]]
@@ -30,6 +30,19 @@ async def resolve(value: Maybe[T]) -> T:
         return value
     answer: Any = cast("Callable[[], object]", value)()
     return cast("T", await answer if inspect.isawaitable(answer) else answer)
+
+
+def checked_policy(policy: object) -> Policy:
+    """Return the policy that the user gave, or the default one for None.
+
+    Raises:
+        ConfigurationError: This is no policy.
+    """
+    if policy is None:
+        return Policy()
+    if not isinstance(policy, Policy):
+        raise ConfigurationError(f"policy is a {type(policy).__name__}; give a resumekit.Policy")
+    return policy
 
 
 def session_driver(
@@ -58,10 +71,7 @@ def session_driver(
     Raises:
         ConfigurationError: An argument makes no sense.
     """
-    if on_event is not None and inspect.iscoroutinefunction(on_event):
-        raise ConfigurationError(
-            "on_event must be a plain function: it is called, never awaited; iterate session.events instead"
-        )
+    _check_listener(on_event)
 
     async def load() -> list[HistoryTurn]:
         return to_turns(await resolve(history), to_dict)
@@ -81,6 +91,13 @@ def session_driver(
     except LocalProtocolError as error:
         raise ConfigurationError(f"bad setup: {error}") from error
     return Driver(engine, dial, policy=policy, load_history=load if loads else None, on_event=on_event)
+
+
+def _check_listener(on_event: object) -> None:
+    if on_event is not None and (not callable(on_event) or inspect.iscoroutinefunction(on_event)):
+        raise ConfigurationError(
+            "on_event must be a plain function: it is called, never awaited; iterate session.events instead"
+        )
 
 
 def to_turns(history: object, to_dict: Callable[[object], object] = lambda turn: turn) -> list[HistoryTurn]:

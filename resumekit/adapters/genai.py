@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosedOK
 from websockets.frames import Close
 
 from resumekit import errors
-from resumekit.adapters._common import Maybe, OnEvent, resolve, session_driver
+from resumekit.adapters._common import Maybe, OnEvent, checked_policy, resolve, session_driver
 from resumekit.core.events import FrameDiscarded
 from resumekit.core.failures import CloseCode
 from resumekit.core.policy import Policy
@@ -162,7 +162,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
         self._model = model
         self._config = config
         self._history = history
-        self._policy = policy or Policy()
+        self._policy = checked_policy(policy)
         self._on_event = on_event
         self._driver: Driver | None = None
         self._account: seam.Account | None = None

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, TypeAlias, cast
 
-from resumekit.adapters._common import Maybe, OnEvent, resolve, session_driver
+from resumekit.adapters._common import Maybe, OnEvent, checked_policy, resolve, session_driver
 from resumekit.core.policy import Policy
 from resumekit.core.stats import Stats
 from resumekit.drivers import Driver, Events, WebSocketTransport, dial_websocket
@@ -131,7 +131,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
         self._headers = additional_headers
         self._ssl = ssl
         self._setup = _setup_frame(setup)
-        self._policy = policy or Policy()
+        self._policy = checked_policy(policy)
         self._transparent = self._is_transparent(transparent=transparent)
         self._history = history
         self._on_event = on_event

@@ -131,7 +131,8 @@ class Driver:
     async def send(self, frame: str | bytes) -> None:
         """Take a client frame over: it is sent now, or as soon as there is a connection.
 
-        Returns at once unless the buffer is full; then it waits up to `Policy.send_wait` for room.
+        Does not wait for the connection, but, where the buffer is full, up to `Policy.send_wait` for room. If it is
+        cancelled, nothing was sent.
 
         Raises:
             LocalProtocolError: This is not a client frame.
@@ -142,6 +143,8 @@ class Driver:
         message = decode_client(frame)
         if message.kind is ClientKind.SETUP:
             raise LocalProtocolError("a session has one setup, given to connect(); send a contextUpdate instead")
+        # A loop that sends must let the writer run; before the message is taken, so that a cancelled send sent nothing.
+        await asyncio.sleep(0)
         self._check_open()
         if not self._engine.fits(message):
             raise self._engine.buffer_full(message)
