@@ -7,7 +7,8 @@ import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from websockets.exceptions import ConnectionClosed, InvalidProxy, InvalidStatus, InvalidURI, WebSocketException
+from websockets import exceptions
+from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
 from websockets.frames import Close
 
 from resumekit.core.failures import CloseCode, Failure, Phase, Side
@@ -18,7 +19,11 @@ __all__ = ["TRANSPORT_ERRORS", "failure_of", "is_of_the_transport"]
 TRANSPORT_ERRORS = (OSError, EOFError, WebSocketException)
 """What a connection may end with, or a dial fail with; TimeoutError and ssl.SSLError are kinds of OSError."""
 
-_NOT_THE_NETWORK = (InvalidURI, InvalidProxy, ssl.SSLCertVerificationError)
+_NOT_THE_NETWORK = (
+    InvalidURI,
+    getattr(exceptions, "InvalidProxy", InvalidURI),  # websockets 15 and later
+    ssl.SSLCertVerificationError,
+)
 """Trying again would not help a first connection."""
 _QUOTED = 200
 """Characters that are shown of the answer to a refused upgrade."""
