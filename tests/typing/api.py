@@ -2,6 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import assert_type
+
+from google.genai import Client, types
+from google.genai.live import AsyncSession
+
 import resumekit
+from resumekit import Policy, SessionLost, Stats, events
+from resumekit.adapters import genai, websockets
+from resumekit.drivers import Events
+from resumekit.wire import ServerMessage
 
 names: list[str] = resumekit.__all__
+
+
+def told(event: events.Event) -> None:
+    if isinstance(event, events.Resumed):
+        assert_type(event.downtime, float)
+        assert_type(event.resent_messages, int)
+    if isinstance(event, events.MessagesRepeated):
+        assert_type(event.messages, tuple[int, ...])
+
+
+async def through_google_genai(client: Client) -> None:
+    async with genai.connect(
+        client,
+        model="m",
+        config={"response_modalities": [types.Modality.AUDIO]},
+        history=[types.Content(role="user")],
+        policy=Policy(max_outage=60.0).scaled(0.1),
+        on_event=told,
+    ) as session:
+        plain: AsyncSession = session
+        await plain.close()
+        try:
+            async for message in session.receive():
+                assert_type(message, types.LiveServerMessage)
+        except SessionLost as lost:
+            assert_type(lost.close_code, int | None)
+        assert_type(session.stats, Stats)
+        assert_type(session.events, Events)
+        session.force_reconnect()
+        await session.end()
+
+
+async def with_clients_that_change(make: Sequence[Client]) -> None:
+    async def fresh() -> Client:
+        return make[0]
+
+    genai.connect(fresh, model="m")
+    genai.connect(lambda: make[0], model="m")
+    genai.connect(make[0])  # type: ignore[call-arg] # pyright: ignore[reportCallIssue] -- which model?
+    Policy(60.0)  # type: ignore[call-arg, arg-type] # pyright: ignore[reportCallIssue] -- fields have names
+
+
+async def through_a_bare_websocket() -> None:
+    async with websockets.connect("wss://localhost", setup={"setup": {"model": "models/m"}}) as session:
+        await session.send({"realtimeInput": {"text": "hello"}})
+        assert_type(await session.recv(), ServerMessage)
+        assert_type(await session.recv_bytes(), bytes)
+        async for message in session:
+            assert_type(message, ServerMessage)
