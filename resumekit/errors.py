@@ -120,8 +120,10 @@ class SessionLost(ResumekitError):
         """What to do."""
 
     def __str__(self) -> str:
-        tries = f" after {self.attempts} attempts in {self.elapsed:.1f} s" if self.attempts else ""
-        lost = f"{self.unsent_messages} messages and {self.unsent_audio:.1f} s of audio"
+        dials = "attempt" if self.attempts == 1 else "attempts"
+        tries = f" after {self.attempts} {dials} in {self.elapsed:.1f} s" if self.attempts else ""
+        messages = "message" if self.unsent_messages == 1 else "messages"
+        lost = f"{self.unsent_messages} {messages} and {self.unsent_audio:.1f} s of audio"
         return f"the session was lost{tries} ({self.problem}); not delivered: {lost}; {self.advice}"
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -156,6 +158,10 @@ class BufferFull(ResumekitError):
         """The policy field that was reached."""
 
     def __str__(self) -> str:
+        if not self.messages:
+            return (
+                f"a message of {self.size} bytes is larger than Policy.{self.limit}; raise it, or send less at a time"
+            )
         return (
             f"a message of {self.size} bytes does not fit: {self.messages} messages"
             f" ({self.waiting} bytes) wait for the connection; send less, or raise Policy.{self.limit}"

@@ -47,6 +47,10 @@ TEXTS = [
     (errors.SessionClosed(), "the session is closed; open a new one with connect()"),
     (errors.SessionClosed("gone"), "gone"),
     (
+        errors.BufferFull(size=70, messages=0, waiting=0, limit="control_bytes"),
+        "a message of 70 bytes is larger than Policy.control_bytes; raise it, or send less at a time",
+    ),
+    (
         errors.BufferFull(size=70, messages=256, waiting=9000, limit="control_messages"),
         (
             "a message of 70 bytes does not fit: 256 messages (9000 bytes) wait for the connection; send less, or raise"

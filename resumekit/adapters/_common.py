@@ -126,9 +126,11 @@ def _turn(item: object) -> HistoryTurn:
         raise ConfigurationError(f"history holds a {type(item).__name__}; give turns with a role and parts, or strings")
     turn = cast("Mapping[str, object]", item)
     role = turn.get("role") or "user"
+    if role not in ("user", "model"):
+        raise ConfigurationError(f"history holds a turn of role {role!r}; give 'user' or 'model'")
+    if unknown := set(turn) - {"role", "parts"}:
+        raise ConfigurationError(f"history holds a turn with {sorted(unknown)}; give role and parts: [{{'text': ...}}]")
     parts = turn.get("parts") or ()
-    if not isinstance(role, str):
-        raise ConfigurationError(f"history holds a turn whose role is a {type(role).__name__}; give 'user' or 'model'")
     texts = [_part(part) for part in _several(parts)]
     return HistoryTurn(role, "".join(filter(None, texts)), has_other_parts=None in texts)
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, TypeAlias
 
-from websockets.exceptions import ConnectionClosedOK
+from websockets.exceptions import ConcurrencyError, ConnectionClosedOK
 from websockets.frames import Close
 
 from resumekit import errors
@@ -66,6 +66,7 @@ class Bridge:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._readable = seam.known_keys()
+        self._receiving = False
 
     async def send(self, frame: str) -> None:
         """Take a client frame over."""
@@ -75,7 +76,20 @@ class Bridge:
             raise _as_api_error(lost) from lost.__cause__
 
     async def recv(self, decode: bool | None = None) -> bytes:  # noqa: ARG002, FBT001 -- as websockets has it
-        """Return the next frame that the installed google-genai can read. Cancelling it loses nothing."""
+        """Return the next frame that the installed google-genai can read. Cancelling it loses nothing.
+
+        Raises:
+            ConcurrencyError: Somebody else is receiving, as on a connection of websockets.
+        """
+        if self._receiving:
+            raise ConcurrencyError("cannot receive: another receive() of this session is running")
+        self._receiving = True
+        try:
+            return await self._next()
+        finally:
+            self._receiving = False
+
+    async def _next(self) -> bytes:
         while True:
             try:
                 message = await self._driver.recv()
@@ -168,6 +182,8 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
         self._account: seam.Account | None = None
 
     async def __aenter__(self) -> Session:
+        if self._driver is not None:
+            raise errors.ConfigurationError("this connect() was entered before; call connect() again for a new session")
         seam.check()
         account = seam.account_of(await resolve(self._client))
         request = await account.rehearse(self._model, self._config)

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, TypeAlias, cast
 
+from websockets.exceptions import InvalidURI
+
 from resumekit.adapters._common import Maybe, OnEvent, checked_policy, resolve, session_driver
 from resumekit.core.policy import Policy
 from resumekit.core.stats import Stats
 from resumekit.drivers import Driver, Events, WebSocketTransport, dial_websocket
-from resumekit.errors import ConfigurationError, LocalProtocolError, SessionClosed
+from resumekit.errors import ConfigurationError, ConnectRefused, LocalProtocolError, SessionClosed
 from resumekit.wire import HistoryTurn, ServerMessage, setup_model
 
 __all__ = ["Session", "connect"]
@@ -39,7 +41,12 @@ class Session:
             SessionClosed: After `close` or `end`.
             SessionLost: The conversation cannot go on.
         """
-        await self._driver.send(json.dumps(frame) if isinstance(frame, Mapping) else frame)
+        if isinstance(frame, Mapping):
+            try:
+                frame = json.dumps(frame)
+            except (TypeError, ValueError) as error:
+                raise LocalProtocolError(f"this is no JSON: {error}") from error
+        await self._driver.send(frame)
 
     async def recv(self) -> ServerMessage:
         """Return the next frame of the service, decoded. Cancelling it loses nothing.
@@ -138,6 +145,8 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
         self._driver: Driver | None = None
 
     async def __aenter__(self) -> Session:
+        if self._driver is not None:
+            raise ConfigurationError("this connect() was entered before; call connect() again for a new session")
         self._driver = session_driver(
             self._setup,
             self._dial,
@@ -148,7 +157,12 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
             on_event=self._on_event,
             credentials_renewable=callable(self._uri) or callable(self._headers),
         )
-        await self._driver.start()
+        try:
+            await self._driver.start()
+        except InvalidURI as error:
+            raise ConfigurationError(f"bad uri: {error}") from error
+        except ssl_module.SSLError as error:
+            raise ConnectRefused(str(error)) from error
         return Session(self._driver)
 
     async def __aexit__(
@@ -159,6 +173,8 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
 
     async def _dial(self) -> WebSocketTransport:
         uri = await resolve(self._uri)
+        if not isinstance(uri, str):  # pyright: ignore[reportUnnecessaryIsInstance] -- what a callable gave
+            raise ConfigurationError(f"uri is a {type(uri).__name__}; give a string, or a callable that returns one")
         headers = None if self._headers is None else await resolve(self._headers)
         options: dict[str, object] = {}
         if uri.startswith("wss:"):

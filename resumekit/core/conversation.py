@@ -98,7 +98,9 @@ class Conversation:
     # ------------------------------------------------------------------ the app sends
 
     def fits(self, body: ClientMessage) -> bool:
-        """Whether a message can be buffered at all."""
+        """Whether a message can be buffered at all; of video only the newest frame is."""
+        if body.kind is ClientKind.VIDEO:
+            return True
         limit = self._policy.audio_bytes if body.kind is ClientKind.AUDIO else self._policy.control_bytes
         return body.size <= limit
 
@@ -517,6 +519,10 @@ class Conversation:
             for message in (*self.outbox.control.sent, *self.outbox.control.unsent)
             if message.body.kind is ClientKind.TOOL_RESPONSE and (message.turn in rerun or message.index)
         }
+        for message in stale:
+            if message.turn is None and message.index:  # its call was unknown, so it may be why the service closed
+                for response in message.body.responses:
+                    self._notify(events.ToolResponseDropped(call_id=response.id or "", name=response.name or ""))
         for turn in link.ended:
             stale |= self._forget(turn)
             turn.restart()

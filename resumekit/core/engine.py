@@ -647,7 +647,14 @@ class Engine:
                 kind = actions.CloseConnection if link.opened else actions.AbortConnection
                 self._do(kind(link.number))
         self._link = self._warm = None
-        self._notify(events.SessionEnded(error=None if error is None else str(error)))
+        outbox = self._talk.outbox
+        self._notify(
+            events.SessionEnded(
+                error=None if error is None else str(error),
+                unsent_messages=outbox.waiting,
+                unsent_audio=sum(message.body.media_seconds for message in outbox.audio.unsent if not message.index),
+            )
+        )
         self._do(actions.Finish(error))
 
     # ------------------------------------------------------------------ time

@@ -50,7 +50,7 @@ class Connected(Event, frozen=True, kw_only=True):
 
 
 class HandleReceived(Event, frozen=True, kw_only=True):
-    """The session can be resumed from here."""
+    """A handle came. It is resumed from only if its state is known to be quiet (RULES 1)."""
 
     connection: int
     digest: str
@@ -89,6 +89,7 @@ class ReconnectScheduled(Event, frozen=True, kw_only=True):
     """The next dial is due."""
 
     attempt: int
+    """Counted since a connection last proved itself (DESIGN decision 8)."""
     delay: float
 
 
@@ -162,7 +163,10 @@ class TurnShadowed(Event, frozen=True, kw_only=True):
 
 
 class TurnForgotten(Event, frozen=True, kw_only=True):
-    """A spoken turn was answered, and the connection ended before its handle: the model forgot it."""
+    """A spoken turn was answered, and the connection ended before its handle.
+
+    The model forgot it, unless a fresh start replays its words.
+    """
 
     audio: float
     """Seconds."""
@@ -196,7 +200,7 @@ class ToolCallAnswered(Event, frozen=True, kw_only=True):
 
 
 class ToolResponseDropped(Event, frozen=True, kw_only=True):
-    """A tool response was not sent: its call was cancelled, or was not repeated in the repeated turn."""
+    """A tool response was not sent, or not sent again: its call was cancelled, not repeated, or is unknown."""
 
     call_id: str
     name: str
@@ -214,3 +218,7 @@ class SessionEnded(Event, frozen=True, kw_only=True):
     """The session is over."""
 
     error: str | None
+    unsent_messages: int = 0
+    """Control messages that were never sent."""
+    unsent_audio: float = 0.0
+    """Seconds of audio that were never sent."""

@@ -70,7 +70,7 @@ class Policy:
     proven_after: _Seconds = _seconds(30.0)
     """A connection that stayed up this long, or completed a turn, has proved itself."""
     max_outage: _Seconds = _seconds(300.0)
-    """_Seconds without a proven connection after which the session is given up."""
+    """Seconds without a proven connection after which the session is given up."""
     old_binding_grace: _Seconds = _seconds(30.0)
     """How long 1011 at bind means that the service has not yet released the old connection."""
 
@@ -104,7 +104,7 @@ class Policy:
     send_wait: _Seconds = _seconds(10.0)
     """How long `send` waits for room before it raises `BufferFull`."""
     audio_seconds: float = 30.0
-    """_Seconds of audio that are kept (media time, not scaled); the oldest goes first."""
+    """Seconds of audio that are kept (media time, not scaled); the oldest goes first."""
     audio_bytes: int = 2 * 2**20
     """Bytes of it."""
     audio_resend: float = 10.0
@@ -134,14 +134,27 @@ class Policy:
 
     def __post_init__(self) -> None:
         for spec in dataclasses.fields(self):
-            value = getattr(self, spec.name)
-            if isinstance(value, int | float) and not value >= 0:
-                msg = f"Policy.{spec.name} is {value!r}; it must be zero or more"
-                raise ConfigurationError(msg)
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                msg = f"Policy.{name} is {getattr(self, name)!r}; it must be one of {allowed!r}"
-                raise ConfigurationError(msg)
+            value: object = getattr(self, spec.name)
+            allowed = _CHOICES.get(spec.name)
+            if allowed is not None:
+                # Compared by type, too: 1 is not True here.
+                if not any(value == choice and type(value) is type(choice) for choice in allowed):
+                    raise ConfigurationError(f"Policy.{spec.name} is {value!r}; it must be one of {allowed!r}")
+            elif not (value is None and spec.default is None):
+                self._check_number(spec.name, value, whole=isinstance(spec.default, int))
+        for low, high in _ORDERED:
+            if getattr(self, low) > getattr(self, high):
+                raise ConfigurationError(
+                    f"Policy.{low} is {getattr(self, low)!r}, more than Policy.{high}, {getattr(self, high)!r}"
+                )
+
+    @staticmethod
+    def _check_number(name: str, value: object, *, whole: bool) -> None:
+        least = 1 if name in _POSITIVE else 0
+        kind = "a whole number" if whole else "a number of seconds (math.inf: without end)"
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not value >= least:
+            bound = "one or more" if least else "zero or more"
+            raise ConfigurationError(f"Policy.{name} is {value!r}; it must be {kind}, {bound}")
 
     def scaled(self, factor: float) -> Policy:
         """Return a copy whose times are multiplied, for tests against an emulator on the same scale.
@@ -160,7 +173,18 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "resumption": ("on", "off"),
     "transparent": ("auto", True, False),
     "cut_turn": ("reanswer", "settle"),
+    "warm_dial": (True, False),
+    "deliver_go_away": (True, False),
 }
+_POSITIVE = frozenset(
+    {"control_messages", "control_bytes", "audio_bytes", "inbox_bytes", "inbox_frames", "max_message_size"}
+)
+_ORDERED = (
+    ("go_away_margin_min", "go_away_margin_max"),
+    ("delay_base", "delay_cap"),
+    ("ping_expecting", "abort_expecting"),
+    ("ping_idle", "abort_idle"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +264,7 @@ class RecoveryDetails:
     failure: Failure
     verdict: Verdict
     handle_age: float | None
-    """_Seconds; None where there is no handle."""
+    """Seconds; None where there is no handle."""
     pending_messages: int
     transcript: Sequence[HistoryTurn]
     """The conversation as far as the engine could read it."""

@@ -39,7 +39,10 @@ class DefaultDecisions:
             step -= 1
         state = RetryCallState(Retrying(), None, (), {})
         state.attempt_number = max(step, 1)
-        return wait_exponential(multiplier=policy.delay_base, max=policy.delay_cap)(state)
+        longest = policy.delay_cap
+        if details.verdict is Verdict.OLD_BINDING:  # the service is well, and lets go within seconds
+            longest = min(longest, policy.old_binding_grace / 5)
+        return wait_exponential(multiplier=policy.delay_base, max=longest)(state)
 
     def classify_failure(self, details: FailureDetails) -> Verdict:
         """Return what the table of `resumekit.core.failures` says."""

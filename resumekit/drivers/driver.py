@@ -8,6 +8,7 @@ any task, and leaves nothing behind.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
 import logging
 from collections import deque
@@ -140,6 +141,8 @@ class Driver:
             SessionClosed: After `close`.
             SessionLost: The conversation cannot go on.
         """
+        if not isinstance(frame, str | bytes):  # pyright: ignore[reportUnnecessaryIsInstance] -- the app's word
+            raise LocalProtocolError(f"a frame is a str or bytes, this is a {type(frame).__name__}")
         message = decode_client(frame)
         if message.kind is ClientKind.SETUP:
             raise LocalProtocolError("a session has one setup, given to connect(); send a contextUpdate instead")
@@ -207,7 +210,10 @@ class Driver:
         if self._on_event is None:
             return
         try:
-            self._on_event(event)
+            answer = self._on_event(event)
+            if inspect.iscoroutine(answer):
+                answer.close()
+                raise TypeError("on_event returned a coroutine: it is called, never awaited")
         except Exception:  # noqa: BLE001 -- the application's own code: it must not take the session down
             if not self._on_event_failed:
                 self._on_event_failed = True

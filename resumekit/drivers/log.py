@@ -32,7 +32,8 @@ def log_event(logger: logging.Logger, session: str, event: events.Event) -> None
         if event.error is not None:
             logger.error("%s: %s", session, event.error)
         else:
-            logger.debug("%s: closed", session)
+            level = logging.WARNING if event.unsent_messages or event.unsent_audio else logging.DEBUG
+            logger.log(level, "%s: closed: %r", session, event)
         return
     level = logging.DEBUG
     if isinstance(event, _WORTH_NOTING):

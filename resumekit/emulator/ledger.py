@@ -285,8 +285,8 @@ def _with_seeded_responses(items: Iterable[_Item], expected: Sequence[str]) -> l
     the function, and its response as JSON, will do.
     """
     items = list(items)
-    literal = {item.text for item in items}
-    missing = [text for text in expected if text.startswith(_RESPONSE) and text not in literal]
+    literal = Counter(item.text for item in items)
+    missing = list((Counter(text for text in expected if text.startswith(_RESPONSE)) - literal).elements())
     held: list[str] = []
     for item in items:
         told: list[str] = []

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from resumekit.errors import RemoteProtocolError
-from resumekit.wire.redact import ResumptionHandle, redact
+from resumekit.wire.redact import ResumptionHandle
 
 __all__ = [
     "Blob", "Content", "FunctionCall", "GoAway", "Part", "Partial", "ServerContent", "ServerMessage",
@@ -305,8 +305,7 @@ def _load(data: bytes) -> dict[str, object]:
         value, problem = None, "is empty" if not data.strip() else f"is not JSON ({type(error).__name__})"
     if isinstance(value, dict):
         return cast("dict[str, object]", value)
-    start = redact(data[:40].decode("utf-8", "replace"))
-    raise RemoteProtocolError(f"a server frame of {len(data)} bytes {problem}; it begins with {start!r}")
+    raise RemoteProtocolError(f"a server frame of {len(data)} bytes {problem}")
 
 
 def _decode_partly(data: bytes) -> ServerMessage:

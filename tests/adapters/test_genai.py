@@ -23,7 +23,7 @@ genai = pytest.importorskip("google.genai")
 from google.genai import errors as genai_errors  # noqa: E402
 from google.genai import types  # noqa: E402
 from google.oauth2.credentials import Credentials  # noqa: E402
-from websockets.exceptions import InvalidStatus  # noqa: E402
+from websockets.exceptions import ConcurrencyError, InvalidStatus  # noqa: E402
 
 from resumekit.adapters import genai as resumable  # noqa: E402
 
@@ -639,3 +639,30 @@ def test_without_google_genai_the_import_says_what_to_install():
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
 
     assert "pip install 'resumekit[genai]'" in done.stdout
+
+
+async def test_one_receives_at_a_time_as_on_a_plain_connection():
+    async with server() as live, nothing_is_left(), connect(live) as session:
+        first = asyncio.create_task(anext(session.receive()))
+        await asyncio.sleep(0)
+        with pytest.raises(ConcurrencyError, match="another receive"):
+            await anext(session.receive())
+        first.cancel()
+        await asyncio.wait({first})
+        await send(session, "hello")
+        assert text_of(await anext(session.receive()))
+
+
+async def test_a_connect_is_entered_once():
+    async with server() as live, nothing_is_left():
+        context = connect(live)
+        async with context:
+            with pytest.raises(errors.ConfigurationError, match="entered before"):
+                await context.__aenter__()
+
+
+@pytest.mark.parametrize("turn", [{"role": "bot", "parts": []}, {"role": "user", "text": "x"}])
+async def test_history_that_would_be_dropped_is_refused(turn):
+    async with server() as live, nothing_is_left():
+        with pytest.raises(errors.ConfigurationError, match="history"):
+            await connect(live, history=[turn]).__aenter__()

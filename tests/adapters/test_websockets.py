@@ -201,5 +201,6 @@ async def test_history_is_replayed(history):
 
 async def test_the_default_trust_is_that_of_the_system():
     async with server() as live, nothing_is_left():
-        with pytest.raises(OSError, match="certificate verify failed"):
+        with pytest.raises(ConnectRefused, match="certificate verify failed") as caught:
             await connect(live, ssl=None).__aenter__()
+        assert isinstance(caught.value.__cause__, OSError)

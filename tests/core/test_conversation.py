@@ -363,6 +363,7 @@ def test_a_response_to_a_call_that_nobody_knows_is_passed_on_once() -> None:
     bench.responds("foreign", "f", "x")
     assert bench.wire[-1]["tool_response"]["functionResponses"][0]["id"] == "foreign"
     bench.cut(1008, "Requested entity was not found.")
+    assert bench.events(events.ToolResponseDropped) == [events.ToolResponseDropped(call_id="foreign", name="f")]
     bench.resume()
     assert len(bench.wire) == 1
 

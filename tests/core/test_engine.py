@@ -831,6 +831,17 @@ def test_close_keeps_the_handle_and_end_forgets_it() -> None:
     assert other.done(actions.ForgetHandle)
 
 
+def test_what_was_never_sent_is_told_at_the_end() -> None:
+    bench = Bench()
+    bench.connect()
+    bench.asks("sent")
+    bench.cut()
+    bench.asks("never sent")
+    bench.sends(audio(0.5))
+    bench.feed(inputs.Close())
+    assert bench.events(events.SessionEnded) == [events.SessionEnded(error=None, unsent_messages=1, unsent_audio=0.5)]
+
+
 def test_close_in_every_state_leaves_no_connection_and_no_timer() -> None:
     idle = Bench()
     idle.feed(inputs.Close())
@@ -914,6 +925,8 @@ def test_room_is_asked_for_before_a_message_is_sent() -> None:
     assert engine.fits(message)
     assert "control_bytes" in str(engine.buffer_full(huge))
     loud = decode_client(json.dumps(audio(100.0)))
+    frame = decode_client(json.dumps({"realtime_input": {"video": {"data": "A" * 2000, "mime_type": "image/png"}}}))
+    assert engine.fits(frame), "only the newest is kept, whatever its size"
     assert "audio_bytes" in str(Bench(policy=Policy(audio_bytes=10)).engine.buffer_full(loud))
 
 

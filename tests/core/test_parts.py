@@ -178,7 +178,23 @@ def test_scaling_touches_times_and_nothing_else() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("max_outage", -1.0), ("cut_turn", "ignore"), ("resumption", True), ("send_wait", float("nan"))],
+    [
+        ("max_outage", -1.0),
+        ("max_outage", "5"),
+        ("max_outage", None),
+        ("handle_validity", "x"),
+        ("send_wait", float("nan")),
+        ("send_wait", True),
+        ("control_messages", 1.5),
+        ("control_messages", 0),
+        ("cut_turn", "ignore"),
+        ("resumption", True),
+        ("transparent", 1),
+        ("warm_dial", "no"),
+        ("go_away_margin_min", 20.0),
+        ("abort_idle", 1.0),
+        ("delay_base", 31.0),
+    ],
 )
 def test_a_field_that_makes_no_sense_is_refused(field: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match=field):

@@ -33,7 +33,15 @@ def test_the_first_try_is_at_once_and_the_bound_doubles_up_to_the_cap():
     assert delays(Verdict.RESUME_NOW, 9, Policy()) == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30]
 
 
-@pytest.mark.parametrize("verdict", [verdict for verdict in Verdict if verdict is not Verdict.RESUME_NOW])
+OTHERS = [verdict for verdict in Verdict if verdict not in (Verdict.RESUME_NOW, Verdict.OLD_BINDING)]
+
+
+def test_an_old_binding_is_tried_again_every_few_seconds():
+    """The service is well, and lets go of the old connection within seconds."""
+    assert delays(Verdict.OLD_BINDING, 7, Policy()) == [0.5, 1, 2, 4, 6, 6, 6]
+
+
+@pytest.mark.parametrize("verdict", OTHERS)
 def test_any_other_verdict_starts_with_the_base(verdict):
     assert delays(verdict, 8, Policy()) == [0.5, 1, 2, 4, 8, 16, 30, 30]
 

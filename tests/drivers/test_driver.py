@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import json
 import logging
@@ -731,3 +732,15 @@ async def test_an_abandoned_generator_can_be_closed_from_another_task(service):
     gc.collect()
     await until(lambda: service.current.closed)
     await until(lambda: len(tasks()) == 1)
+
+
+async def test_a_listener_that_is_a_coroutine_after_all_is_reported_once(service, caplog):
+    async def listen(event):
+        raise AssertionError(event)
+
+    driver = driver_of(service, on_event=functools.partial(listen))
+    await driver.start()
+    await driver.close()
+
+    assert caplog.text.count("on_event raised") == 1
+    assert "never awaited" in caplog.text
