@@ -9,7 +9,7 @@
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-PYTEST ?= -n 2
+PYTEST ?= -n 4
 export PYTEST
 
 BIN := .venv/genai3/bin

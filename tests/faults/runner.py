@@ -1,0 +1,674 @@
+"""Runs one conversation against an emulator in a process of its own, and tells everything that was wrong with it.
+
+An `App` is what a user writes against google-genai: it asks, runs tools, speaks, and takes what `receive()` gives, in
+one of the two usual loops. It knows nothing of connections. `converse` runs a `Scenario` with it; `Run.problems` says
+what a user, or the server's ledger, would complain about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from google import genai
+from google.genai import types
+from google.oauth2.credentials import Credentials
+
+from resumekit import Policy
+from resumekit.adapters import genai as resumable
+from resumekit.core import events
+from resumekit.emulator import (
+    Answer,
+    EmulatorProcess,
+    Fault,
+    LedgerReport,
+    heard,
+    parse_answer,
+    response_item,
+    silence,
+    spoken,
+)
+from tests.faults.zygote import Emulator
+
+SCALE = 0.05
+"""Real seconds for each second of the service."""
+TIMEOUT = 60.0
+"""Real seconds after which a conversation hangs."""
+FAMILIES = {"2.5": "gemini-2.5-flash-live", "3.x": "gemini-3.1-flash-live"}
+
+BOUND = (events.Connected, events.Resumed, events.FreshStarted)
+
+Profile = Literal["developer", "vertex"]
+Loop = Literal["classic", "request"]
+PROFILES: tuple[Profile, ...] = ("developer", "vertex")
+LOOPS: tuple[Loop, ...] = ("classic", "request")
+
+
+def policy(scale: float = SCALE, **changes: Any) -> Policy:
+    """Return the default policy on the emulator's scale; `changes` are in seconds of the service, too.
+
+    How long this machine takes for a handshake does not scale: the time-outs for connecting and closing stay real ones,
+    unless a test says otherwise.
+    """
+    scaled = Policy().scaled(scale)
+    machine = {"connect_timeout": 10.0, "setup_timeout": 15.0, "first_connect_deadline": 30.0, "close_wait": 1.0}
+    return dataclasses.replace(scaled, **{**machine, **scaled_fields(scale, changes)})
+
+
+def scaled_fields(scale: float, changes: Mapping[str, Any]) -> dict[str, Any]:
+    units = {spec.name: spec.metadata.get("unit") for spec in dataclasses.fields(Policy)}
+    return {name: value * scale if units[name] == "s" else value for name, value in changes.items()}
+
+
+@contextlib.asynccontextmanager
+async def client_of(server: EmulatorProcess, *, key: str = "a-key") -> AsyncIterator[genai.Client]:
+    """Give a plain google-genai client of an emulator; its pools for REST are closed in the end."""
+    http = types.HttpOptions(base_url=server.base_url, async_client_args={"ssl": server.client_ssl_context()})
+    account: dict[str, Any] = {"api_key": key}
+    if server.settings.profile == "vertex":
+        account = {"vertexai": True, "project": "a-project", "location": "us-central1", "credentials": Credentials(key)}
+    client = genai.Client(**account, http_options=http)
+    try:
+        yield client
+    finally:
+        await client.aio.aclose()
+        client.close()
+
+
+# --- what an app does, step by step ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Write a question, and take its answer."""
+
+    text: str
+
+    async def run(self, app: App) -> None:
+        await app.write(self.text)
+        await app.take_answer()
+
+
+@dataclass(frozen=True)
+class Say:
+    """Speak a question, and take its answer."""
+
+    text: str
+    seconds: float | None = None
+
+    async def run(self, app: App) -> None:
+        await app.speak(self.text, self.seconds)
+        await app.take_answer()
+
+
+@dataclass(frozen=True)
+class Together:
+    """Write several questions at once, then take the answers."""
+
+    texts: tuple[str, ...]
+
+    async def run(self, app: App) -> None:
+        await app.write(*self.texts)
+        for _ in self.texts:
+            await app.take_answer()
+
+
+@dataclass(frozen=True)
+class Tell:
+    """Write something that is no question."""
+
+    text: str
+
+    async def run(self, app: App) -> None:
+        await app.tell(self.text)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Wait for the handle of the last turn, then inject the scenario's `armed` faults."""
+
+    anchored: bool = True
+
+    async def run(self, app: App) -> None:
+        if self.anchored:
+            await app.anchored()
+        await app.server.inject(*app.scenario.armed)
+
+
+@dataclass(frozen=True)
+class Until:
+    """Wait until the session has told of an event so many times."""
+
+    event: type[events.Event]
+    times: int = 1
+
+    async def run(self, app: App) -> None:
+        await app.until(lambda: app.count(self.event) >= self.times)
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Do nothing for some seconds of the service."""
+
+    seconds: float
+
+    async def run(self, app: App) -> None:
+        await asyncio.sleep(self.seconds * app.scenario.scale)
+
+
+@dataclass(frozen=True)
+class Do:
+    """Anything else."""
+
+    action: Callable[[App], Awaitable[None]]
+
+    async def run(self, app: App) -> None:
+        await self.action(app)
+
+
+Step = Ask | Say | Together | Tell | Arm | Until | Pause | Do
+ARM = Arm()
+AGAIN = Arm(anchored=False)
+CHAT: tuple[Step, ...] = (Ask("one"), ARM, Ask("two"), Ask("three"))
+"""The usual conversation: a turn that is safely kept, the one that something happens to, and one that shows whether the
+loops are still in step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """A conversation and what goes wrong in it."""
+
+    name: str
+    faults: tuple[Fault, ...] = ()
+    """From the start."""
+    armed: tuple[Fault, ...] = ()
+    """Injected by the step `Arm`."""
+    steps: tuple[Step, ...] = CHAT
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+    """Of the emulator."""
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    """Changes, in seconds of the service."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Of the session."""
+    tool_time: float = 0.0
+    """How long the app's tools run, in seconds of the service."""
+    scale: float = SCALE
+    speech: bool = False
+    """The model answers with audio."""
+    families: tuple[str, ...] = ("2.5",)
+    profiles: tuple[Profile, ...] = PROFILES
+    both_loops: bool = False
+    """In both loops on each backend; else in one of them on each, by turns."""
+
+    # What is expected of the run
+    strikes: int | None = None
+    """Faults that strike in all; None: each of them once."""
+    fresh: int = 0
+    """Fresh starts."""
+    undisturbed: bool = False
+    """One connection only."""
+    refused: frozenset[str] = frozenset()
+    """What the service may say when it refuses a connection or a frame."""
+    known_bug: str = ""
+    """Why this fails."""
+    elsewhere: bool = False
+    """Not in the matrix: a test of its own runs it."""
+    forgets: frozenset[str] = frozenset()
+    """Questions that the service may forget (spoken, and answered, but not anchored: RULES 10)."""
+
+
+# --- the app -------------------------------------------------------------------------------------------------------
+
+
+class App:
+    """An application, and what it remembers."""
+
+    def __init__(self, scenario: Scenario, family: str, server: EmulatorProcess, session: Any) -> None:
+        self.scenario = scenario
+        self.family = family
+        self.server = server
+        self.session = session
+        self.sent: list[str] = []
+        """Control messages, as the ledger names them."""
+        self.pcm = b""
+        """All that was spoken."""
+        self.questions: list[tuple[str, range]] = []
+        """Each with how many turns of the user the model may know when it answers."""
+        self.turns: list[list[types.LiveServerMessage]] = []
+        """What `receive()` gave for each question."""
+        self.told: list[events.Event] = []
+        self.executed: list[tuple[int, str]] = []
+        """Tools that were started: the number of the question, and the name."""
+        self.results: dict[str, tuple[int, str]] = {}
+        """Responses that were sent, by call id: the number of the question, and the response as the ledger names it."""
+        self.cancelled: list[str] = []
+        """Ids of calls that were shown to the app and cancelled."""
+        self._user_turns = 0
+        self._tools: dict[str, asyncio.Task[None]] = {}
+        self._news = asyncio.Event()
+        self._broken: BaseException | None = None
+
+    def on_event(self, event: events.Event) -> None:
+        self.told.append(event)
+        self._news.set()
+
+    def count(self, kind: type[events.Event]) -> int:
+        return sum(isinstance(event, kind) for event in self.told)
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        while not is_so():
+            self._news.clear()
+            await self._news.wait()
+
+    # Sending
+
+    async def write(self, *texts: str) -> None:
+        self._asked(*texts)
+        for text in texts:
+            self.sent.append(text)
+            if self.family == "3.x":
+                await self.session.send_realtime_input(text=text)
+            else:
+                await self.session.send_client_content(turns=_content(text), turn_complete=True)
+
+    async def tell(self, text: str) -> None:
+        self._user_turns += 1
+        self.sent.append(text)
+        await self.session.send_client_content(turns=_content(text), turn_complete=False)
+
+    async def speak(self, text: str, seconds: float | None) -> None:
+        self._asked(text)
+        pcm = spoken(text, seconds=seconds) + silence(0.6)
+        self.pcm += pcm
+        for at in range(0, len(pcm), 3200):
+            blob = types.Blob(data=pcm[at : at + 3200], mime_type="audio/pcm;rate=16000")
+            await self.session.send_realtime_input(audio=blob)
+
+    def _asked(self, *texts: str) -> None:
+        first = self._user_turns + 1
+        self._user_turns += len(texts)
+        self.questions += [(text, range(n, self._user_turns + 1)) for n, text in enumerate(texts, first)]
+
+    # Receiving
+
+    async def take_answer(self) -> None:
+        raise NotImplementedError
+
+    def take(self, message: types.LiveServerMessage) -> None:
+        """Do what an app does with a message."""
+        self.turns[-1].append(message)
+        if message.tool_call is not None:
+            for call in message.tool_call.function_calls or ():
+                self._tools[call.id or ""] = asyncio.create_task(self._run_tool(call))
+        if message.tool_call_cancellation is not None:
+            for call_id in message.tool_call_cancellation.ids or ():
+                self.cancelled.append(call_id)
+                self._tools[call_id].cancel()
+
+    async def _run_tool(self, call: types.FunctionCall) -> None:
+        try:
+            question = len(self.turns) - 1
+            self.executed.append((question, call.name or ""))
+            await asyncio.sleep(self.scenario.tool_time * self.scenario.scale)
+            result = {"of": call.args or {}}
+            item = response_item(call.name or "", result)
+            self.results[call.id or ""] = (question, item)
+            self.sent.append(item)
+            answer = types.FunctionResponse(id=call.id, name=call.name, response=result)
+            await self.session.send_tool_response(function_responses=[answer])
+        except Exception as error:
+            self._broken = self._broken or error
+            raise
+
+    # Looking back
+
+    @property
+    def dropped(self) -> set[str]:
+        """Ids of calls whose response was not sent on, as the session told."""
+        return {event.call_id for event in self.told if isinstance(event, events.ToolResponseDropped)}
+
+    @property
+    def settled(self) -> set[int]:
+        """Positions of the messages whose turn was given up, as the session told."""
+        return {(event.message or 0) - 1 for event in self.told if isinstance(event, events.TurnSettled)}
+
+    @property
+    def expected(self) -> list[str]:
+        """What the service's final state has to hold."""
+        gone = Counter(item for call_id, (_, item) in self.results.items() if call_id in self.dropped)
+        kept = []
+        for position, item in enumerate(self.sent):
+            if position in self.settled:
+                continue
+            if gone[item] > 0:
+                gone[item] -= 1
+                continue
+            kept.append(item)
+        return kept
+
+    # Waiting for the server
+
+    async def anchored(self) -> None:
+        """Wait until the handle of the last turn has come."""
+        await self.until_server(self._handle_is_here)
+
+    async def until_server(self, is_so: Callable[[], Awaitable[bool]]) -> None:
+        """Wait for something in the other process, which gives no event."""
+        while not await is_so():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    async def _handle_is_here(self) -> bool:
+        told = await self.server.events()
+        bound = [event.connection for event in told if event.kind == "bound"][-1]
+        kinds = [event.kind for event in told if event.connection == bound]
+        if "turn_complete" not in kinds or "handle" not in kinds[len(kinds) - kinds[::-1].index("turn_complete") :]:
+            return False
+        here = [event.connection for event in self.told if isinstance(event, BOUND)]
+        if not here:
+            return True  # not resumekit's session: it tells nothing
+        received = [event for event in self.told if isinstance(event, events.HandleReceived)]
+        return sum(event.connection == here[-1] for event in received) >= kinds.count("handle")
+
+    # Life
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tools.values():
+            task.cancel()
+        await asyncio.gather(*self._tools.values(), return_exceptions=True)
+        if self._broken is not None:
+            raise self._broken
+
+
+class RequestApp(App):
+    """Sends, then runs one `receive()` to its end."""
+
+    async def take_answer(self) -> None:
+        self.turns.append([])
+        async for message in self.session.receive():
+            self.take(message)
+
+
+class ClassicApp(App):
+    """`while True: async for message in session.receive()`, in a task of its own."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._ends: asyncio.Queue[BaseException | None] = asyncio.Queue()
+
+    async def take_answer(self) -> None:
+        end = await self._ends.get()
+        if end is not None:
+            raise end
+
+    async def _listen(self) -> None:
+        try:
+            while True:
+                self.turns.append([])
+                async for message in self.session.receive():
+                    self.take(message)
+                self._ends.put_nowait(None)
+        except Exception as error:
+            self._ends.put_nowait(error)
+
+    async def __aenter__(self) -> Self:
+        self._reader = asyncio.create_task(self._listen())
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._reader.cancel()
+        await asyncio.wait([self._reader])
+        await super().__aexit__(*exc)
+        if self.turns and len(self.turns) > len(self.questions):
+            self.turns.pop()  # what came after the last answer: updates
+
+
+APPS: dict[Loop, type[App]] = {"classic": ClassicApp, "request": RequestApp}
+
+
+def _content(text: str) -> types.Content:
+    return types.Content(role="user", parts=[types.Part(text=text)])
+
+
+# --- what an answer should be ------------------------------------------------------------------------------------
+
+
+def after_last_interruption(turn: Sequence[types.LiveServerMessage]) -> list[types.LiveServerMessage]:
+    ends = [n for n, message in enumerate(turn) if message.server_content and message.server_content.interrupted]
+    return list(turn[ends[-1] + 1 :]) if ends else list(turn)
+
+
+def words(messages: Sequence[types.LiveServerMessage]) -> str:
+    """Return what was written, or, of an answer in audio, what its transcription says."""
+    said = ""
+    for message in messages:
+        content = message.server_content
+        if content is None:
+            continue
+        if content.output_transcription is not None:
+            said += content.output_transcription.text or ""
+        if content.model_turn is not None:
+            said += "".join(part.text for part in content.model_turn.parts or () if part.text and not part.thought)
+    return said
+
+
+def sound(messages: Sequence[types.LiveServerMessage]) -> bytes:
+    return b"".join(
+        part.inline_data.data or b""
+        for message in messages
+        if message.server_content and message.server_content.model_turn
+        for part in message.server_content.model_turn.parts or ()
+        if part.inline_data and len(part.inline_data.data or b"") < 500_000  # the oversize frame is no answer
+    )
+
+
+@dataclass
+class Run:
+    """A conversation that is over."""
+
+    scenario: Scenario
+    profile: Profile
+    app: App | None = None
+    error: BaseException | None = None
+    report: LedgerReport | None = None
+    audio: bytes = b""
+    connections: list[Any] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    """Tasks and file descriptors that were left behind."""
+
+    @property
+    def flagged(self) -> list[str]:
+        """Messages that the session said it may have repeated."""
+        assert self.app is not None
+        return [
+            self.app.sent[number - 1]
+            for event in self.app.told
+            if isinstance(event, events.MessagesRepeated)
+            for number in event.messages
+        ]
+
+    @property
+    def struck(self) -> list[str]:
+        return [name for record in self.connections for name in record.faults]
+
+    def problems(self) -> list[str]:
+        """Return everything that is wrong."""
+        assert self.app is not None
+        assert self.report is not None
+        found = list(self.left)
+        if self.error is not None:
+            found.append(f"the app saw {self.error!r}")
+        found += self._wrong_answers(self.app)
+        found += self._wrong_ledger(self.report)
+        found += self._wrong_connections(self.report)
+        return found
+
+    def _wrong_answers(self, app: App) -> list[str]:
+        found = []
+        if len(app.turns) != len(app.questions):
+            found.append(f"{len(app.questions)} questions, {len(app.turns)} answers")
+        forgotten = 0
+        for number, ((question, held), turn) in enumerate(zip(app.questions, app.turns, strict=False)):
+            if not question:  # it was interrupted
+                continue
+            last = after_last_interruption(turn)
+            said = parse_answer(words(last)) or Answer(words(last), 0, "", [])
+            results = [i for call, (n, i) in app.results.items() if n == number and call not in app.dropped]
+            wanted = (question, sorted(item.split(":", 2)[1:] for item in results))
+            told = (said.asked, sorted(r.split("=", 1) for r in said.results.split(", ") if r))
+            if told != wanted or not held.start <= said.turns_held + forgotten < held.stop + len(self.flagged):
+                found.append(f"the answer is to {told} with {said.turns_held} turns held, not to {wanted} with {held}")
+            forgotten += question in self.scenario.forgets
+            if self.scenario.speech and not (pcm := heard(sound(last), rate=24000)).whole:
+                found.append(f"asked {question!r}, the sound of the answer is {pcm}")
+            contents = [message.server_content for message in last if message.server_content]
+            ends = sum(bool(content.turn_complete) for content in contents)
+            if ends != 1 or not contents[-1].turn_complete:
+                found.append(f"asked {question!r}, its loop has {ends} turn_complete")
+            if sum(bool(content.generation_complete) for content in contents) != 1:
+                found.append(f"asked {question!r}, the last answer is not whole")
+            if any(message.go_away for message in turn):
+                found.append("the app saw goAway")
+        return found
+
+    def _wrong_ledger(self, report: LedgerReport) -> list[str]:
+        found = []
+        doubled = list((Counter(report.doubled) - Counter(self.flagged)).elements())
+        for name, items in (
+            ("lost", report.lost),
+            ("doubled", doubled),
+            ("reordered", report.reordered),
+            ("unexpected", report.unexpected),
+        ):
+            if items:
+                found.append(f"{name}: {items}; held: {report.held}")
+        if not self.scenario.forgets and self.audio != self.app.pcm:
+            found.append(f"{len(self.app.pcm) // 32} ms of speech were sent, {len(self.audio) // 32} ms are held")
+        if report.history_with_handle:
+            found.append(f"{report.history_with_handle} frames of history with a handle")
+        if self.profile == "vertex" and self.flagged:
+            found.append(f"repeats in transparent mode: {self.flagged}")
+        return found
+
+    def _wrong_connections(self, report: LedgerReport) -> list[str]:
+        scenario = self.scenario
+        found = []
+        strikes = len(scenario.faults) + len(scenario.armed) if scenario.strikes is None else scenario.strikes
+        if len(self.struck) != strikes:
+            found.append(f"{strikes} faults were to strike, there were {self.struck}")
+        if report.fresh_starts != scenario.fresh:
+            found.append(f"{report.fresh_starts} fresh starts, not {scenario.fresh}")
+        if scenario.undisturbed and report.connections != 1:
+            found.append(f"{report.connections} connections instead of one")
+        refused = {record.refused for record in self.connections if record.refused} - scenario.refused
+        if refused and not any("refuse_handle" in record.faults for record in self.connections):
+            found.append(f"the service refused something: {refused}")
+        return found
+
+    def __str__(self) -> str:
+        lines = [*self.problems(), "", "The session's events:"]
+        assert self.app is not None
+        lines += [f"  {event!r}" for event in self.app.told]
+        lines += ["The server's connections:"]
+        lines += [
+            f"  {r.number}: handle {(r.handle or '-')[:8]}, HTTP {r.http_status}, closed by {r.closed_by} {r.close_code}"
+            f" {r.close_reason!r}, refused {r.refused!r}, faults {r.faults}, turns {r.turns_completed}"
+            for r in self.connections
+        ]
+        return "\n".join(lines)
+
+
+# --- running ------------------------------------------------------------------------------------------------------
+
+
+def config_of(scenario: Scenario) -> dict[str, Any]:
+    if scenario.speech:
+        base = {"response_modalities": ["AUDIO"], "output_audio_transcription": {}, "input_audio_transcription": {}}
+    else:
+        base = {"response_modalities": ["TEXT"]}
+    return {**base, **scenario.config}
+
+
+def server_of(scenario: Scenario, profile: Profile, family: str) -> EmulatorProcess:
+    return Emulator(profile=profile, model=family, faults=scenario.faults, time_scale=scenario.scale, **scenario.knobs)
+
+
+@contextlib.asynccontextmanager
+async def resumekit_session(scenario: Scenario, server: EmulatorProcess, family: str, app: App):
+    """What is under test."""
+    async with (
+        client_of(server) as client,
+        resumable.connect(
+            client,
+            model=FAMILIES[family],
+            config=config_of(scenario),
+            policy=policy(scenario.scale, **scenario.policy),
+            on_event=app.on_event,
+        ) as session,
+    ):
+        yield session
+
+
+Connector = Callable[[Scenario, EmulatorProcess, str, App], contextlib.AbstractAsyncContextManager[Any]]
+
+
+async def converse(
+    scenario: Scenario,
+    *,
+    profile: Profile,
+    loop: Loop = "classic",
+    family: str = "2.5",
+    connect: Connector = resumekit_session,
+    expected: Sequence[str] | None = None,
+    timeout: float = TIMEOUT,
+) -> Run:
+    """Run a scenario to its end, whatever happens.
+
+    Args:
+        expected: What the service has to hold in the end; None: what the app sent.
+        timeout: Real seconds after which it hangs.
+    """
+    run = Run(scenario, profile)
+    async with server_of(scenario, profile, family) as server:
+        run.app = app = APPS[loop](scenario, family, server, None)
+        before = traces()
+        try:
+            async with asyncio.timeout(timeout), connect(scenario, server, family, app) as app.session, app:
+                for step in scenario.steps:
+                    await step.run(app)
+        except Exception as error:
+            run.error = error
+        run.left = await left_behind(before)
+        run.report = await server.ledger_report(app.expected if expected is None else expected)
+        run.connections = await server.connections()
+        run.audio = await server.audio()
+    return run
+
+
+def traces() -> tuple[set[asyncio.Task[Any]], int]:
+    return asyncio.all_tasks(), len(list(Path("/dev/fd").iterdir()))
+
+
+async def left_behind(before: tuple[set[asyncio.Task[Any]], int]) -> list[str]:
+    """Return what is there now, was not before, and does not go away.
+
+    google-genai closes its clients in tasks that it starts when they are collected.
+    """
+    found: list[str] = []
+    for _ in range(20):
+        tasks, descriptors = traces()
+        found = [f"a task is left: {task!r}" for task in tasks - before[0]]
+        if descriptors > before[1]:
+            found.append(f"{descriptors - before[1]} file descriptors are left")
+        if not found:
+            break
+        await asyncio.sleep(0.05)
+    return found
