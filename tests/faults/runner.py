@@ -215,8 +215,6 @@ class Scenario:
     """One connection only."""
     refused: frozenset[str] = frozenset()
     """What the service may say when it refuses a connection or a frame."""
-    known_bug: str = ""
-    """Why this fails."""
     elsewhere: bool = False
     """Not in the matrix: a test of its own runs it."""
     forgets: frozenset[str] = frozenset()

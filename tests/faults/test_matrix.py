@@ -15,12 +15,11 @@ pytestmark = pytest.mark.network
 def cases():
     """Every scenario on each of its backends and model families; the two loops by turns."""
     for number, scenario in enumerate(scenario for scenario in SCENARIOS if not scenario.elsewhere):
-        marks = [pytest.mark.xfail(reason=scenario.known_bug, strict=True)] if scenario.known_bug else []
         pairs = itertools.product(scenario.families, scenario.profiles)
         for turn, (family, profile) in enumerate(pairs, number):
             for loop in LOOPS if scenario.both_loops else (LOOPS[turn % 2],):
                 name = f"{scenario.name}-{profile}-{family}-{loop}"
-                yield pytest.param(scenario, profile, family, loop, id=name, marks=marks)
+                yield pytest.param(scenario, profile, family, loop, id=name)
 
 
 def test_no_two_scenarios_have_the_same_name():

@@ -106,4 +106,9 @@ async def test_the_next_connection_is_dialled_ahead_and_bound_only_after_the_old
     run = await converse(scenario, profile=profile)
     assert not run.problems(), str(run)
     old, new = run.connections[:2]
-    assert new.opened_at < old.closed_at <= new.setup_at
+    assert new.opened_at < old.closed_at  # ahead of time ...
+    assert new.bound_at is not None
+    assert not any(
+        record.refused for record in run.connections
+    )  # ... yet bound when the service had let go of the old one
+    assert old.closed_by == "client"
