@@ -105,13 +105,19 @@ class Naive:
         """Send again what the session may not know."""
 
     async def send_client_content(self, **content):
-        await self._session.send_client_content(**content)
+        await self._send(self._session.send_client_content(**content))
 
     async def send_realtime_input(self, **media):
-        await self._session.send_realtime_input(**media)
+        await self._send(self._session.send_realtime_input(**media))
 
     async def send_tool_response(self, **answers):
-        await self._session.send_tool_response(**answers)
+        await self._send(self._session.send_tool_response(**answers))
+
+    @staticmethod
+    async def _send(sending):
+        """What a send finds closed is lost; `receive` notices, and reconnects."""
+        with contextlib.suppress(WebSocketException):
+            await sending
 
 
 class Eager(Naive):
