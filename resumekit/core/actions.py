@@ -19,6 +19,7 @@ __all__ = [
     "LoadHistory",
     "Notify",
     "OpenConnection",
+    "PoisonHandle",
     "SaveHandle",
     "SendFrame",
     "SendPing",
@@ -73,6 +74,12 @@ class ForgetHandle(Struct, frozen=True):
     """Delete the kept record: it is dead, or the conversation ended."""
 
 
+class PoisonHandle(Struct, frozen=True):
+    """Forget this record, and keep in mind that nobody may use it: the service accepts it and then says nothing."""
+
+    record: HandleRecord
+
+
 class Notify(Struct, frozen=True):
     """Tell the application."""
 
@@ -94,6 +101,7 @@ Action = (
     | LoadHistory
     | SaveHandle
     | ForgetHandle
+    | PoisonHandle
     | Notify
     | Finish
 )

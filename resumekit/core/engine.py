@@ -181,6 +181,8 @@ class Engine:
                 self._on_start()
             case inputs.ForceReconnect():
                 self._on_force_reconnect()
+            case inputs.ClockJumped():
+                self._notify(events.ClockJumped(seconds=happened.seconds))
             case _:
                 self._on_close(happened)
         return todo

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 __all__ = [
     "AudioDropped",
+    "ClockJumped",
     "Connected",
     "ConnectionLost",
     "Event",
@@ -20,13 +21,19 @@ __all__ = [
     "GoAwayReceived",
     "HandleReceived",
     "HandleRefused",
+    "HistoryNotLoaded",
+    "HookFailed",
     "MessagesRepeated",
     "Moving",
+    "ReadingResumed",
     "ReconnectScheduled",
     "ResumePointDropped",
     "Resumed",
     "SessionEnded",
+    "SessionExpiring",
+    "SlowConsumer",
     "ToolCallAnswered",
+    "ToolCallRebound",
     "ToolResponseDropped",
     "TurnCut",
     "TurnForgotten",
@@ -36,8 +43,13 @@ __all__ = [
 ]
 
 
-class Event(Struct, frozen=True, kw_only=True):
+class Event(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
     """Base of all events."""
+
+    at: float = 0.0
+    """When it happened, in Unix time."""
+    session: str = ""
+    """Which session it belongs to, as the log names it."""
 
 
 class Connected(Event, frozen=True, kw_only=True):
@@ -122,11 +134,13 @@ class FreshStarted(Event, frozen=True, kw_only=True):
 
 
 class HandleRefused(Event, frozen=True, kw_only=True):
-    """The service does not know the handle any more, or it is too old."""
+    """A handle is given up: the service does not know it any more, it is too old, or it is poisoned."""
 
     digest: str
     age: float
     reason: str
+    poisoned: bool = False
+    """The service accepted it twice, and then said nothing: nobody may use it again."""
 
 
 class ResumePointDropped(Event, frozen=True, kw_only=True):
@@ -199,6 +213,14 @@ class ToolCallAnswered(Event, frozen=True, kw_only=True):
     """``record``: with the app's own answer to the same call; ``error``: no answer was on record."""
 
 
+class ToolCallRebound(Event, frozen=True, kw_only=True):
+    """A repeated tool call was bound to the execution that the app already runs; the app does not see it."""
+
+    name: str
+    call_id: str
+    """The id that the app knows."""
+
+
 class ToolResponseDropped(Event, frozen=True, kw_only=True):
     """A tool response was not sent, or not sent again: its call was cancelled, not repeated, or is unknown."""
 
@@ -212,6 +234,52 @@ class FrameDiscarded(Event, frozen=True, kw_only=True):
     connection: int
     size: int
     problem: str
+
+
+class SlowConsumer(Event, frozen=True, kw_only=True):
+    """The application does not take its frames: the socket is not read until it does."""
+
+    frames: int
+    """Frames that wait for it."""
+    size: int
+    """Bytes of them."""
+
+
+class ReadingResumed(Event, frozen=True, kw_only=True):
+    """The application took frames again, and the socket is read on."""
+
+    seconds: float
+    """How long it was not."""
+
+
+class ClockJumped(Event, frozen=True, kw_only=True):
+    """The process was frozen; its connection is suspected until it shows a sign of life."""
+
+    seconds: float
+
+
+class SessionExpiring(Event, frozen=True, kw_only=True):
+    """The service's session nears its limit; `Policy.at_session_limit` says what is done about it."""
+
+    seconds_left: float
+    limit: float
+    """Seconds that the service allows such a session."""
+
+
+class HistoryNotLoaded(Event, frozen=True, kw_only=True):
+    """The application's history could not be loaded; the engine replays what it read itself."""
+
+    problem: str
+
+
+class HookFailed(Event, frozen=True, kw_only=True):
+    """A plugin's hook did not work as it should; told once for each hook, plugin and problem."""
+
+    hook: str
+    plugin: str
+    problem: Literal["raised", "slow", "nonsense"]
+    """Raised or returned nonsense: the next opinion, or the default, was used."""
+    detail: str
 
 
 class SessionEnded(Event, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from resumekit.core.failures import Failure
 from resumekit.wire import ClientMessage, HistoryTurn, ServerMessage
 
 __all__ = [
+    "ClockJumped",
     "Close",
     "ConnectionEnded",
     "DialFailed",
@@ -49,6 +50,12 @@ class Close(Struct, frozen=True):
 
 class ForceReconnect(Struct, frozen=True):
     """The application wants a new connection now."""
+
+
+class ClockJumped(Struct, frozen=True):
+    """The process was frozen. Fed before everything that is found out after it."""
+
+    seconds: float
 
 
 class Dialed(Struct, frozen=True):
@@ -102,6 +109,8 @@ class HistoryLoaded(Struct, frozen=True):
     """The answer to `LoadHistory`; None: it could not be loaded."""
 
     turns: Sequence[HistoryTurn] | None
+    problem: str = ""
+    """Why there are none."""
 
 
 class Tick(Struct, frozen=True):
@@ -113,6 +122,7 @@ Input = (
     | Send
     | Close
     | ForceReconnect
+    | ClockJumped
     | Dialed
     | DialFailed
     | FrameReceived

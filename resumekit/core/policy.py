@@ -95,6 +95,15 @@ class Policy:
     """What becomes of a turn that was cut: answered again, or ended and reported."""
     max_reanswers_per_turn: int = 2
     """After this many the turn is settled."""
+    max_shadow_turns: int = 20
+    """Where more answered turns than this would have to be run again, the session starts fresh instead."""
+    rebind_tools: bool = True
+    """A tool call that runs at a cut is bound to the same call of the repeated turn. Off: cancelled at the cut."""
+    rebind_timeout: _Seconds = _seconds(20.0)
+    """How long messages that follow a tool response wait for its call to come again."""
+    resend_speech: Literal["auto", "audio", "transcript"] = "auto"
+    """Form in which an open spoken question is sent again; ``"auto"``: as audio if all of it is still buffered, else
+    as its transcript where transcription is on, else what audio is left."""
 
     # Buffers
     control_messages: int = 256
@@ -125,6 +134,28 @@ class Policy:
     """Silence until a ping otherwise ..."""
     abort_idle: _Seconds = _seconds(90.0)
     """... and until the connection is given up."""
+    progress_watchdog: _Seconds = _seconds(15.0)
+    """Just resumed: how long the service may say nothing to a turn that it owes, before its handle counts as dead."""
+    frozen_after: _Seconds = _seconds(5.0)
+    """A wake-up this much later than asked means that the process was frozen (SIGSTOP, a laptop's lid) ..."""
+    suspect_patience: _Seconds = _seconds(10.0)
+    """... and its connection is given up unless it shows a sign of life within this time (pongs of 8 s were seen)."""
+
+    # Limits of the service's session
+    at_session_limit: Literal["warn", "fresh_start"] = "warn"
+    """What happens ahead of the limit: only `SessionExpiring`, or also a new session, with its history replayed, at
+    the next quiet point. See `resumekit.core.limits`; none of it where context window compression is on."""
+    session_limit_warning: _Seconds = _seconds(120.0)
+    """How long ahead."""
+
+    # What is not known for certain of the service
+    first_index: Literal[0, 1] = 1
+    """What the service counts the first message after ``setup`` as, in `lastConsumedClientMessageIndex`."""
+    older_handles_valid: bool = True
+    """Whether a handle may still be used after a newer one came. Off: a newer one voids it, even one not resumed from."""
+    handles_hold_audio: bool = True
+    """Transparent mode: whether a handle's state holds all audio up to its index. Off: what was spoken since the last
+    turn ended is resent."""
 
     # Replay
     replay_turns: int = 100
@@ -174,6 +205,12 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "transparent": ("auto", True, False),
     "cut_turn": ("reanswer", "settle"),
     "warm_dial": (True, False),
+    "rebind_tools": (True, False),
+    "resend_speech": ("auto", "audio", "transcript"),
+    "at_session_limit": ("warn", "fresh_start"),
+    "first_index": (0, 1),
+    "older_handles_valid": (True, False),
+    "handles_hold_audio": (True, False),
     "deliver_go_away": (True, False),
 }
 _POSITIVE = frozenset(

@@ -11,10 +11,13 @@ import asyncio
 import inspect
 import itertools
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import TypeAlias
+
+import msgspec
 
 from resumekit.core import actions, inputs
 from resumekit.core.engine import Engine
@@ -206,6 +209,7 @@ class Driver:
     def publish(self, event: Event) -> None:
         """Tell the application, and the log."""
         log_event(_log, self._name, event)
+        event = msgspec.structs.replace(event, at=time.time(), session=self._name)
         self._event_log.add(event)
         if self._on_event is None:
             return
@@ -265,7 +269,7 @@ class Driver:
                     link.abort()
             case actions.LoadHistory():
                 self._loader = self._group.create_task(self._load())
-            case actions.ForgetHandle():
+            case actions.ForgetHandle() | actions.PoisonHandle():
                 self.last_handle = None
             case actions.Finish():
                 self._finish(action.error)

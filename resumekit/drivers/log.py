@@ -12,9 +12,14 @@ __all__ = ["log_event", "transport_logger"]
 _WORTH_NOTING = (events.Connected, events.Resumed, events.FreshStarted)
 _SOMETHING_WENT = (
     events.AudioDropped,
+    events.ClockJumped,
     events.FrameDiscarded,
+    events.HistoryNotLoaded,
+    events.HookFailed,
     events.MessagesRepeated,
     events.ResumePointDropped,
+    events.SessionExpiring,
+    events.SlowConsumer,
     events.ToolResponseDropped,
     events.TurnForgotten,
     events.TurnSettled,

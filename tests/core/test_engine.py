@@ -944,3 +944,13 @@ def test_the_same_inputs_give_the_same_outputs() -> None:
         return [repr(action) for action in bench.actions]
 
     assert run() == run()
+
+
+# ---------------------------------------------------------------------- a frozen process
+
+
+def test_a_jump_of_the_clock_is_told() -> None:
+    bench = Bench()
+    bench.connect()
+    bench.feed(inputs.ClockJumped(60.0))
+    assert bench.events(events.ClockJumped)[0].seconds == 60.0

@@ -514,6 +514,19 @@ async def test_events_reach_the_callback_every_iterator_and_the_log(service, cap
 
 
 @in_virtual_time
+async def test_an_event_says_when_it_happened_and_to_which_session(service, monkeypatch):
+    monkeypatch.setattr("resumekit.drivers.driver.time.time", lambda: 1.75e9)
+    seen = []
+    first, second = (driver_of(service, on_event=seen.append) for _ in range(2))
+    await first.start()
+    await second.start()
+    assert [event.at for event in of(events.Connected, seen)] == [1.75e9] * 2
+    assert len({event.session for event in of(events.Connected, seen)}) == 2
+    await first.close()
+    await second.close()
+
+
+@in_virtual_time
 async def test_a_listener_that_raises_is_reported_once(service, caplog):
     def listener(event):
         raise ValueError("mine")

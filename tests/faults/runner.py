@@ -53,11 +53,12 @@ LOOPS: tuple[Loop, ...] = ("classic", "request")
 def policy(scale: float = SCALE, **changes: Any) -> Policy:
     """Return the default policy on the emulator's scale; `changes` are in seconds of the service, too.
 
-    How long this machine takes for a handshake does not scale: the time-outs for connecting and closing stay real ones,
-    unless a test says otherwise.
+    How long this machine takes for a handshake, or stalls, does not scale: the time-outs for connecting and closing, and
+    what counts as frozen, stay real ones, unless a test says otherwise.
     """
     scaled = Policy().scaled(scale)
     machine = {"connect_timeout": 10.0, "setup_timeout": 15.0, "first_connect_deadline": 30.0, "close_wait": 1.0}
+    machine |= {"frozen_after": 5.0, "suspect_patience": 10.0}
     return dataclasses.replace(scaled, **{**machine, **scaled_fields(scale, changes)})
 
 
