@@ -59,13 +59,13 @@ test-newest: setup  ## all tests on the newest google-genai
 	$(STAGE) "all tests, newest google-genai" $(BIN)/python -m pytest $(PYTEST) tests
 
 .PHONY: test-others
-test-others:  ## the tests of adapters and emulator on google-genai 2.x
+test-others:  ## the tests of adapters, emulator and faults on google-genai 2.x
 	$(ENV) test genai2
 
 # --- what takes longer, or is needed rarely -------------------------------------------------------------------------
 
 .PHONY: matrix
-matrix:  ## every environment on every Python found here, save what `make test` runs
+matrix:  ## the other google-genai versions, and the other Pythons found here
 	$(ENV) matrix
 
 .PHONY: prove

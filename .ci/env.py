@@ -4,7 +4,7 @@
 env.py setup NAME...       make or refresh .venv/NAME from .ci/constraints-NAME.txt
 env.py constraints         resolve every environment anew and write its constraints
 env.py test [NAME...]      run the tests of the environments that `make test` covers (but the base)
-env.py matrix              run every environment on every Python here, save what `make test` runs
+env.py matrix              run every environment on its Pythons found here, save what `make test` runs
 
 Only uv is installed by pip, with a hash, from .ci/constraints-build.txt; the rest is uv's work. uv does not read
 pip's configuration, so its index, certificates and the like are handed on to it, by environment variables.
@@ -23,7 +23,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import tomllib
 from pathlib import Path
@@ -63,15 +62,15 @@ class Failure(Exception):
     """Stop with one line."""
 
 
-def run(*command: str | Path, env: dict[str, str] | None = None) -> None:
-    """Run a command silently; where it fails, show what it said."""
+def run(*command: str | Path, env: dict[str, str] | None = None, text: str = "") -> None:
+    """Run a command silently, with this text as its input; where it fails, show what it said."""
     done = subprocess.run(
         [str(part) for part in command],
         cwd=ROOT,
         env=env,
         check=False,
         text=True,
-        stdin=subprocess.DEVNULL,
+        input=text,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
@@ -180,14 +179,11 @@ def constraints() -> None:
     compile_ += ("--no-emit-find-links", "--no-emit-build-options")
     run(*compile_, "--group", "build", "--output-file", CI / "constraints-build.txt", env=env)
     for name, environment in ENVIRONMENTS.items():
-        with tempfile.NamedTemporaryFile("w", suffix=".txt") as held:
-            held.write("\n".join(environment["requires"]))
-            held.flush()
-            options = [f"--extra={extra}" for extra in environment["extras"]]
-            options += [f"--group={group}" for group in environment["groups"]]
-            options += ["--constraints", held.name]
-            output = CI / f"constraints-{name}.txt"
-            run(*compile_, "pyproject.toml", *options, "--output-file", output, env=env)
+        options = [f"--extra={extra}" for extra in environment["extras"]]
+        options += [f"--group={group}" for group in environment["groups"]]
+        output = CI / f"constraints-{name}.txt"
+        requires = "\n".join(environment["requires"])
+        run(*compile_, "pyproject.toml", "-", *options, "--output-file", output, env=env, text=requires)
         print(f"    .ci/constraints-{name}.txt", flush=True)
 
 
@@ -221,7 +217,7 @@ def find_python(version: str) -> str | None:
 
 
 def matrix() -> None:
-    """Run every environment on every Python, save the pairs that `make test` runs."""
+    """Run every environment on its Pythons, save the pairs that `make test` runs."""
     missing = []
     for version in PYTHONS:
         python = find_python(version)
@@ -230,6 +226,8 @@ def matrix() -> None:
             continue
         base = version == f"{sys.version_info[0]}.{sys.version_info[1]}"
         for name, environment in ENVIRONMENTS.items():
+            if not base and environment.get("pythons") == "base":
+                continue
             if not (base and environment.get("in") == "test"):
                 run_tests(name, sys.executable if base else python, name if base else f"{name}-py{version}")
     if missing:

@@ -143,7 +143,7 @@ async def test_a_failure_that_does_not_pass_is_told_at_the_deadline():
 
 
 async def test_a_session_that_is_lost_is_told():
-    async with server() as live, connect(live, fields={"max_outage": 3.0}) as session:
+    async with server() as live, connect(live, fields={"max_outage": 20.0}) as session:
         await ask(session, "one")
         live.inject(Fault.handshake(503, retry_after=0.5, times=None))
         live.inject(Fault.rst())

@@ -10,7 +10,7 @@ from google import genai
 from google.genai import errors as genai_errors
 from google.genai import live, types
 from google.genai.live import AsyncLive, AsyncSession
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidStatus
 
 from resumekit import errors
 from resumekit.adapters import genai as resumable
@@ -301,10 +301,10 @@ async def test_a_session_that_is_closed_says_so(profile, how):
         for _ in range(2):
             with pytest.raises(errors.SessionClosed, match="closed"):
                 await app.session.send_client_content(turns=turn, turn_complete=True)
-            with pytest.raises(genai_errors.APIError) as caught:  # as plain google-genai
+            with pytest.raises((genai_errors.APIError, ConnectionClosedOK)) as caught:  # as plain google-genai
                 async for _ in app.session.receive():
                     pass
-            assert caught.value.code == 1000
+            assert "1000" in str(caught.value)
         with pytest.raises(errors.SessionClosed):
             app.session.force_reconnect()
 

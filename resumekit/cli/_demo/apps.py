@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from google import genai
 from google.auth.credentials import AnonymousCredentials
 from google.genai import errors, types
+from websockets.exceptions import WebSocketException
 
 from resumekit.adapters import genai as resumable
 from resumekit.cli._demo.recording import Lane, Recording, Turn
@@ -64,7 +65,7 @@ class App:
                     await self._ask(session, await self._begin(scene))
                 await self._pause()
                 self._lane.ended_at = time.time()
-        except (errors.APIError, OSError, ResumekitError) as error:
+        except (errors.APIError, WebSocketException, OSError, ResumekitError) as error:
             self._lane.died_at = time.time()
             self._lane.error = f"{type(error).__name__}: {error}"
         for scene in self._recording.script[len(self._lane.turns) :]:
