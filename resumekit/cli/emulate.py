@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,8 +26,9 @@ It speaks the protocol of the real service (Developer API or Vertex), answers ev
 and the number of user turns that it remembers, and keeps a ledger of what it received. Point a client at it with the
 environment variables that it prints; any API key will do.
 
-In a question, the model obeys: [tool:name {"json": "args"}] call a tool, [think:40] think for 40 s, [chunks:12]
-answer in 12 pieces, [seconds:15] speak for 15 s, [silent] say nothing, [recall] list the user turns it remembers.
+In a question, the model obeys: [tool:name {"json": "args"}] call a tool (several: in parallel), [then:name] call one
+after those have answered, [think:40] think for 40 s, [chunks:12] answer in 12 pieces, [seconds:15] speak for 15 s,
+[silent] say nothing, [recall] list the user turns it remembers.
 
 A fault script is a JSON array. Two cuts and a refused handle:
 
@@ -38,6 +40,11 @@ A fault script is a JSON array. Two cuts and a refused handle:
   ]
 
 `--list-faults` prints every action with its fields, and every moment. With "times": null a fault strikes for ever.
+
+What nobody knows for certain of the real service can be set either way, as how models call tools can; `--list-knobs`
+prints all of it. A Vertex model that ends its turn with a call and forgets the call's order when it answers again:
+
+  resumekit emulate --profile vertex --set tool_turns=at_end --set reissue=reversed
 """
 
 _Json = dict[str, Any]
@@ -57,8 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KNOB=VALUE",
         dest="knobs",
-        help="any field of resumekit.emulator.Settings, as JSON: --set connection_age=120 --set overlap='\"queue\"'",
+        help="set what --list-knobs lists; JSON or a bare word: --set connection_age=120 --set overlap=queue",
     )
+    parser.add_argument("--list-knobs", action="store_true", help="print what can be set, and stop")
     parser.add_argument("--list-faults", action="store_true", help="print actions and moments, and stop")
 
 
@@ -68,6 +76,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.list_faults:
         _list_faults()
+        return 0
+    if arguments.list_knobs:
+        _list_knobs()
         return 0
     try:
         script = arguments.faults.read_text() if arguments.faults else "[]"
@@ -138,8 +149,20 @@ def _print_ledger(server: LiveServer, report: LedgerReport) -> None:
     print(f"the final state holds {len(report.held)} control messages and {report.audio_ms} ms of audio:")
     for text in report.held:
         print(f"  {text}")
+    for call in report.calls:
+        known = "" if call.held else ", not in the final state"
+        print(f"call on connection {call.connection}: {call}, answered {len(call.answers)} times{known}")
     if report.history_with_handle:
         print(f"history was sent beside a handle {report.history_with_handle} times")
+
+
+def _list_knobs() -> None:
+    from resumekit.emulator.settings import knob_table
+
+    for knob in knob_table():
+        print(f"{knob.name}: {knob.type} = {knob.default!r}")
+        if knob.meaning:
+            print(textwrap.indent(knob.meaning, "    "))
 
 
 def _list_faults() -> None:

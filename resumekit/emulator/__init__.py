@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from resumekit.emulator.answers import Answer, parse_answer
 from resumekit.emulator.faults import Action, Fault, Moment, Trigger, dump_faults, load_faults
-from resumekit.emulator.ledger import Ledger, LedgerReport, Position, response_item
+from resumekit.emulator.ledger import IssuedCall, Ledger, LedgerReport, Position, response_item
 from resumekit.emulator.process import EmulatorProcess
 from resumekit.emulator.server import LiveServer
 from resumekit.emulator.service import ConnectionRecord, ServiceEvent
@@ -21,6 +21,7 @@ __all__ = [
     "ConnectionRecord",
     "EmulatorProcess",
     "Fault",
+    "IssuedCall",
     "Knobs",
     "Ledger",
     "LedgerReport",

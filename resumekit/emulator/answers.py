@@ -2,7 +2,7 @@
 
 An answer names the questions that it answers and counts the user's turns that the state holds, so that a right, a
 merged and an amnesiac answer look different. A question can carry directives: ``[tool:name {"json": "args"}]`` and
-``[then:…]`` (a call in the next step), ``[think:40]``, ``[chunks:12]``, ``[seconds:15]``, ``[silent]``, ``[recall]``.
+``[then:…]`` (a call in the next step, so after the responses to the one before), ``[think:40]``, ``[chunks:12]``, ``[seconds:15]``, ``[silent]``, ``[recall]``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from resumekit.emulator.conversation import Call
 from resumekit.emulator.frames import as_object
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Sequence
 
     from resumekit.emulator.conversation import Conversation
@@ -36,10 +37,12 @@ __all__ = [
     "split_text",
 ]
 
+_ONE_MOMENT = "; one moment"
 _TOOL = re.compile(r"\[(tool|then):([\w.-]+)\s*")
 _NUMBER = re.compile(r"\[(think|chunks|seconds):([\d.]+)\]")
 _ANSWER = re.compile(r"answer to (?P<asked>.*): (?P<turns>\d+) user turns held(?P<rest>$|; .*$)", re.DOTALL)
 _RESULTS = re.compile(r"; results: (.*?)(?=; recall: |$)", re.DOTALL)
+_REISSUES: list[Reissue] = ["same", "other_args", "none", "reversed", "subset", "extra"]
 _RECALL = re.compile(r"; recall: (.*?)(?=; results: |$)", re.DOTALL)
 
 
@@ -79,6 +82,8 @@ class Answer(NamedTuple):
     turns_held: int
     results: str
     recall: list[str]
+    is_whole: bool = True
+    """Nothing more is to come after a tool's response."""
 
 
 def directives(question: str) -> Directives:
@@ -124,24 +129,27 @@ def parse_answer(text: str) -> Answer | None:
     if match is None:
         return None
     results, recall = _RESULTS.search(match["rest"]), _RECALL.search(match["rest"])
+    is_whole = results is not None or not match["rest"].endswith(_ONE_MOMENT)
     return Answer(
         match["asked"],
         int(match["turns"]),
         results.group(1) if results else "",
-        recall.group(1).split(" | ") if recall else [],
+        recall.group(1).removesuffix(_ONE_MOMENT).split(" | ") if recall else [],
+        is_whole,
     )
 
 
-def plan_steps(question: str, reissue: Reissue) -> list[list[Call]]:
+def plan_steps(question: str, reissue: Reissue, draw: random.Random) -> list[list[Call]]:
     """Return the steps of calls that a question needs.
 
     Args:
         reissue: ``"same"`` where the model meets the question for the first time.
+        draw: For ``"any"`` and ``"subset"``.
     """
     steps = directives(question).steps
+    if reissue == "any":
+        reissue = draw.choice(_REISSUES)
     match reissue:
-        case "same":
-            return steps
         case "none":
             return []
         case "reversed":
@@ -150,6 +158,16 @@ def plan_steps(question: str, reissue: Reissue) -> list[list[Call]]:
             return [[Call(call.name, {**call.args, "again": True}) for call in step] for step in steps]
         case "extra":
             return [[*step, Call("extra_tool", {})] for step in steps]
+        case "subset":
+            return [_subset(step, draw) for step in steps]
+        case _:
+            return steps
+
+
+def _subset(step: list[Call], draw: random.Random) -> list[Call]:
+    """Leave out at least one of several calls."""
+    kept = draw.sample(range(len(step)), draw.randrange(1, max(len(step), 2)))
+    return [step[n] for n in sorted(kept)]
 
 
 def plan(conversation: Conversation, position: ToolPosition, *, continuing: bool) -> list[Beat]:
@@ -170,7 +188,7 @@ def plan(conversation: Conversation, position: ToolPosition, *, continuing: bool
         return [issue]
     if position == "amid":
         return [Say("let me look that up; "), issue]
-    return [Say(answer), issue]
+    return [Say(answer + _ONE_MOMENT), issue]
 
 
 def split_text(text: str, chunks: int) -> list[str]:

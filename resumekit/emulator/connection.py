@@ -51,9 +51,10 @@ class Connection:
         self.session: Session | None = None
         self.setup_delay: float | None = service.settings.setup_delay
         """None: setupComplete never comes."""
-        self.is_poisoned = False
+        self.issues_poison = False
+        """Its handles resume to a model that never answers."""
         self.has_amnesia = False
-        self.repeats_transcript = False
+        self.repeats_transcripts: set[Literal["input", "output"]] = set()
         self.withholds_handles = False
         self._socket = socket
         self._ended: asyncio.Future[_End] = asyncio.get_running_loop().create_future()
@@ -301,16 +302,47 @@ class Connection:
                 self.refuse(code, reason)
             case faults.ExpireHandles():
                 self.service.store.expire_all()
-            case faults.Poison():
-                self.is_poisoned = True
+            case faults.Poison(scope):
+                self._poison(scope)
             case faults.Amnesia():
                 self.has_amnesia = True
-            case faults.RepeatTranscript():
-                self.repeats_transcript = True
+            case faults.RepeatTranscript(which):
+                self.repeats_transcripts |= {"input", "output"} if which == "both" else {which}
             case faults.WithholdHandles():
                 self.withholds_handles = True
             case faults.Handshake() | faults.SlowHandshake():
                 pass  # the server's, before there is a connection
+
+    @property
+    def is_poisoned(self) -> bool:
+        """The model never answers here."""
+        return self.record.poisoned
+
+    def be_poisoned(self, *, issues: bool) -> None:
+        """Let the model never answer here.
+
+        Args:
+            issues: The handles that the connection gives out are of the same kind.
+        """
+        self.record.poisoned = True
+        self.issues_poison = issues
+
+    def _poison(self, scope: faults.PoisonScope) -> None:
+        store = self.service.store
+        match scope:
+            case "connection":
+                self.be_poisoned(issues=False)
+            case "handle":
+                store.poison(handle=self.record.handle)
+                self.be_poisoned(issues=True)
+            case "session":
+                session = self.session or store.session_of(self.record.handle)
+                if session is not None:
+                    session.poisoned = True
+                self.be_poisoned(issues=True)
+            case "issued":
+                store.poison(connection=self.record.number)
+                self.issues_poison = True
 
     def _reset(self) -> NoReturn:
         self._socket.reset()

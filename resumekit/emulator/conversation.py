@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
+from resumekit.emulator.speech import VoiceActivity
+
 if TYPE_CHECKING:
     from resumekit.emulator.frames import JsonObject
-    from resumekit.emulator.speech import VoiceActivity
 
 __all__ = ["Call", "Conversation", "Turn"]
 
@@ -50,6 +51,8 @@ class Conversation:
     steps_done: int = 0
     calls: dict[str, Call] = field(default_factory=dict[str, Call])
     """Issued and not answered."""
+    waits_between_turns: bool = False
+    """The server turn with the calls has ended: the answer comes in one of its own, after the responses."""
     cancelled: set[str] = field(default_factory=set[str])
     """Ids of calls that were cancelled: a late response to one is ignored."""
     results: list[str] = field(default_factory=list[str])
@@ -57,6 +60,8 @@ class Conversation:
     activity: bytearray = field(default_factory=bytearray)
     """Audio since activityStart."""
     activity_open: bool = False
+    last_heard: str = ""
+    """The newest utterance."""
     is_seeding: bool = False
     """The initial history is still being taken in."""
 
@@ -75,6 +80,17 @@ class Conversation:
             activity=bytearray(self.activity),
         )
 
+    def forget_open_speech(self) -> None:
+        """Drop the speech whose end was not heard, and the activity that it is part of."""
+        self.voice = VoiceActivity(self.voice.silence)
+        self.activity.clear()
+        self.activity_open = False
+
+    @property
+    def speech_is_open(self) -> bool:
+        """The user speaks, as far as the service has heard."""
+        return self.activity_open or self.voice.speaking
+
     @property
     def model_spoke(self) -> bool:
         """The model has had a turn."""
@@ -92,6 +108,7 @@ class Conversation:
         self.unanswered.clear()
         self.steps = []
         self.planned = self.steps_done = 0
+        self.waits_between_turns = False
         self.results.clear()
 
     def cancel_calls(self) -> list[str]:

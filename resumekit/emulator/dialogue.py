@@ -55,16 +55,20 @@ class Dialogue:
         await connection.sleep(connection.setup_delay or 0.0)
         record = connection.record
         record.bound_at = time.time()
+        session = self._terms.session
+        if session.started_at is None:
+            session.started_at = self._service.now()
         self._service.ledger.bound(record.number, with_handle=self._terms.with_handle, parent=self._terms.parent)
         self._bound = True
         body: JsonObject = {} if settings.profile == "developer" else {"sessionId": self._service.store.new_id()}
         await connection.send_setup_complete({"setupComplete": body})
         connection.spawn(connection.watch_the_clock())
         connection.spawn(self._age())
+        connection.spawn(self._session_age(session.started_at))
         await connection.happened("bound")
         await connection.happened("now")
-        if connection.repeats_transcript:
-            await self._generation.repeat_transcript()
+        if connection.repeats_transcripts:
+            await self._generation.repeat_transcripts(connection.repeats_transcripts)
         await self._handles.run()
 
     async def _age(self) -> None:
@@ -78,6 +82,13 @@ class Dialogue:
             self._connection.refuse(code, reason)
         await self._connection.sleep(max(age - notice, 0.0))
         await self._connection.go_away(faults.GoAway(min(notice, age), code=code, reason=reason))
+
+    async def _session_age(self, started_at: float) -> None:
+        limit, settings = self._terms.session_age, self._settings
+        if limit is not None:
+            passed = (self._service.now() - started_at) / settings.time_scale
+            await self._connection.sleep(max(limit - passed, 0.0))
+            self._connection.refuse(settings.session_close_code, settings.session_close_reason)
 
     # --- client messages ------------------------------------------------------------------------------------------
 
@@ -158,6 +169,8 @@ class Dialogue:
             await self._generation.interrupt()
 
     async def _end_of_speech(self, utterance: Utterance) -> None:
+        self._state.last_heard = utterance.text
+        self._handles.heard_until = self._handles.consumed
         await self._connection.happened("end_of_speech")
         if self._terms.transcribes_input:
             await self._generation.transcribe_input(utterance.text)

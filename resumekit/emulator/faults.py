@@ -34,6 +34,7 @@ __all__ = [
     "ListenerDown",
     "Moment",
     "Poison",
+    "PoisonScope",
     "RefuseHandle",
     "RepeatTranscript",
     "Rst",
@@ -73,6 +74,10 @@ Moment: TypeAlias = Literal[
 ]
 """What can happen on a connection. The n-th time is meant on that connection; `answer_frame` and `audio_frame`
 count anew in each answer."""
+
+
+PoisonScope: TypeAlias = Literal["connection", "handle", "issued", "session"]
+"""What a poisoned handle makes dead: see `Fault.poisoned_handle`."""
 
 
 class Trigger(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -264,13 +269,17 @@ class ExpireHandles(_Base, tag="expire_handles", frozen=True):
 class Poison(_Base, tag="poison", frozen=True):
     """The connection works, speech is transcribed, and the model never answers."""
 
+    scope: PoisonScope = "connection"
+
 
 class Amnesia(_Base, tag="amnesia", frozen=True):
     """The handle is accepted, and the state is empty."""
 
 
 class RepeatTranscript(_Base, tag="repeat_transcript", frozen=True):
-    """After the resume, the last output transcription is sent again."""
+    """After the resume, the last transcription is sent again."""
+
+    which: Literal["input", "output", "both"] = "output"
 
 
 class WithholdHandles(_Base, tag="withhold_handles", frozen=True):
@@ -469,9 +478,17 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         return cls(ExpireHandles(), at or Trigger("now"), **where)
 
     @classmethod
-    def poisoned_handle(cls, at: Trigger | None = None, **where: Unpack[Where]) -> Self:
-        """Accept the handle, transcribe speech, and never answer."""
-        return cls(Poison(), at or Trigger("resume"), **where)
+    def poisoned_handle(
+        cls, scope: PoisonScope = "connection", at: Trigger | None = None, **where: Unpack[Where]
+    ) -> Self:
+        """Accept a handle, transcribe speech, and never answer.
+
+        Args:
+            scope: What is dead from then on: this ``"connection"`` only, the ``"handle"`` that it resumed from, every
+                handle of the ``"session"`` until a fresh start, or the handles that were and will be ``"issued"`` by
+                this connection, which works itself (give `at` and `connection` for that).
+        """
+        return cls(Poison(scope), at or Trigger("resume"), **where)
 
     @classmethod
     def amnesia(cls, at: Trigger | None = None, **where: Unpack[Where]) -> Self:
@@ -479,9 +496,14 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         return cls(Amnesia(), at or Trigger("resume"), **where)
 
     @classmethod
-    def repeat_transcript(cls, at: Trigger | None = None, **where: Unpack[Where]) -> Self:
-        """Send the last output transcription again after a resume."""
-        return cls(RepeatTranscript(), at or Trigger("resume"), **where)
+    def repeat_transcript(
+        cls,
+        which: Literal["input", "output", "both"] = "output",
+        at: Trigger | None = None,
+        **where: Unpack[Where],
+    ) -> Self:
+        """Send the last transcription again after a resume: of what was said, of what was heard, or both."""
+        return cls(RepeatTranscript(which), at or Trigger("resume"), **where)
 
     @classmethod
     def withhold_handles(cls, at: Trigger | None = None, **where: Unpack[Where]) -> Self:

@@ -68,6 +68,8 @@ class Terms:
     is_transparent: bool
     manual_activity: bool
     interruptible: bool
+    session_age: float | None
+    """How old the session can get."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +125,13 @@ class Gate:
         developer = self._settings.profile == "developer"
         if transparent and developer and not self._settings.accept_transparent:
             refuse(1007, texts.INVALID_ARGUMENT)
-        start = self._restore(handle, model)
+        start = self._restore(handle, model, self._session_age(setup))
         self._check_quota(start.session)
         self._connection.bind_session(start.session)
         return self._terms(setup, model, start, transparent=transparent and not developer)
+
+    def _session_age(self, setup: JsonObject) -> float | None:
+        return None if has_field(setup, "contextWindowCompression") else self._settings.session_age
 
     async def _count(self, handle: str) -> None:
         self._service.count_binding(self._connection.record)
@@ -138,7 +143,7 @@ class Gate:
     def _new_state(self) -> Conversation:
         return Conversation(VoiceActivity(self._settings.vad_silence))
 
-    def _restore(self, handle: str, model: str) -> _Start:
+    def _restore(self, handle: str, model: str, session_age: float | None) -> _Start:
         store, settings = self._service.store, self._settings
         if not handle:
             return _Start(self._new_state(), store.fresh(), None, with_handle=False)
@@ -146,6 +151,10 @@ class Gate:
         if isinstance(saved, str):
             self._connection.refuse(settings.invalid_handle_code, settings.invalid_handle_reason)
         session = saved.session
+        if session_age is not None and session.started_at is not None:
+            age = (self._service.now() - session.started_at) / settings.time_scale
+            if age >= session_age:
+                self._connection.refuse(settings.session_close_code, settings.session_close_reason)
         if session.bound is not None:
             session.bound.resume_attempted()
         if session.bound is not None:
@@ -154,6 +163,8 @@ class Gate:
             if settings.bound_elsewhere == "evict":
                 session.bound.evict()
         saved.used = True
+        if saved.poisoned or session.poisoned:
+            self._connection.be_poisoned(issues=True)
         if self._connection.has_amnesia:
             return _Start(self._new_state(), session, None, with_handle=True)
         return _Start(saved.state.snapshot(), session, saved.position, with_handle=True)
@@ -186,6 +197,7 @@ class Gate:
             is_transparent=transparent,
             manual_activity=field(detection, "disabled") is True,
             interruptible=text_field(realtime, "activityHandling") != "NO_INTERRUPTION",
+            session_age=self._session_age(setup),
         )
 
     def _family(self, model: str) -> ModelProfile:

@@ -7,7 +7,8 @@ is the unanswered question.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import random
+from typing import TYPE_CHECKING, Literal
 
 from resumekit.emulator.answers import Issue, Say, directives, plan, plan_steps, split_text
 from resumekit.emulator.conversation import Call
@@ -15,11 +16,13 @@ from resumekit.emulator.frames import encode_base64
 from resumekit.emulator.speech import OUTPUT_RATE, spoken
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from resumekit.emulator.connection import Connection
     from resumekit.emulator.frames import JsonObject
     from resumekit.emulator.gate import Terms
     from resumekit.emulator.handles import HandleSource
-    from resumekit.emulator.settings import ToolPosition
+    from resumekit.emulator.settings import ToolPosition, ToolTurns
 
 __all__ = ["Generation"]
 
@@ -35,6 +38,8 @@ class Generation:
         self._state = terms.state
         self._handles = handles
         self._position: ToolPosition = self._settings.tool_position or terms.family.tool_position
+        self._tool_turns: ToolTurns = self._settings.tool_turns or "joined"
+        self._number = 0
         self._task: asyncio.Task[None] | None = None
         self._answering = False
         self._frames = 0
@@ -64,10 +69,12 @@ class Generation:
             await asyncio.wait([self._task])
         if not continuing:
             self._begin_turn()
+        self._state.waits_between_turns = False
         self._answering = True
         self._task = self._connection.spawn(self._run(continuing=continuing))
 
     def _begin_turn(self) -> None:
+        self._number += 1
         self._frames = self._audio_frames = 0
         self._said = ""
 
@@ -80,13 +87,22 @@ class Generation:
             await self.start(continuing=True)
 
     async def interrupt(self) -> None:
-        """Stop: cancellation of the open calls, interrupted, turnComplete; nothing if no turn is open."""
+        """Stop: cancellation of the open calls, interrupted, turnComplete; nothing if no turn is open.
+
+        Where the calls have ended their server turn, there is nothing to interrupt: they are cancelled only (a guess).
+        """
         if not self.is_open:
             return
         await self._cancel()
+        between_turns = self._state.waits_between_turns
         if ids := self._state.cancel_calls():
+            self._service.ledger.cancelled(ids)
             await self._connection.send({"toolCallCancellation": {"ids": ids}})
         self._state.settle(self._said)
+        self._handles.turn_ended()
+        if between_turns:
+            self._handles.turn_is_open = False
+            return
         usage = self._usage()
         self._service.note(self._connection.record.number, "interrupted")
         await self._connection.send({"serverContent": {"interrupted": True}})
@@ -118,8 +134,9 @@ class Generation:
         await self._handles.turn_opened()
         await self._connection.happened("generation_started")
         for question in state.unanswered[state.planned :]:
-            again = question in self._service.issued
-            state.steps += plan_steps(question, self._settings.reissue if again else "same")
+            times = self._service.issued[question]
+            draw = random.Random(f"{self._settings.seed} {question} {times}")
+            state.steps += plan_steps(question, self._settings.reissue if times else "same", draw)
         state.planned = len(state.unanswered)
         pause = self._settings.first_frame_delay
         if not continuing:
@@ -129,12 +146,11 @@ class Generation:
 
     async def _perform(self, *, continuing: bool) -> bool:
         """Say and call what is next; tells whether the turn can end."""
-        if continuing and self._settings.tool_turns == "split":
-            await self._connection.send({"serverContent": {"generationComplete": True}})
-            await self._send_turn_complete(self._usage())
-        elif self._settings.thoughts:
+        if not continuing and self._settings.thoughts:
             await self._send_model_turn({"text": "**Thinking**\n\nHow to put it.\n", "thought": True})
         while True:
+            if continuing and self._tool_turns == "split":
+                await self._end_part()
             issued = False
             for beat in plan(self._state, self._position, continuing=continuing):
                 if isinstance(beat, Say):
@@ -144,19 +160,33 @@ class Generation:
                     await self._issue(beat)
             if not issued:
                 return True
+            if self._tool_turns == "at_end":
+                await self._end_part()
             async with self._handles.lock:
                 if self._state.calls:
                     self._answering = False
+                    self._state.waits_between_turns = self._tool_turns == "at_end"
                     return False
                 self._state.steps_done += 1  # all of them answered while the last was being sent
             continuing = True
 
+    async def _end_part(self) -> None:
+        """End a server turn, although the answer is still to come."""
+        await self._connection.send({"serverContent": {"generationComplete": True}}, "generation_complete")
+        await self._send_turn_complete(self._usage())
+        self._handles.part_closed()
+
     async def _issue(self, beat: Issue) -> None:
         self._service.issued.update(self._state.unanswered)
+        asked = " + ".join(self._state.unanswered)
         calls = [Call(call.name, call.args, self._call_id()) for call in beat.calls]
         frames = [calls] if self._settings.tool_frames == "one" else [[call] for call in calls]
         for frame in frames:
-            self._state.calls.update({call.id: call for call in frame})
+            for call in frame:
+                self._state.calls[call.id] = call
+                self._service.ledger.called(
+                    self._connection.record.number, self._number, call.id, call.name, call.args, question=asked
+                )
             body = [{"name": call.name, "args": call.args, "id": call.id} for call in frame]
             self._frames += 1
             await self._connection.send({"toolCall": {"functionCalls": body}}, "tool_call")
@@ -175,6 +205,7 @@ class Generation:
         async with self._handles.lock:
             state = self._state
             state.settle(self._said)
+            self._handles.turn_ended()
             saved = self._handles.capture()
             state.unanswered += state.queued
             state.queued.clear()
@@ -276,8 +307,10 @@ class Generation:
         for piece in split_text(text, max(len(text.split()), 1)):
             await self._connection.send({"serverContent": {"inputTranscription": {"text": piece}}})
 
-    async def repeat_transcript(self) -> None:
-        """Send the transcription of the model's last turn again."""
-        said = [turn.text for turn in self._state.turns if turn.role == "model"]
+    async def repeat_transcripts(self, which: Iterable[Literal["input", "output"]]) -> None:
+        """Send the transcription of what was last heard, or said, again."""
+        if "input" in which and (last := self._state.last_heard):
+            await self.transcribe_input(last)
+        said = [turn.text for turn in self._state.turns if turn.role == "model"] if "output" in which else []
         for piece in split_text(said[-1], self._settings.output_chunks) if said else []:
             await self._connection.send({"serverContent": {"outputTranscription": {"text": piece}}})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from resumekit.emulator.ledger import Position
 
@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from resumekit.emulator.frames import JsonObject
     from resumekit.emulator.gate import Terms
 
-__all__ = ["HandleSource"]
+__all__ = ["Checkpoint", "HandleSource"]
+
+
+class Checkpoint(NamedTuple):
+    """What a handle stands for."""
+
+    state: Conversation
+    position: Position
+    """The same state in the ledger's terms."""
 
 
 class HandleSource:
@@ -24,12 +32,14 @@ class HandleSource:
         """Held while a client message is taken in: nobody sees half of it in a state."""
         self.consumed = 0
         """Index of the last client message that the state holds."""
-        self.turn_is_open = False
+        self.heard_until = 0
+        """Index of the last client message before the speech that is open."""
+        self.turn_is_open = bool(terms.state.calls)
         """The model answers, or waits for a response."""
         self._connection = connection
         self._settings = connection.settings
         self._terms = terms
-        self._history: list[tuple[Conversation, int]] = []
+        self._history: list[Checkpoint] = []
         self._update: asyncio.Task[None] | None = None
         self.remember()
 
@@ -37,24 +47,29 @@ class HandleSource:
     def _sends(self) -> bool:
         return self._terms.sends_handles and not self._connection.withholds_handles
 
-    @property
-    def _always_resumable(self) -> bool:
-        return self._settings.profile == "vertex"
-
     def remember(self) -> None:
         """Keep the state after a message, for handles that lag behind."""
         if self._settings.lag > 0:
-            self._history.append((self._terms.state.snapshot(), self.consumed))
+            self._history.append(self._snapshot())
             del self._history[: -self._settings.lag - 1]
 
-    def capture(self) -> tuple[Conversation, int]:
-        """Return a state and the index of the last message in it; the caller holds the lock."""
+    def capture(self) -> Checkpoint:
+        """Return a state that a handle may name now; the caller holds the lock."""
         if self._settings.lag > 0:
-            state, index = self._history[0]
-            return state.snapshot(), index
-        return self._terms.state.snapshot(), self.consumed
+            state, position = self._history[0]
+            return Checkpoint(state.snapshot(), position)
+        return self._snapshot()
 
-    async def checkpoint(self) -> tuple[Conversation, int]:
+    def _snapshot(self) -> Checkpoint:
+        connection = self._connection
+        state, number = self._terms.state.snapshot(), connection.record.number
+        calls = connection.service.ledger.calls_on(number)
+        if self._settings.snapshot_holds_speech:
+            return Checkpoint(state, Position(number, self.consumed, calls))
+        state.forget_open_speech()
+        return Checkpoint(state, Position(number, self.consumed, calls, self.heard_until))
+
+    async def checkpoint(self) -> Checkpoint:
         """Return what `capture` does, between two messages."""
         async with self.lock:
             return self.capture()
@@ -72,7 +87,7 @@ class HandleSource:
     async def turn_opened(self) -> None:
         """A generation starts: the Developer API takes its handle back until the turn ends."""
         was_open, self.turn_is_open = self.turn_is_open, True
-        if self._always_resumable:
+        if self._settings.always_resumable:
             return
         if self._update is not None:
             self._update.cancel()
@@ -82,11 +97,21 @@ class HandleSource:
 
     async def content_sent(self, count: int, *, is_call: bool = False) -> None:
         """The answer's n-th content frame, or a toolCall, was sent."""
-        every = self._settings.mid_answer_handles or 0
-        if every and (is_call or count % every == 0):
+        every = self._settings.mid_answer_handles
+        if self._settings.tool_call_handles if is_call else every and count % every == 0:
             await self.send()
 
-    def turn_closed(self, saved: tuple[Conversation, int] | None = None) -> None:
+    def turn_ended(self) -> None:
+        """The model's turn ends, and with it whatever was heard before it."""
+        if not self._terms.state.speech_is_open:
+            self.heard_until = self.consumed
+
+    def part_closed(self) -> None:
+        """A turnComplete was sent, and the answer is still to come."""
+        if self._settings.always_resumable:
+            self.turn_closed()
+
+    def turn_closed(self, saved: Checkpoint | None = None) -> None:
         """The turn is over (its turnComplete was sent): a handle follows.
 
         Args:
@@ -97,7 +122,7 @@ class HandleSource:
         if self._sends:
             self._update = self._connection.spawn(self._send_later(saved))
 
-    async def _send_later(self, saved: tuple[Conversation, int] | None) -> None:
+    async def _send_later(self, saved: Checkpoint | None) -> None:
         delay = self._settings.handle_delay or 0.0
         await self._connection.sleep(delay / 2)
         await self._connection.happened("before_handle")
@@ -109,27 +134,27 @@ class HandleSource:
     @property
     def _may_send(self) -> bool:
         """The Developer API hands nothing out while a turn, or the user's speech, is open."""
-        state = self._terms.state
-        busy = self.turn_is_open or state.activity_open or state.voice.speaking
-        return self._always_resumable or not busy
+        busy = self.turn_is_open or self._terms.state.speech_is_open
+        return bool(self._settings.always_resumable) or not busy
 
-    async def send(self, saved: tuple[Conversation, int] | None = None) -> None:
+    async def send(self, saved: Checkpoint | None = None) -> None:
         """Save a state and send its handle."""
         if not self._sends:
             return
-        state, index = saved or await self.checkpoint()
+        state, position = saved or await self.checkpoint()
         connection = self._connection
         service, record = connection.service, connection.record
         handle = service.store.issue(
             self._terms.session,
             self._terms.model,
             state,
-            Position(record.number, index),
+            position,
             service.now(),
+            poisoned=connection.issues_poison,
         )
         record.handles_issued += 1
         update: JsonObject = {"newHandle": handle, "resumable": True}
-        shown = index + self._settings.index_base - 1
+        shown = position.frames + self._settings.index_base - 1
         if self._terms.is_transparent and shown > 0:
             update["lastConsumedClientMessageIndex"] = str(shown)
         await connection.send({"sessionResumptionUpdate": update}, "handle")

@@ -1,7 +1,7 @@
-"""The ledger: which client messages the final state of a conversation holds.
+"""The ledger: which client messages, and which tool calls, the final state of a conversation holds.
 
-It is told three things, and believes nothing else: the bytes that each connection received, where the state of each
-connection came from, and which frame was refused. From these it follows the chain of states that the last bound
+It is told what the server saw and did, and believes nothing else: the bytes that each connection received, where the
+state of each connection came from, which frame was refused, and which calls the model made. From these it follows the chain of states that the last bound
 connection descends from, and compares it with what the application says that it sent.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -32,7 +32,7 @@ from resumekit.emulator.frames import field as field_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["Ledger", "LedgerReport", "Position", "response_item"]
+__all__ = ["IssuedCall", "Ledger", "LedgerReport", "Position", "response_item"]
 
 _RESPONSE = "response:"
 
@@ -43,10 +43,44 @@ def response_item(name: str, response: object) -> str:
 
 
 class Position(NamedTuple):
-    """A state: everything that `connection` inherited, and its first `frames` frames after the setup."""
+    """A state: everything that `connection` inherited, and what it added, up to some point."""
 
     connection: int
     frames: int
+    """The first so many frames after the setup."""
+    calls: int | None = None
+    """The first so many calls that the model made there; None: all."""
+    heard: int | None = None
+    """Of the frames after the first so many, speech is not in the state; None: it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedCall:
+    """A call that the model made, and what became of it."""
+
+    id: str
+    name: str
+    args: str
+    """Canonical JSON."""
+    question: str
+    """The question, or the questions, that it belongs to."""
+    connection: int
+    generation: int
+    """1-based, on its connection: the answer that it is part of."""
+    after: int
+    """How many client frames its connection had received before it, setup not counted."""
+    answers: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    """(connection, index of the client frame) of each response to it that was not refused."""
+    cancelled: bool = False
+    """The service took it back."""
+    held: bool = False
+    """The final state knows it."""
+    answers_held: int = 0
+    """How many responses to it the final state holds."""
+
+    def __str__(self) -> str:
+        """Name the call in a report."""
+        return f"{self.name}{self.args} ({self.id})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +113,23 @@ class LedgerReport:
     """Realtime images in the final state."""
     lineage: list[tuple[int, int]]
     """The chain of states, oldest first: (connection, frames of it that the state holds)."""
+    calls: list[IssuedCall]
+    """Every call that the model made, in its order."""
+    calls_unanswered: list[str]
+    """Calls of the final state that were neither answered nor cancelled."""
+    calls_answered_twice: list[str]
+    """Calls of the final state that it holds more than one response to."""
+    responses_to_unknown: list[str]
+    """Ids of responses that the final state holds, to calls that it does not know."""
 
     @property
     def ok(self) -> bool:
-        """Nothing lost, doubled or reordered, and no history beside a handle."""
-        return not (self.lost or self.doubled or self.reordered or self.history_with_handle)
+        """Nothing lost, doubled or reordered, no history beside a handle, and each response once, to its call.
+
+        Calls that are still unanswered are no fault in themselves.
+        """
+        messages = self.lost or self.doubled or self.reordered or self.history_with_handle
+        return not (messages or self.calls_answered_twice or self.responses_to_unknown)
 
     def as_dict(self) -> dict[str, object]:
         """Return the report as JSON-able data, `ok` included."""
@@ -100,6 +146,9 @@ class _Item(NamedTuple):
     text: str
     seeded: bool = False
     by_model: bool = False
+    answers: str = ""
+    """Id of the call that this is a response to."""
+    opens_speech: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +166,7 @@ class _Connection:
     frames: list[_Frame] = field(default_factory=list[_Frame])
     raw: list[bytes] = field(default_factory=list[bytes])
     refused: set[int] = field(default_factory=set[int])
+    calls: list[str] = field(default_factory=list[str])
     bound: bool = False
     with_handle: bool = False
     parent: Position | None = None
@@ -125,11 +175,12 @@ class _Connection:
 class Ledger:
     """Keep account of what every connection received and of where its state came from.
 
-    The server calls `opened`, `received`, `refused` and `bound`; tests call `report`.
+    The server calls `opened`, `received`, `refused`, `bound`, `called` and `cancelled`; tests call `report`.
     """
 
     def __init__(self, *, keep_raw: bool = True) -> None:
         self._connections: dict[int, _Connection] = {}
+        self._calls: dict[str, IssuedCall] = {}
         self._last_bound: int | None = None
         self._keep_raw = keep_raw
 
@@ -163,6 +214,38 @@ class Ledger:
         account.parent = parent
         self._last_bound = connection
 
+    def called(
+        self, connection: int, generation: int, call_id: str, name: str, args: JsonObject, *, question: str = ""
+    ) -> None:
+        """Note that the model makes a call; the arguments are the fields of `IssuedCall`."""
+        account = self._connections[connection]
+        after = max(len(account.frames) - 1, 0)
+        account.calls.append(call_id)
+        self._calls[call_id] = IssuedCall(call_id, name, canonical(args), question, connection, generation, after)
+
+    def cancelled(self, call_ids: Iterable[str]) -> None:
+        """Note that the service takes calls back."""
+        for call_id in call_ids:
+            self._calls[call_id] = replace(self._calls[call_id], cancelled=True)
+
+    def calls_on(self, connection: int) -> int:
+        """Return how many calls the model has made on a connection so far."""
+        return len(self._connections[connection].calls)
+
+    def calls(self) -> list[IssuedCall]:
+        """Return every call that the model made, in its order, with what became of it."""
+        answers: dict[str, list[tuple[int, int]]] = {}
+        for number, account in self._connections.items():
+            for index, frame in enumerate(account.frames):
+                for item in frame.items if index not in account.refused else ():
+                    answers.setdefault(item.answers, []).append((number, index))
+        known = {call_id for at in self.lineage() for call_id in self._connections[at.connection].calls[: at.calls]}
+        held = Counter(item.answers for frame in self._held_frames() for item in frame.items)
+        return [
+            replace(call, answers=answers.get(call_id, []), held=call_id in known, answers_held=held[call_id])
+            for call_id, call in self._calls.items()
+        ]
+
     def raw(self, connection: int) -> list[bytes]:
         """Return every frame that a connection received, setup included, as it came."""
         return list(self._connections[connection].raw)
@@ -185,9 +268,14 @@ class Ledger:
     def _held_frames(self) -> Iterator[_Frame]:
         for position in self.lineage():
             account = self._connections[position.connection]
+            heard = position.frames if position.heard is None else position.heard
             for index in range(1, position.frames + 1):
+                frame = account.frames[index]
+                if index > heard:
+                    items = tuple(item for item in frame.items if not item.opens_speech)
+                    frame = replace(frame, pcm=b"", items=items)
                 if index not in account.refused:
-                    yield account.frames[index]
+                    yield frame
 
     def held(self) -> list[str]:
         """Return the control messages of the final state, in its order."""
@@ -211,6 +299,8 @@ class Ledger:
         known = [text for text in held if text in wanted]
         kept = wanted & present
         in_order = Counter(_longest_in_order(_sorted_runs(known), _sorted_runs(expected)))
+        calls = self.calls()
+        known_calls = {call.id for call in calls if call.held}
         bound = [account for account in self._connections.values() if account.bound]
         resumes = sum(account.with_handle for account in bound)
         return LedgerReport(
@@ -229,6 +319,12 @@ class Ledger:
             audio_ms=len(self.audio()) // 32,
             video_frames=sum(frame.video for frame in self._held_frames()),
             lineage=[(at.connection, at.frames) for at in self.lineage()],
+            calls=calls,
+            calls_unanswered=[
+                str(call) for call in calls if call.held and not call.cancelled and not call.answers_held
+            ],
+            calls_answered_twice=[str(call) for call in calls if call.held and call.answers_held > 1],
+            responses_to_unknown=[item.answers for item in items if item.answers and item.answers not in known_calls],
         )
 
 
@@ -247,7 +343,8 @@ def _read(raw: bytes) -> _Frame:
     answers = object_field(message, "toolResponse")
     for value in as_list(field_of(answers, "functionResponses")):
         answer = as_object(value)
-        items.append(_Item(response_item(text_field(answer, "name"), field_of(answer, "response") or {})))
+        item = response_item(text_field(answer, "name"), field_of(answer, "response") or {})
+        items.append(_Item(item, answers=text_field(answer, "id")))
     if has_field(message, "contextUpdate"):
         items.append(_Item(f"context:{canonical(object_field(message, 'contextUpdate'))}"))
     blobs = list(_blobs(realtime))
@@ -261,7 +358,7 @@ def _read(raw: bytes) -> _Frame:
 
 def _marks(realtime: JsonObject) -> Iterator[_Item]:
     if has_field(realtime, "activityStart"):
-        yield _Item("activity_start")
+        yield _Item("activity_start", opens_speech=True)
     if text := text_field(realtime, "text"):
         yield _Item(text)
     if has_field(realtime, "activityEnd"):

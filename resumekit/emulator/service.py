@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -61,6 +62,8 @@ class ConnectionRecord:
     refused: str | None = None
     """Why the service refused it, in its own words."""
     session_id: str | None = None
+    poisoned: bool = False
+    """The model never answers on it: see `Fault.poisoned_handle`."""
     frames_in: int = 0
     frames_out: int = 0
     turns_completed: int = 0
@@ -95,8 +98,8 @@ class Service:
         self.store = SessionStore(settings, self.draw)
         self.records: list[ConnectionRecord] = []
         self.events: list[ServiceEvent] = []
-        self.issued: set[str] = set()
-        """Questions that the model has made calls for: see `Settings.reissue`."""
+        self.issued: Counter[str] = Counter()
+        """How often the model has made calls for a question: see `Settings.reissue`."""
         self.failures: list[Exception] = []
         """Bugs of the emulator itself; leaving the server raises them."""
         self.stop_listening = stop_listening

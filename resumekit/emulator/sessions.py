@@ -33,8 +33,11 @@ class Session:
 
     id: str
     bound: BoundConnection | None = None
+    started_at: float | None = None
+    """The first setupComplete, on the monotonic clock."""
     released_at: float | None = None
     handles: list[str] = field(default_factory=list[str])
+    poisoned: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +51,7 @@ class Saved:
     issued_at: float
     used: bool = False
     dead: bool = False
+    poisoned: bool = False
 
 
 class SessionStore:
@@ -74,7 +78,16 @@ class SessionStore:
         """How many sessions hold a connection: what the quota counts."""
         return sum(session.bound is not None for session in self._sessions)
 
-    def issue(self, session: Session, model: str, state: Conversation, position: Position, now: float) -> str:
+    def issue(
+        self,
+        session: Session,
+        model: str,
+        state: Conversation,
+        position: Position,
+        now: float,
+        *,
+        poisoned: bool = False,
+    ) -> str:
         """Save a state and return its handle."""
         if self._settings.profile == "developer":
             handle = self.new_id()
@@ -84,7 +97,7 @@ class SessionStore:
         if self._settings.invalidate_older:
             for older in session.handles:
                 self._saved[older].dead = True
-        self._saved[handle] = Saved(session, model, state, position, now)
+        self._saved[handle] = Saved(session, model, state, position, now, poisoned=poisoned)
         session.handles.append(handle)
         return handle
 
@@ -104,6 +117,16 @@ class SessionStore:
         if saved.used and self._settings.single_use:
             return "used"
         return saved
+
+    def poison(self, *, handle: str | None = None, connection: int | None = None) -> None:
+        """Make a handle, or all that a connection has issued so far, resume to a model that never answers."""
+        for name, saved in self._saved.items():
+            saved.poisoned |= name == handle or saved.position.connection == connection
+
+    def session_of(self, handle: str | None) -> Session | None:
+        """Return the session that a handle is of."""
+        saved = self._saved.get(handle or "")
+        return None if saved is None else saved.session
 
     def expire_all(self) -> None:
         """Let every handle issued so far expire."""

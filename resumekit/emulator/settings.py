@@ -6,21 +6,27 @@ All times are seconds of the emulated service; `time_scale` turns them into real
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
-from typing import Literal, TypeAlias, TypedDict
+from typing import Literal, NamedTuple, TypeAlias, TypedDict
 
 import msgspec
 
+from resumekit.emulator import texts
 from resumekit.errors import ConfigurationError
 
 __all__ = [
     "Backend",
+    "Knob",
     "Knobs",
     "ModelProfile",
     "Overlap",
     "Reissue",
     "Settings",
     "ToolPosition",
+    "ToolTurns",
+    "knob_table",
     "model_profile",
     "resolve",
 ]
@@ -29,8 +35,9 @@ Backend: TypeAlias = Literal["developer", "vertex"]
 """Which of the two services is played."""
 
 Overlap: TypeAlias = Literal["interrupt", "queue", "merge"]
-Reissue: TypeAlias = Literal["same", "other_args", "none", "reversed", "extra"]
+Reissue: TypeAlias = Literal["same", "other_args", "none", "reversed", "subset", "extra", "any"]
 ToolPosition: TypeAlias = Literal["before", "amid", "end"]
+ToolTurns: TypeAlias = Literal["joined", "split", "at_end"]
 
 
 class ModelProfile(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,10 +125,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """None: as the model family does it."""
     tool_frames: Literal["one", "each"] = "one"
     """Parallel calls: in one frame, or one frame for each."""
-    tool_turns: Literal["joined", "split"] = "joined"
-    """`split`: turnComplete after the responses, then the answer in a turn of its own (seen once on Vertex)."""
+    tool_turns: ToolTurns | None = None
+    """How many server turns a question with calls takes. `joined`: one, which goes on after the responses (recorded on
+    the Developer API). `split`: the responses end a turn, and the answer is the next one (recorded on Vertex, with
+    2.5). `at_end`: the calls end a turn, whether or not they are answered (what the same recording may also mean, as
+    its tool answers at once). None: joined."""
     reissue: Reissue = "same"
-    """What the model does with its calls when it answers a question again."""
+    """What the model does with its calls when it answers a question again. `subset`: some of each parallel set;
+    `any`: one of the others, drawn by `seed` for each repetition."""
     unknown_tool_id: Literal["close", "ignore"] = "close"
 
     # Handles
@@ -132,9 +143,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """An update every so often in silence, too. None: only after turns."""
     handle_at_setup: bool = False
     mid_answer_handles: int | None = None
-    """Vertex: an update after every n-th content frame and after a toolCall; 0: never. None: 2 on Vertex, else 0."""
+    """An update after every n-th content frame of an answer; 0: never. None: 2 on Vertex, else 0."""
+    tool_call_handles: bool | None = None
+    """An update after each toolCall. None: on Vertex, unless `mid_answer_handles` is 0."""
+    always_resumable: bool | None = None
+    """The updates that follow a turn or come at intervals do not wait for an open turn, call or speech to end, and no
+    update says "not resumable". None: on Vertex."""
     snapshot_at: Literal["turn_complete", "sending"] | None = None
     """Which state a turn's handle names. None: turn_complete, and sending on Vertex."""
+    snapshot_holds_speech: bool = True
+    """A handle's state holds the speech that it has not heard the end of; else that, and an activity that is open, are
+    gone after a resume, although the index covers them."""
     lag: int = 0
     """How many client messages a handle's state and index are behind (both: they stay consistent)."""
     index_base: Literal[0, 1] = 1
@@ -155,6 +174,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     go_away_notice: float | None = 50.0
     """How long before its end goAway comes. None: never."""
     age_close: Literal["deadline", "aborted"] = "deadline"
+    session_age: float | None = None
+    """Life of a session without context window compression, over all its connections, from its first setupComplete;
+    nothing announces its end. None: no limit."""
+    session_close_code: int = 1008
+    session_close_reason: str = texts.SESSION_EXPIRED
+    """Close of a session that is too old, and of every later attempt to resume it."""
     pong_delay: float = 0.0
 
     # Evidence
@@ -187,7 +212,7 @@ class Knobs(TypedDict, total=False):
     vad_silence: float
     tool_position: ToolPosition | None
     tool_frames: Literal["one", "each"]
-    tool_turns: Literal["joined", "split"]
+    tool_turns: ToolTurns | None
     reissue: Reissue
     unknown_tool_id: Literal["close", "ignore"]
     send_handles: bool
@@ -195,7 +220,10 @@ class Knobs(TypedDict, total=False):
     handle_interval: float | None
     handle_at_setup: bool
     mid_answer_handles: int | None
+    tool_call_handles: bool | None
+    always_resumable: bool | None
     snapshot_at: Literal["turn_complete", "sending"] | None
+    snapshot_holds_speech: bool
     lag: int
     index_base: Literal[0, 1]
     handle_ttl: float | None
@@ -208,6 +236,9 @@ class Knobs(TypedDict, total=False):
     connection_age: float | None
     go_away_notice: float | None
     age_close: Literal["deadline", "aborted"]
+    session_age: float | None
+    session_close_code: int
+    session_close_reason: str
     pong_delay: float
     keep_raw: bool
 
@@ -216,12 +247,15 @@ _BY_PROFILE: dict[object, dict[str, object]] = {
     "developer": {
         "handle_delay": 0.6,
         "mid_answer_handles": 0,
+        "tool_call_handles": False,
+        "always_resumable": False,
         "snapshot_at": "turn_complete",
         "handle_ttl": 7200.0,
     },
     "vertex": {
         "handle_delay": 0.05,
         "mid_answer_handles": 2,
+        "always_resumable": True,
         "snapshot_at": "sending",
         "handle_ttl": 86400.0,
     },
@@ -242,6 +276,8 @@ def resolve(fields: dict[str, object]) -> Settings:
     for name, value in defaults.items():
         if merged.get(name) is None:
             merged[name] = value
+    if merged.get("tool_call_handles") is None:
+        merged["tool_call_handles"] = bool(merged["mid_answer_handles"])
     try:
         settings = msgspec.convert(merged, Settings)
     except msgspec.ValidationError as error:
@@ -251,3 +287,27 @@ def resolve(fields: dict[str, object]) -> Settings:
     if settings.model != "auto":
         model_profile(settings.model)
     return settings
+
+
+class Knob(NamedTuple):
+    """A field of `Settings`, for people."""
+
+    name: str
+    type: str
+    default: object
+    meaning: str
+
+
+def knob_table() -> list[Knob]:
+    """Return every knob with its meaning, as the source tells it."""
+    (body,) = (node.body for node in ast.parse(inspect.getsource(Settings)).body if isinstance(node, ast.ClassDef))
+    defaults = {spec.name: spec.default for spec in msgspec.structs.fields(Settings)}
+    knobs: list[Knob] = []
+    for node, following in zip(body, [*body[1:], None], strict=True):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            meaning = ""
+            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+                meaning = inspect.cleandoc(str(following.value.value))
+            name = node.target.id
+            knobs.append(Knob(name, ast.unparse(node.annotation), defaults[name], meaning))
+    return knobs

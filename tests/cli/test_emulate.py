@@ -87,6 +87,12 @@ def test_faults_are_listed(capsys):
     assert "turn_complete" in told
 
 
+def test_knobs_are_listed_with_what_they_mean(capsys):
+    assert main(["emulate", "--list-knobs"]) == 0
+    told = capsys.readouterr().out
+    assert "index_base: Literal[0, 1] = 1\n    Index of the first message after the setup.\n" in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -440,6 +440,69 @@ async def test_a_poisoned_handle_takes_everything_in_and_answers_nothing():
             assert await wire.ask("two")
 
 
+async def mute(live, handle):
+    async with session(live, handle=handle) as wire:
+        await wire.content("anybody?")
+        while not await wire.silent(0.1):
+            if "modelTurn" in kinds(wire.frames):
+                return False
+        return True
+
+
+def updates(frames):
+    return [frame["sessionResumptionUpdate"] for frame in frames if "sessionResumptionUpdate" in frame]
+
+
+async def two_handles(live):
+    async with session(live) as wire:
+        await wire.ask("one")
+        first = await wire.handle()
+        await wire.ask("two")
+        return first, await wire.handle()
+
+
+async def test_one_handle_can_be_dead():
+    async with faulty(Fault.poisoned_handle("handle")) as live:
+        first, second = await two_handles(live)
+        assert [await mute(live, handle) for handle in (second, second, first)] == [True, True, False]
+        assert [record.poisoned for record in live.connections] == [False, True, True, False]
+
+
+async def test_all_handles_of_a_session_can_be_dead_until_a_fresh_one():
+    async with faulty(Fault.poisoned_handle("session")) as live:
+        handles = await two_handles(live)
+        assert [await mute(live, handle) for handle in handles] == [True, True]
+        assert not await mute(live, (await two_handles(live))[1])
+
+
+async def test_all_handles_of_one_connection_can_be_dead():
+    async with faulty(Fault.poisoned_handle("issued", at=Trigger.handle(2), connection=1)) as live:
+        good = await saved(live)
+        async with session(live, handle=good) as wire:
+            for question in ("two", "three", "four"):
+                assert await wire.ask(question)
+                await wire.handle()
+        bad = [update["newHandle"] for update in updates(wire.frames) if update]
+        assert len(bad) == 3
+        assert [await mute(live, handle) for handle in (*bad, good)] == [True] * 3 + [False]
+
+
+async def test_what_a_dead_connection_hands_out_is_dead():
+    async with faulty(Fault.poisoned_handle("handle"), handle_at_setup=True) as live:
+        handle = await saved(live)
+        async with session(live, handle=handle) as wire:
+            newer = await wire.handle()
+        assert await mute(live, newer)
+
+
+async def test_go_away_can_come_on_each_of_several_connections_at_once():
+    async with faulty(Fault.go_away(50, at=Trigger.bound(), times=3)) as live:
+        for told in (True, True, True, False):
+            async with session(live) as wire:
+                assert await wire.silent(0.1) != told
+        assert [record.faults for record in live.connections] == [["go_away"]] * 3 + [[]]
+
+
 async def test_amnesia_restores_nothing_and_the_ledger_knows():
     async with faulty(Fault.amnesia()) as live:
         handle = await saved(live)
@@ -455,6 +518,21 @@ async def test_a_transcript_can_be_repeated():
             frames = [await wire.recv() for _ in range(4)]
             texts = [frame["serverContent"]["outputTranscription"]["text"] for frame in frames]
             assert "".join(texts) == "answer to one: 1 user turns held"
+
+
+@pytest.mark.parametrize(
+    ("which", "names"),
+    [("input", ["inputTranscription"] * 2), ("both", ["inputTranscription"] * 2 + ["outputTranscription"] * 4)],
+)
+async def test_what_was_heard_can_be_transcribed_again(which, names):
+    async with faulty(Fault.repeat_transcript(which)) as live:
+        async with session(live) as wire:
+            await wire.audio(spoken("what now") + silence(1))
+            handle = await wire.handle()
+        async with session(live, handle=handle) as wire:
+            assert kinds([await wire.recv() for _ in names]) == names
+            assert wire.frames[1] == {"serverContent": {"inputTranscription": {"text": "what"}}}
+            assert await wire.silent(0.1)
 
 
 async def test_handles_can_be_withheld_on_one_connection():

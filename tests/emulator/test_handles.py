@@ -79,11 +79,62 @@ async def test_vertex_is_always_resumable_and_mid_answer_too():
         assert len({update["newHandle"] for update in seen}) == 3
 
 
-async def test_vertex_gives_a_handle_with_a_tool_call():
-    async with server(profile="vertex", model="3.x") as live, session(live) as wire:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"profile": "vertex"},
+        {"profile": "vertex", "mid_answer_handles": 0, "tool_call_handles": True},
+        {"profile": "developer", "tool_call_handles": True},
+    ],
+)
+async def test_vertex_gives_a_handle_with_a_tool_call_and_others_can(settings):
+    async with server(model="3.x", **settings) as live, session(live) as wire:
         await wire.content("[tool:a]")
         await wire.calls()
         await wire.handle()
+
+
+@pytest.mark.parametrize("settings", [{"mid_answer_handles": 0}, {"tool_call_handles": False}])
+async def test_vertex_can_give_no_handle_with_a_tool_call(settings):
+    async with server(profile="vertex", model="3.x", **settings) as live, session(live) as wire:
+        await wire.content("[tool:a]")
+        await wire.calls()
+        assert await wire.silent(0.1)
+
+
+@pytest.mark.parametrize(("profile", "comes"), [("vertex", True), ("developer", False)])
+async def test_vertex_gives_a_handle_when_a_call_has_ended_its_turn(profile, comes):
+    async with server(profile=profile, model="3.x", tool_turns="at_end", tool_call_handles=False) as live:
+        async with session(live) as wire:
+            await wire.content("[tool:a]")
+            (call,) = await wire.calls()
+            await wire.turn()
+            assert await wire.silent(0.1) != comes
+        if comes:
+            handle = wire.frames[-1]["sessionResumptionUpdate"]["newHandle"]
+            async with session(live, handle=handle) as again:
+                await again.respond(call)
+                assert 'a={"ok":true}' in said(await again.turn())
+
+
+async def test_the_developer_api_can_be_resumable_always():
+    settings = {"always_resumable": True, "mid_answer_handles": 2, "handle_interval": 1}
+    async with server(chunk_interval=2, **settings) as live, session(live) as wire:
+        await wire.content("x [chunks:20]")
+        frames = await wire.turn()
+        assert {} not in updates(frames)
+        assert len(updates(frames)) > 10
+
+
+@pytest.mark.parametrize(("settings", "comes"), [({}, False), ({"always_resumable": True}, True)])
+async def test_the_developer_api_gives_no_handle_to_a_restored_state_that_waits_for_a_tool(settings, comes):
+    async with server(model="3.x", tool_call_handles=True, handle_interval=2, **settings) as live:
+        async with session(live) as wire:
+            await wire.content("[tool:a]")
+            await wire.calls()
+            handle = await wire.handle()
+        async with session(live, handle=handle) as again:
+            assert await again.silent(0.2) != comes
 
 
 @pytest.mark.parametrize("settings", [{"send_handles": False}, {"profile": "vertex", "send_handles": False}])
@@ -239,6 +290,32 @@ async def test_the_head_of_an_utterance_is_part_of_the_state():
             assert said(await again.turn()).startswith("answer to a question in two halves:")
 
 
+@pytest.mark.parametrize("manual", [False, True])
+async def test_speech_that_was_not_heard_to_its_end_may_be_missing_in_the_state(manual):
+    config = MANUAL if manual else {}
+    pcm = spoken("a question in two halves", seconds=0.6)
+    async with server(profile="vertex", handle_interval=1, snapshot_holds_speech=False) as live:
+        async with session(live, **config) as wire:
+            await wire.audio(spoken("one") + bytes(32000)) if not manual else await wire.content("one")
+            await wire.turn()
+            if manual:
+                await wire.send({"realtime_input": {"activityStart": {}}})
+            await wire.audio(pcm[:9600])
+            await wire.handle()
+            handle = await wire.handle()
+        held = live.ledger.report().audio_ms
+        async with session(live, handle=handle, **config) as again:
+            if manual:
+                await again.send({"realtime_input": {"activityStart": {}}})
+            await again.audio(pcm + bytes(32000))
+            if manual:
+                await again.send({"realtime_input": {"activityEnd": {}}})
+            assert said(await again.turn()) == "answer to a question in two halves: 2 user turns held"
+        report = live.ledger.report(["activity_start", "activity_end"] if manual else [])
+        assert report.ok
+        assert report.audio_ms == held - 300 + 1600
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------
 
 
@@ -330,6 +407,45 @@ async def test_the_old_socket_can_be_left_alone():
         async with session(live, handle=handle) as again:
             assert (await again.ask("y")).endswith("2 user turns held")
             assert (await wire.ask("z")).endswith("2 user turns held")
+
+
+# --- the age of a session ---------------------------------------------------------------------------------------
+
+
+TOO_OLD = (1008, "BidiGenerateContent session expired")
+
+
+async def test_a_session_without_compression_ends_at_its_age_over_all_connections():
+    async with server(session_age=20) as live:
+        async with session(live) as wire:
+            await wire.ask("one")
+            handle = await wire.handle()
+        async with session(live, handle=handle) as again:
+            assert await again.closed() == TOO_OLD
+            assert "goAway" not in kinds(again.frames)
+        first, second = live.connections
+        assert second.closed_at - first.bound_at >= 0.4
+        assert await refused(live, handle=handle) == TOO_OLD
+        async with session(live) as fresh:
+            assert await fresh.ask("two")
+
+
+async def test_a_session_with_compression_does_not_age():
+    config = {"contextWindowCompression": {"slidingWindow": {}}}
+    async with server(session_age=2) as live:
+        async with session(live, **config) as wire:
+            await wire.ask("one")
+            await asyncio.sleep(0.1)
+            await wire.ask("two")
+            handle = await wire.handle()
+        async with session(live, handle=handle, **config) as again:
+            assert await again.ask("three")
+
+
+async def test_the_end_of_an_old_session_can_be_another():
+    settings = {"session_close_code": 1007, "session_close_reason": "Request contains an invalid argument."}
+    async with server(session_age=1, **settings) as live, session(live) as wire:
+        assert await wire.closed() == (1007, "Request contains an invalid argument.")
 
 
 async def test_the_quota_counts_sessions_that_are_open():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -25,8 +26,8 @@ def history(*turns: tuple[str, str]) -> str:
     return json.dumps({"clientContent": {"turns": body, "turnComplete": True}})
 
 
-def response(name: str, value: object) -> str:
-    answer = {"id": "1", "name": name, "response": value}
+def response(name: str, value: object, call_id: str = "") -> str:
+    answer = {"id": call_id, "name": name, "response": value}
     return json.dumps({"tool_response": {"functionResponses": [answer]}})
 
 
@@ -151,6 +152,81 @@ def test_parallel_responses_have_no_order_but_others_have():
     a, b = response_item("a", {}), response_item("b", {})
     assert ledger.report(["q", a, b, "r"]).ok
     assert ledger.report([a, "q", b, "r"]).reordered
+
+
+def with_call(*frames: str, parent: Position, held_calls: tuple[str, ...] = ()) -> Ledger:
+    """Two connections: on the first the model calls `a`, on the second those `held_calls`."""
+    ledger = Ledger()
+    connect(ledger, 0, text("q"))
+    ledger.called(0, 1, "1", "a", {"n": 1}, question="q")
+    connect(ledger, 1, parent=parent, handle=True)
+    for call_id in held_calls:
+        ledger.called(1, 1, call_id, "a", {"n": 1}, question="q")
+    for frame in frames:
+        ledger.received(1, frame)
+    return ledger
+
+
+KNOWN = Position(0, 1, calls=1)
+UNKNOWN = Position(0, 1, calls=0)
+
+
+def test_a_call_is_told_with_what_became_of_it():
+    (call,) = with_call(response("a", {}, "1"), parent=KNOWN).report(["q", response_item("a", {})]).calls
+    assert (call.name, call.args, call.question) == ("a", '{"n":1}', "q")
+    assert (call.connection, call.generation, call.after) == (0, 1, 1)
+    assert (call.answers, call.held, call.answers_held, call.cancelled) == ([(1, 1)], True, 1, False)
+
+
+def test_a_response_to_a_call_that_the_state_does_not_know_is_seen():
+    report = with_call(response("a", {}, "1"), parent=UNKNOWN).report(["q", response_item("a", {})])
+    assert report.responses_to_unknown == ["1"]
+    assert [call.held for call in report.calls] == [False]
+    assert not report.ok
+
+
+def test_a_call_that_is_answered_twice_is_seen():
+    ledger = with_call(response("a", {}, "1"), response("a", {}, "1"), parent=KNOWN)
+    report = ledger.report(["q", response_item("a", {}), response_item("a", {})])
+    assert report.calls_answered_twice == ['a{"n":1} (1)']
+    assert not report.ok
+
+
+def test_a_call_made_again_is_another_call():
+    ledger = with_call(response("a", {}, "2"), parent=UNKNOWN, held_calls=("2",))
+    report = ledger.report(["q", response_item("a", {})])
+    assert report.ok
+    assert [(call.id, call.held) for call in report.calls] == [("1", False), ("2", True)]
+    assert report.calls_unanswered == []
+
+
+def test_calls_that_nobody_answered_are_told_unless_they_were_cancelled():
+    ledger = with_call(parent=KNOWN)
+    assert ledger.report(["q"]).calls_unanswered == ['a{"n":1} (1)']
+    ledger.cancelled(["1"])
+    assert ledger.report(["q"]).calls_unanswered == []
+    assert ledger.report(["q"]).calls[0].cancelled
+
+
+def test_a_refused_response_is_no_answer():
+    ledger = with_call(response("a", {}, "1"), parent=UNKNOWN)
+    ledger.refused(1, 1)
+    report = ledger.report(["q"])
+    assert report.ok
+    assert report.calls[0].answers == []
+
+
+def test_speech_that_a_state_has_not_heard_the_end_of_may_be_gone():
+    def sound(sample: int) -> str:
+        data = base64.b64encode(bytes([sample, 0])).decode()
+        return json.dumps({"realtimeInput": {"audio": {"mimeType": "audio/pcm;rate=16000", "data": data}}})
+
+    ledger = Ledger()
+    start = '{"realtimeInput": {"activityStart": {}}}'
+    connect(ledger, 0, sound(1), start, sound(2), text("context"))
+    connect(ledger, 1, sound(3), parent=Position(0, 4, heard=1), handle=True)
+    assert ledger.audio() == bytes([1, 0, 3, 0])
+    assert ledger.held() == ["context"]
 
 
 def test_a_response_told_in_a_seed_counts_as_held():

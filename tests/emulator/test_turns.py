@@ -183,7 +183,7 @@ async def test_audio_of_the_lineage_is_sample_accurate():
     ("settings", "before"),
     [
         ({"model": "3.x"}, ""),
-        ({"model": "2.5"}, 'answer to [tool:w {"city": "Rome"}]: 1 user turns held'),
+        ({"model": "2.5"}, 'answer to [tool:w {"city": "Rome"}]: 1 user turns held; one moment'),
         ({"tool_position": "amid"}, "let me look that up; "),
         ({"model": "2.5", "tool_position": "before"}, ""),
     ],
@@ -223,13 +223,109 @@ async def test_calls_can_need_each_other():
         assert "a={" in said(await wire.turn())
 
 
+async def test_a_turn_with_calls_goes_on_after_the_responses():
+    async with server(model="3.x", tool_turns="joined") as live, session(live, resumption=False) as wire:
+        await wire.content("[tool:a] [then:b]")
+        for _ in "ab":
+            await wire.respond((await wire.calls())[0])
+        await wire.turn()
+        assert kinds(wire.frames).count("turnComplete") == 1
+
+
+@pytest.mark.parametrize("model", ["2.5", "3.x"])
+async def test_calls_can_end_a_turn(model):
+    async with server(model=model, tool_turns="at_end") as live, session(live, resumption=False) as wire:
+        await wire.content("[tool:a] [then:b]")
+        for _ in "ab":
+            (call,) = await wire.calls()
+            assert kinds(await wire.turn()) == ["generationComplete", "turnComplete"]
+            await wire.respond(call)
+        assert "a={" in said(await wire.turn())
+        assert kinds(wire.frames).count("turnComplete") == 3
+        await wire.live("two")
+        assert said(await wire.turn()) == "answer to two: 2 user turns held"
+        assert [(call.name, call.answers_held) for call in live.ledger.calls()] == [("a", 1), ("b", 1)]
+
+
+async def test_a_response_that_comes_before_the_end_of_the_calls_turn_is_taken_all_the_same():
+    live = server(model="3.x", tool_turns="at_end", tool_frames="each", profile="vertex", tool_call_handles=True)
+    async with live, session(live) as wire:
+        await wire.content("[tool:a] [tool:b]")
+        for _ in "ab":
+            await wire.respond((await wire.calls())[0])
+        assert said(await wire.turn()) == ""
+        assert "results: a=" in said(await wire.turn())
+
+
+async def test_a_question_after_the_calls_ended_their_turn_cancels_them_only():
+    async with server(model="3.x", tool_turns="at_end") as live, session(live, resumption=False) as wire:
+        await wire.content("[tool:a]")
+        (call,) = await wire.calls()
+        await wire.turn()
+        await wire.live("two")
+        frames = await wire.turn()
+        assert frames[0] == {"toolCallCancellation": {"ids": [call["id"]]}}
+        assert "interrupted" not in kinds(frames)
+        assert said(frames) == "answer to two: 2 user turns held"
+        assert live.ledger.report(["[tool:a]", "two"]).calls[0].cancelled
+
+
+async def test_two_equal_calls_of_one_set_are_two_calls():
+    async with server(model="3.x") as live, session(live) as wire:
+        await wire.content('[tool:a {"n": 1}] [tool:a {"n": 1}]')
+        one, two = await wire.calls()
+        assert one["id"] != two["id"]
+        for number, call in enumerate((two, one)):
+            await wire.respond(call, {"done": number})
+        assert 'results: a={"done":0}, a={"done":1}' in said(await wire.turn())
+        assert [call.args for call in live.ledger.calls()] == ['{"n":1}'] * 2
+
+
+@pytest.mark.parametrize("turns", ["joined", "split", "at_end"])
+async def test_a_tool_can_run_across_two_cuts(turns):
+    async with server(profile="vertex", model="3.x", tool_turns=turns, handle_at_setup=True) as live:
+        async with session(live) as wire:
+            await wire.content("[tool:a]")
+            (call,) = await wire.calls()
+            handle = await wire.handle()
+        for _ in range(2):
+            async with session(live, handle=handle) as wire:
+                handle = await wire.handle()
+        async with session(live, handle=handle) as wire:
+            await wire.respond(call)
+            frames = await wire.turn()
+            if turns == "split":
+                frames = await wire.turn()
+            assert 'a={"ok":true}' in said(frames)
+        (told,) = live.ledger.report(["[tool:a]", 'response:a:{"ok":true}']).calls
+        assert (told.connection, told.answers, told.held) == (0, [(3, 1)], True)
+
+
 async def test_a_response_can_end_a_turn_of_its_own():
     async with server(profile="vertex", tool_turns="split") as live, session(live, resumption=False) as wire:
         await wire.content("[tool:a]")
         (call,) = await wire.calls()
+        assert await wire.silent(0.05)
         await wire.respond(call)
         assert kinds(await wire.turn()) == ["generationComplete", "turnComplete"]
         assert "a={" in said(await wire.turn())
+
+
+@pytest.mark.parametrize(
+    ("reissue", "names"),
+    [("reversed", ["b", "a"]), ("extra", ["a", "b", "extra_tool"]), ("subset", ["a"]), ("any", ["b", "a"])],
+)
+async def test_a_question_that_is_answered_again_may_get_its_calls_in_another_order_or_number(reissue, names):
+    async with server(model="3.x", reissue=reissue, seed=1) as live:
+        async with session(live) as wire:
+            await wire.content("[tool:a] [tool:b]")
+            assert [call["name"] for call in await wire.calls()] == ["a", "b"]
+        async with session(live) as wire:
+            await wire.content("[tool:a] [tool:b]")
+            assert [call["name"] for call in await wire.calls()] == names
+        assert [(call.connection, call.generation) for call in live.ledger.calls()] == [(0, 1)] * 2 + [(1, 1)] * len(
+            names
+        )
 
 
 @pytest.mark.parametrize(("reissue", "again"), [("same", {}), ("other_args", {"again": True}), ("none", None)])

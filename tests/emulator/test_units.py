@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import msgspec
@@ -27,7 +28,7 @@ from resumekit.emulator.answers import answer_text, directives, plan, plan_steps
 from resumekit.emulator.conversation import Call, Conversation, Turn
 from resumekit.emulator.frames import decode_base64, decode_client_frame, duration, encode_frame, field
 from resumekit.emulator.script import FaultScript, check_fault
-from resumekit.emulator.settings import Knobs, resolve
+from resumekit.emulator.settings import Knobs, knob_table, resolve
 from resumekit.emulator.speech import VoiceActivity
 from resumekit.emulator.texts import QUOTA, cut_reason
 from resumekit.errors import ConfigurationError
@@ -139,7 +140,15 @@ def test_a_merged_answer_names_both_questions():
 @pytest.mark.parametrize("tail", ["; results: a={}; recall: x | y", "; recall: x | y; results: a={}"])
 def test_results_and_recall_come_in_either_order(tail):
     answer = parse_answer("answer to q: 2 user turns held" + tail)
-    assert answer == ("q", 2, "a={}", ["x", "y"])
+    assert answer == ("q", 2, "a={}", ["x", "y"], True)
+
+
+@pytest.mark.parametrize(
+    ("tail", "is_whole"), [("", True), ("; one moment", False), ("; one moment; results: a={}", True)]
+)
+def test_an_answer_that_waits_for_a_tool_is_not_whole(tail, is_whole):
+    assert parse_answer("answer to q: 2 user turns held" + tail).is_whole == is_whole
+    assert parse_answer("answer to q: 2 user turns held; recall: x" + tail).recall == ["x"]
 
 
 def test_half_an_answer_is_none():
@@ -163,9 +172,25 @@ def test_directives_are_read():
     ],
 )
 def test_calls_are_issued_again_as_told(reissue, names):
-    steps = plan_steps("[tool:a] [tool:b]", reissue)
+    steps = plan_steps("[tool:a] [tool:b]", reissue, random.Random(1))
     assert [call.name for step in steps for call in step] == names
     assert all(bool(call.args) == (reissue == "other_args") for step in steps for call in step)
+
+
+def names_of(question, reissue, seed):
+    return [[call.name for call in step] for step in plan_steps(question, reissue, random.Random(seed))]
+
+
+def test_a_subset_leaves_out_some_of_several_calls_and_keeps_their_order():
+    seen = {tuple(step) for seed in range(50) for step in names_of("[tool:a] [tool:b] [tool:c]", "subset", seed)}
+    assert seen == {("a",), ("b",), ("c",), ("a", "b"), ("a", "c"), ("b", "c")}
+    assert names_of("[tool:a]", "subset", 1) == [["a"]]
+
+
+def test_any_is_each_of_the_others_and_depends_on_the_seed_alone():
+    seen = {str(names_of("[tool:a] [tool:b]", "any", seed)) for seed in range(50)}
+    assert len(seen) >= 5  # same, reversed, none, extra, a or b alone
+    assert names_of("[tool:a] [tool:b]", "any", 7) == names_of("[tool:a] [tool:b]", "any", 7)
 
 
 @pytest.mark.parametrize(("position", "beats"), [("before", 1), ("amid", 2), ("end", 2)])
@@ -305,6 +330,14 @@ def test_a_bad_setting_is_one_clear_error(fields, message):
 def test_knobs_name_the_fields_of_settings():
     named = set(Knobs.__annotations__) | {"profile", "model", "time_scale", "seed"}
     assert named == {item.name for item in msgspec.structs.fields(Settings)}
+
+
+def test_the_table_of_knobs_has_all_of_them_with_their_meaning():
+    table = {knob.name: knob for knob in knob_table()}
+    assert list(table) == [item.name for item in msgspec.structs.fields(Settings)]
+    assert table["index_base"].type == "Literal[0, 1]"
+    assert table["index_base"].default == 1
+    assert table["index_base"].meaning == "Index of the first message after the setup."
 
 
 def test_every_knob_has_a_test():
