@@ -12,18 +12,9 @@ from typing import Any
 
 from resumekit.core import actions, events, inputs
 from resumekit.core.engine import Engine
-from resumekit.core.failures import Failure, Phase, Side, Verdict, classify
-from resumekit.core.policy import (
-    DelayDetails,
-    Exactly,
-    FailureDetails,
-    Move,
-    MoveDetails,
-    Policy,
-    Recovery,
-    RecoveryAction,
-    RecoveryDetails,
-)
+from resumekit.core.failures import Failure, Phase, Side
+from resumekit.core.policy import Decisions, Policy
+from resumekit.defaults.decisions import DefaultDecisions
 from resumekit.wire import decode_client, decode_server
 
 MODEL_2 = "models/gemini-2.5-flash-native-audio-preview-09-2025"
@@ -31,32 +22,6 @@ MODEL_3 = "models/gemini-3.8-live"
 
 INTERRUPTED = {"serverContent": {"interrupted": True}}
 TURN_COMPLETE = {"serverContent": {"turnComplete": True}}
-
-
-class PlainDecisions:
-    """The defaults of DESIGN section 6, written down a second time for the tests of the core."""
-
-    def choose_delay(self, details: DelayDetails) -> float | Exactly:
-        first = details.attempt - (details.verdict is Verdict.RESUME_NOW) - 1
-        return 0.25 if first < 0 else min(0.5 * 2**first, 30.0)
-
-    def classify_failure(self, details: FailureDetails) -> Verdict:
-        return classify(
-            details.failure,
-            with_handle=details.with_handle,
-            first_time=details.repeats == 0,
-            in_grace=details.seconds_down <= details.policy.old_binding_grace,
-            renewable=details.credentials_renewable,
-        )
-
-    def choose_move(self, details: MoveDetails) -> Move:
-        left = details.policy.go_away_assumed if details.time_left is None else details.time_left
-        margin = min(max(left / 3, details.policy.go_away_margin_min), details.policy.go_away_margin_max)
-        ahead = (0.1 + 0.5 * details.draw) * left if details.policy.warm_dial else None
-        return Move(deadline=max(0.0, left - margin), warm_dial=ahead)
-
-    def choose_recovery(self, details: RecoveryDetails) -> Recovery:
-        return Recovery(action=RecoveryAction.FRESH if details.handle_age is None else RecoveryAction.RESUME)
 
 
 class Bench:
@@ -69,14 +34,14 @@ class Bench:
         model: str = MODEL_2,
         setup: dict[str, Any] | None = None,
         policy: Policy | None = None,
-        decisions: PlainDecisions | None = None,
+        decisions: Decisions | None = None,
         **engine: Any,
     ) -> None:
         body = {"setup": {"model": model, "sessionResumption": {}, **(setup or {})}}
         self.engine = Engine(
             json.dumps(body),
             policy=policy or Policy(),
-            decisions=decisions or PlainDecisions(),
+            decisions=decisions or DefaultDecisions(),
             transparent=transparent,
             random=lambda: 0.5,
             **engine,
@@ -263,7 +228,6 @@ __all__ = [
     "MODEL_3",
     "TURN_COMPLETE",
     "Bench",
-    "PlainDecisions",
     "audio",
     "content",
     "events",

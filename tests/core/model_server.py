@@ -6,14 +6,16 @@ generation takes it up (merged answer). Whoever runs it gives it a clock (`at`) 
 frames (`emit`, `close`). What the client does wrong is a `Violation`, raised on the spot.
 
 Every message carries a token that survives quoting: ``<m7>`` the 7th control message of the app,
-``<r3>`` its 3rd tool response, ``<u2>`` its 2nd utterance, ``<a:m7:12:0:3>`` piece 0 of 3 of the
-12th generation, which answers ``m7``. Audio chunks carry their number in their samples.
+``<r3>`` its 3rd tool response, ``<u2>`` its 2nd utterance, ``<a:m7:12:0:3:1:2>`` piece 0 of 3 of
+part 1 of 2 of the 12th generation, which answers ``m7``. Audio chunks carry their number in their
+samples. A part is what one `turnComplete` ends: some models end a turn with each tool call.
 """
 
 from __future__ import annotations
 
 import base64
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -26,10 +28,12 @@ __all__ = [
     "Connection",
     "Generation",
     "ModelServer",
+    "Reissue",
     "Settings",
     "Snapshot",
     "State",
     "Violation",
+    "call_key",
 ]
 
 _encode = msgspec.json.encode
@@ -48,6 +52,11 @@ INVALID_HANDLES = (
     (1008, "BidiGenerateContent session expired"),
     (1007, "Request contains an invalid argument."),
 )
+
+
+TURN_COMPLETE = _encode({"serverContent": {"turnComplete": True}, "usageMetadata": {"totalTokenCount": 7}})
+"""The service's own: it tells what the turn cost, as the engine's does not."""
+INTERRUPTED_END = _encode({"serverContent": {"turnComplete": True}})
 
 
 class Violation(AssertionError):
@@ -81,11 +90,15 @@ class State(NamedTuple):
     """What the service remembers of a conversation. Immutable: a snapshot is the object itself."""
 
     log: tuple[tuple[object, ...], ...] = ()
-    """("m", token), ("a", labels, generation, whole), ("v", chunk), ("e",) engine-made, ("seed", token)."""
+    """("m", token), ("a", labels, generation, whole), ("v", chunk), ("seed", token);
+
+    ("c", id, key) a call, ("r", id, token) its response, token "" where the engine made it."""
     open: tuple[str, ...] = ()
     """Questions that have no answer yet."""
     pending: tuple[str, ...] = ()
     """Ids of the calls that wait for a response."""
+    stage: int = 0
+    """So many sets of calls of the open question were made."""
     utterance: tuple[Chunk, ...] = ()
     """Speech whose end was not heard yet."""
     silence: int = 0
@@ -93,7 +106,15 @@ class State(NamedTuple):
 
     def tokens(self) -> list[str]:
         """Return the tokens of the client's messages, in order."""
-        return [str(item[1]) for item in self.log if item[0] in ("m", "seed")]
+        return [str(item[-1]) for item in self.log if item[0] in ("m", "seed", "r") and item[-1]]
+
+    def without_speech(self) -> State:
+        """Return the state without the speech since the last answer, or that was not answered."""
+        end = max((n + 1 for n, item in enumerate(self.log) if item[0] == "a"), default=0)
+        if self.open:
+            return self
+        log = self.log[:end] + tuple(item for item in self.log[end:] if item[0] != "v")
+        return self._replace(log=log, utterance=(), silence=0)
 
     @property
     def quiet(self) -> bool:
@@ -110,6 +131,10 @@ class Snapshot(NamedTuple):
     """Handles count up in the order they were issued."""
 
 
+Reissue = Literal["same", "other", "none", "order", "subset", "extra", "one more", "any"]
+_REISSUES: tuple[Reissue, ...] = ("same", "same", "other", "none", "order", "subset", "extra", "one more")
+
+
 @dataclass(kw_only=True)
 class Settings:
     """The knobs of RULES section 1."""
@@ -124,16 +149,42 @@ class Settings:
     """Transparent: chance of an update after each frame of an answer and each message. Otherwise of an empty one."""
     tools: float = 0.0
     """Chance that a question needs tools."""
-    reissue: Literal["same", "other", "none", "order", "extra", "any"] = "same"
+    reissue: Reissue = "same"
     """What becomes of the calls when a question is answered again."""
     two_frames: bool = False
     """Parallel calls come in a frame each."""
+    calls_end: Literal["never", "at once", "answered"] = "never"
+    """Whether a set of calls ends a part of the turn: never, with the call, or once all are answered (models 2.5)."""
     speech: Literal["none", "vad", "manual"] = "none"
+    transcribes: bool = True
+    """Speech is sent back as `inputTranscription`."""
+    holds_audio: bool = True
+    """A handle's state holds speech that is still going on."""
+    first_index: Literal[0, 1] = 1
+    """Index of the first message after setup, as reported."""
+    older_valid: bool = True
+    """A handle stays valid when a newer one is issued."""
+    double_binding: Literal["refuse", "evict", "allow"] = "refuse"
+    """What becomes of a resumption whose session is still bound."""
+    refused: float = 0.0
+    """Chance that a handle is refused."""
+    poisoned: float = 0.0
+    """Chance that a handle is accepted, and the connection is mute."""
     handle_delay: tuple[float, float] = (0.02, 0.07)
     think: tuple[float, float] = (0.02, 0.3)
     pace: tuple[float, float] = (0.01, 0.1)
     pieces: tuple[int, int] = (1, 3)
     setup_delay: tuple[float, float] = (0.05, 0.4)
+
+
+CallPlan = tuple[str, dict[str, object]]
+Stages = list[list[CallPlan]]
+"""Sets of calls, one after the other; those of a set are made in parallel."""
+
+
+def call_key(name: object, args: object) -> str:
+    """Return what equal calls have in common; the question is among the arguments."""
+    return f"{name}:{_encode(args).decode()}"
 
 
 @dataclass(eq=False)
@@ -146,6 +197,8 @@ class Generation:
     position: int = 0
     emitted: bool = False
     waiting: bool = False
+    part: int = 0
+    parts: int = 1
 
 
 @dataclass(eq=False)
@@ -163,6 +216,8 @@ class Connection:
     spoken_to: bool = False
     """A message that is not history came."""
     alive: bool = True
+    mute: bool = False
+    """It was bound with a poisoned handle: nothing comes of what is sent."""
     state: State = field(default_factory=State)
     states: list[State] = field(default_factory=list)
     """The newest state for each index: what a handle with that index stands for."""
@@ -193,12 +248,14 @@ class ModelServer:
         settings: Settings,
         *,
         random: Callable[[], float],
+        clock: Callable[[], float],
         at: Callable[..., None],
         emit: Callable[[int, bytes], None],
         close: Callable[[int, int, str], None],
     ) -> None:
         self.settings = settings
         self._random = random
+        self._clock = clock
         self._at = at
         self._emit = emit
         self._close = close
@@ -216,8 +273,20 @@ class ModelServer:
         """So many connections are dropped at setup."""
         self.hostile = False
         """Every connection is dropped as soon as it is bound."""
-        self.calls: dict[str, list[tuple[str, dict[str, object]]]] = {}
+        self.calls: dict[str, Stages] = {}
         """Calls that a question needs, as first made."""
+        self.most_equal: dict[str, int] = {}
+        """Key of a call -> how often one generation made it at most."""
+        self.parts: dict[str, int] = {}
+        """Question -> parts of the generation that had the most."""
+        self.continued: set[int] = set()
+        """Generations that go on from a state that waited for tools."""
+        self.taken_back: set[str] = set()
+        """Questions of which the service cancelled calls."""
+        self.arrived: dict[str, float] = {}
+        """Token -> when it was last received."""
+        self.poisoned: set[str] = set()
+        self._tried: set[str] = set()
         self.generations = 0
         self.sessions = 0
         self.last_handle = -1
@@ -262,6 +331,8 @@ class ModelServer:
             raise Violation("I5", f"connection {number}: written before setupComplete: {frame[:80]}")
         connection.states.append(connection.state)
         connection.received.append(frame.encode())
+        if connection.mute:
+            return
         content = message.get("clientContent") or message.get("client_content")
         realtime = message.get("realtimeInput") or message.get("realtime_input")
         responses = message.get("toolResponse") or message.get("tool_response")
@@ -287,11 +358,17 @@ class ModelServer:
             lag = int(self._random() * (self.settings.lag + 1)) if self.settings.lag else 0
             index = max(index - lag, 0)
             state = connection.states[index]
+        if not self.settings.holds_audio:
+            state = state.without_speech()
+        if not self.settings.older_valid:
+            for older, snapshot in self.snapshots.items():
+                if snapshot.session == connection.session:
+                    self.refused.setdefault(older, INVALID_HANDLES[0])
         handle = f"handle-{len(self.snapshots) + 1}"
         self.snapshots[handle] = Snapshot(state, connection.session, len(self.snapshots) + 1)
         update: dict[str, object] = {"newHandle": handle, "resumable": True}
         if self.settings.transparent and index:
-            update["lastConsumedClientMessageIndex"] = str(index)
+            update["lastConsumedClientMessageIndex"] = str(index - 1 + self.settings.first_index)
         self._emit(connection.number, _encode({"sessionResumptionUpdate": update}))
 
     def empty_update(self, connection: Connection) -> None:
@@ -331,6 +408,7 @@ class ModelServer:
             connection.session = self.sessions
             self.last_handle = -1
         else:
+            self._try(connection.handle)
             refusal = self.refused.get(connection.handle)
             snapshot = self.snapshots.get(connection.handle)
             if snapshot is None:
@@ -340,14 +418,21 @@ class ModelServer:
                 return
             if snapshot.order < self.last_handle:
                 raise Violation("I2", f"resumed from {connection.handle}, after a newer one was used")
-            if self.check_quiet and not snapshot.state.quiet:
+            waits_for_tools = self.settings.transparent and snapshot.state.pending  # RULES 2, a step
+            if self.check_quiet and not snapshot.state.quiet and not waits_for_tools:
                 raise Violation("base", f"{connection.handle} is of a state with {snapshot.state.open} open")
-            if snapshot.session in self.bound:
+            holder = self.bound.get(snapshot.session)
+            if holder is not None and self.settings.double_binding == "refuse":
                 self._close(connection.number, 1011, "Session is already in use by another connection.")
                 return
-            self.last_handle = snapshot.order
+            if holder is not None and self.settings.double_binding == "evict":
+                self._close(holder.number, 1011, "Session is resumed by another connection.")
+                self.noticed(holder.number)
+            if snapshot.state.quiet:
+                self.last_handle = snapshot.order
             connection.session = snapshot.session
             connection.resumed = True
+            connection.mute = connection.handle in self.poisoned
             connection.state = snapshot.state
         self.bound[connection.session] = connection
         connection.bound = True
@@ -357,10 +442,20 @@ class ModelServer:
         if self.hostile:
             self._at(0.05, self._close, connection.number, 1011, "Internal error encountered.")
 
+    def _try(self, handle: str) -> None:
+        """Draw, once for each handle, whether it is any good."""
+        if handle in self.snapshots and handle not in self._tried:
+            self._tried.add(handle)
+            if self._chance(self.settings.refused):
+                self.refused.setdefault(handle, INVALID_HANDLES[self.generations % len(INVALID_HANDLES)])
+            elif self._chance(self.settings.poisoned):
+                self.poisoned.add(handle)
+
     # --- messages ---
 
     def _remember(self, connection: Connection, text: str) -> list[str]:
         tokens = _TOKENS.findall(text)
+        self.arrived.update(dict.fromkeys(tokens, self._clock()))
         connection.become(log=connection.state.log + tuple(("m", token) for token in tokens))
         return tokens
 
@@ -453,9 +548,10 @@ class ModelServer:
             if response.get("id") not in connection.state.pending:
                 raise Violation("I8", f"1008: a response to a call that is not known: {response.get('id')}")
             tokens = _TOKENS.findall(_encode(response).decode())
-            items = tuple(("m", token) for token in tokens) or (("e",),)
+            self.arrived.update(dict.fromkeys(tokens, self._clock()))
+            item = ("r", response.get("id"), "".join(tokens))
             pending = tuple(call for call in connection.state.pending if call != response.get("id"))
-            connection.become(log=connection.state.log + items, pending=pending)
+            connection.become(log=(*connection.state.log, item), pending=pending)
         generation = connection.generation
         if connection.state.pending:
             return
@@ -464,6 +560,8 @@ class ModelServer:
                 self._start(connection, connection.state.open, after_tools=True)
         elif generation.waiting:
             generation.waiting = False
+            if self.settings.calls_end == "answered":
+                self._end_part(connection, generation)
             self._at(self._between(self.settings.think), self._advance, connection, generation)
 
     # --- answers ---
@@ -478,7 +576,7 @@ class ModelServer:
             connection.queue.extend(labels)
         elif self.settings.overlap == "merge" and generation is not None and not generation.emitted:
             generation.labels += labels
-            self._plan(generation)
+            self._plan(generation, stage=connection.state.stage)
         else:
             self._interrupt(connection, but=labels)
             self._start(connection, labels)
@@ -493,6 +591,7 @@ class ModelServer:
         if state.pending:
             self._emit(connection.number, _encode({"toolCallCancellation": {"ids": list(state.pending)}}))
             connection.cancelled.update(state.pending)
+            self.taken_back.update(state.open)
         self._emit(connection.number, _encode({"serverContent": {"interrupted": True}}))
         generation = connection.generation
         labels = generation.labels if generation is not None else tuple(q for q in state.open if q not in but)
@@ -502,57 +601,87 @@ class ModelServer:
     def _start(self, connection: Connection, labels: tuple[str, ...], *, after_tools: bool = False) -> None:
         self.generations += 1
         generation = Generation(self.generations, labels)
+        if after_tools:
+            self.continued.add(generation.number)
+        else:
+            connection.become(stage=0)
         connection.generation = generation
         connection.handle_due = None
-        self._plan(generation, after_tools=after_tools)
+        self._plan(generation, stage=connection.state.stage)
         self._at(self._between(self.settings.think), self._advance, connection, generation)
 
-    def _plan(self, generation: Generation, *, after_tools: bool = False) -> None:
+    def _plan(self, generation: Generation, *, stage: int = 0) -> None:
+        """Lay out an answer: sets of calls, and pieces before, between and after them."""
         low, high = self.settings.pieces
         count = low + int(self._random() * (high - low + 1))
-        plan: list[tuple[object, ...]] = [("piece", number, count) for number in range(count)]
-        calls = [] if after_tools else self._calls(generation.labels[0])
-        if calls:
-            position = int(self._random() * (count + 1))
-            if self.settings.two_frames and len(calls) > 1:
-                plan.insert(position, ("calls", calls[1:], True))
-                plan.insert(position, ("calls", calls[:1], False))
-            else:
-                plan.insert(position, ("calls", calls, True))
+        stages = self._calls(generation.labels[0])
+        for key, equal in Counter(call_key(name, args) for calls in stages for name, args in calls).items():
+            self.most_equal[key] = max(self.most_equal.get(key, 0), equal)
+        stages = stages[stage:]
+        plan: list[tuple[object, ...]] = []
+        if stages and self.settings.calls_end != "never":
+            generation.parts = len(stages) + 1
+            for part, calls in enumerate(stages):
+                before = int(self._random() * (count + 1))
+                plan += [("piece", number, before, part) for number in range(before)]
+                plan += self._call_steps(calls)
+            plan += [("piece", number, count, len(stages)) for number in range(count)]
+        else:
+            plan = [("piece", number, count, 0) for number in range(count)]
+            places = sorted((int(self._random() * (count + 1)) for _ in stages), reverse=True)
+            for place, calls in zip(places, reversed(stages), strict=True):
+                plan[place:place] = self._call_steps(calls)
+        for label in generation.labels:
+            self.parts[label] = max(self.parts.get(label, 1), generation.parts)
         heard = [label for label in generation.labels if label[0] == "u"]
-        if heard:
+        if heard and self.settings.transcribes:
             plan.insert(0, ("heard", heard))
         if self._chance(0.5):
             plan.append(("complete",))
         generation.plan = [*plan, ("end",)]
         generation.position = 0
 
-    def _calls(self, label: str) -> list[tuple[str, dict[str, object]]]:
-        """Return the calls of a question; asked again, the model may think otherwise."""
+    def _call_steps(self, calls: list[CallPlan]) -> list[tuple[object, ...]]:
+        if self.settings.two_frames and len(calls) > 1:
+            return [("calls", calls[:1], False), ("calls", calls[1:], True)]
+        return [("calls", calls, True)]
+
+    def _calls(self, label: str) -> Stages:
+        """Return the calls of a question, in sets; asked again, the model may think otherwise."""
         known = self.calls.get(label)
         if known is None:
-            count = 0
-            if self._chance(self.settings.tools):
-                count = 1 + int(self._random() * 2)
-            equal = self._chance(0.3)
-            self.calls[label] = known = [
-                (f"tool_{0 if equal else number}", {"question": label}) for number in range(count)
-            ]
+            self.calls[label] = known = self._first_calls(label)
             return known
         reissue: str = self.settings.reissue
         if reissue == "any":
-            reissue = ("same", "same", "other", "none", "order", "extra")[int(self._random() * 6)]
-        if not known or reissue == "none":
-            return []
+            reissue = _REISSUES[int(self._random() * len(_REISSUES))]
+        again = {"question": label, "again": self.generations}
         match reissue:
+            case "none":
+                return []
             case "other":
-                return [(name, {**args, "again": self.generations}) for name, args in known]
+                return [[(name, {**args, **again}) for name, args in calls] for calls in known]
             case "order":
-                return known[::-1]
+                return [calls[::-1] for calls in known[::-1]]
+            case "subset":
+                return [calls for calls in (*known[:-1], known[-1][1:]) if calls] if known else []
             case "extra":
-                return [("tool_x", {"question": label, "again": self.generations}), *known]
+                return [[("tool_x", again), *calls] for calls in known[:1]] + known[1:] or [[("tool_x", again)]]
+            case "one more" if known:
+                return [*known, known[0][:1]]
             case _:
                 return known
+
+    def _first_calls(self, label: str) -> Stages:
+        if not self._chance(self.settings.tools):
+            return []
+        equal = self._chance(0.3)
+        stages: Stages = []
+        for _ in range(1 + self._chance(0.3)):
+            first = sum(map(len, stages))
+            numbers = range(first, first + 1 + int(self._random() ** 2 * 3))
+            stages.append([(f"tool_{0 if equal else number}", {"question": label}) for number in numbers])
+        return stages
 
     def _advance(self, connection: Connection, generation: Generation) -> None:
         """Do the next step of an answer."""
@@ -563,7 +692,8 @@ class ModelServer:
         match step[0]:
             case "piece":
                 generation.emitted = True
-                text = f"<a:{'+'.join(generation.labels)}:{generation.number}:{step[1]}:{step[2]}>"
+                place = f"{generation.number}:{step[1]}:{step[2]}:{step[3]}:{generation.parts}"
+                text = f"<a:{'+'.join(generation.labels)}:{place}>"
                 content = {"modelTurn": {"parts": [{"text": text}]}}
                 self._emit(connection.number, _encode({"serverContent": content}))
             case "heard":
@@ -572,9 +702,11 @@ class ModelServer:
                 self._emit(connection.number, _encode({"serverContent": {"inputTranscription": {"text": text}}}))
             case "calls":
                 generation.emitted = True
-                self._call(connection, generation, step[1])
+                self._call(connection, generation, step[1], whole=bool(step[2]))
                 if step[2] and connection.state.pending:
                     generation.waiting = True
+                    if self.settings.calls_end == "at once":
+                        self._end_part(connection, generation)
             case "complete":
                 self._emit(connection.number, _encode({"serverContent": {"generationComplete": True}}))
             case _:
@@ -588,14 +720,32 @@ class ModelServer:
         if not generation.waiting:
             self._at(self._between(self.settings.pace), self._advance, connection, generation)
 
-    def _call(self, connection: Connection, generation: Generation, calls: list[tuple[str, dict[str, object]]]) -> None:
+    def _call(self, connection: Connection, generation: Generation, calls: list[CallPlan], *, whole: bool) -> None:
         first = generation.position * 10
         requests = [
             {"id": f"call-{generation.number}-{first + number}", "name": name, "args": args}
             for number, (name, args) in enumerate(calls)
         ]
-        connection.become(pending=(*connection.state.pending, *(str(request["id"]) for request in requests)))
+        state = connection.state
+        connection.become(
+            log=state.log + tuple(("c", call["id"], call_key(call["name"], call["args"])) for call in requests),
+            pending=(*state.pending, *(str(request["id"]) for request in requests)),
+            stage=state.stage + whole,
+        )
         self._emit(connection.number, _encode({"toolCall": {"functionCalls": requests}}))
+
+    def _end_part(self, connection: Connection, generation: Generation) -> None:
+        """End what the model says up to a call; the rest of the answer is a part of its own."""
+        generation.part += 1
+        if self._chance(0.5):
+            self._emit(connection.number, _encode({"serverContent": {"generationComplete": True}}))
+        self._emit(connection.number, TURN_COMPLETE)
+        if self.settings.transparent:
+            self._at(self._between(self.settings.handle_delay), self._update_if_alive, connection)
+
+    def _update_if_alive(self, connection: Connection) -> None:
+        if connection.alive:
+            self.update(connection)
 
     def _end(self, connection: Connection, labels: tuple[str, ...], number: int, *, whole: bool) -> None:
         """End a turn, and schedule its handle."""
@@ -605,11 +755,9 @@ class ModelServer:
             log=(*state.log, ("a", labels, number, whole)),
             open=tuple(label for label in state.open if label not in labels),
             pending=(),
+            stage=0,
         )
-        frame: dict[str, object] = {"serverContent": {"turnComplete": True}}
-        if whole:
-            frame["usageMetadata"] = {"totalTokenCount": 7}
-        self._emit(connection.number, _encode(frame))
+        self._emit(connection.number, TURN_COMPLETE if whole else INTERRUPTED_END)
         due = connection.handle_due = object()
         self._at(self._between(self.settings.handle_delay), self._turn_handle, connection, due, connection.state)
         if connection.queue:

@@ -10,6 +10,7 @@ from resumekit.core import actions, events, inputs
 from resumekit.core.failures import Failure, Phase, Side
 from resumekit.core.policy import Policy, Recovery, RecoveryAction, RecoveryDetails
 from resumekit.core.state import State
+from resumekit.defaults.decisions import DefaultDecisions
 from resumekit.errors import ConnectFailed, ConnectRefused, LocalProtocolError, SessionClosed, SessionLost
 from resumekit.wire import HistoryTurn, ResumptionHandle, decode_client
 from tests.core.bench import (
@@ -17,7 +18,6 @@ from tests.core.bench import (
     MODEL_3,
     TURN_COMPLETE,
     Bench,
-    PlainDecisions,
     audio,
     content,
     said,
@@ -110,7 +110,7 @@ def test_a_setup_that_is_none_is_refused_before_anything_is_dialled() -> None:
     from resumekit.core.engine import Engine
 
     with pytest.raises(LocalProtocolError):
-        Engine("[]", policy=Policy(), decisions=PlainDecisions(), transparent=False, random=lambda: 0.5)
+        Engine("[]", policy=Policy(), decisions=DefaultDecisions(), transparent=False, random=lambda: 0.5)
 
 
 # ---------------------------------------------------------------------- resuming
@@ -368,7 +368,7 @@ def test_a_seed_that_was_not_sent_yet_keeps_the_applications_flag() -> None:
 
 
 def test_a_decision_can_ask_for_a_fresh_start_or_for_the_end() -> None:
-    class Chooses(PlainDecisions):
+    class Chooses(DefaultDecisions):
         answer = Recovery(action=RecoveryAction.FRESH, turns=[HistoryTurn(role="user", text="summary")])
 
         def choose_recovery(self, details: RecoveryDetails) -> Recovery:

@@ -18,9 +18,10 @@ from resumekit.core.setup import Setup, TextForm
 from resumekit.core.state import FINAL, TRANSITIONS, Machine, State, Trigger, mermaid
 from resumekit.core.transcript import Transcript
 from resumekit.core.turns import Turn
+from resumekit.defaults.decisions import DefaultDecisions
 from resumekit.errors import ConfigurationError, LocalProtocolError
 from resumekit.wire import ClientMessage, HistoryTurn, ResumptionHandle, decode_client, decode_server
-from tests.core.bench import MODEL_2, MODEL_3, PlainDecisions, audio, content
+from tests.core.bench import MODEL_2, MODEL_3, audio, content
 
 # ---------------------------------------------------------------------- state
 
@@ -204,7 +205,7 @@ def test_a_field_that_makes_no_sense_is_refused(field: str, value: object) -> No
 # ---------------------------------------------------------------------- outage
 
 
-class Asks(PlainDecisions):
+class Asks(DefaultDecisions):
     answer: float | Exactly = 1.0
 
     def choose_delay(self, details: DelayDetails) -> float | Exactly:

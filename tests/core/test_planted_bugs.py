@@ -22,7 +22,9 @@ from resumekit.core.outbox import Lane, Outbox
 from resumekit.core.policy import Move
 from resumekit.core.setup import Setup
 from resumekit.core.turns import Turn
-from tests.core.simulation import Decisions, Violation, run
+from resumekit.defaults.decisions import DefaultDecisions
+from tests.core.model_server import Violation
+from tests.core.schedules import run
 
 Plant = Callable[[pytest.MonkeyPatch], Callable[..., Engine] | None]
 PLANTS: dict[str, tuple[Plant, str, int]] = {}
@@ -92,7 +94,7 @@ def _(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Conversation, "_covers_enough", lambda self, link, record: True)
 
 
-@plant("a lesser record replaces the base", within=1000)
+@plant("a lesser record replaces the base", within=4000)
 def _(patch: pytest.MonkeyPatch) -> None:
     def covers_enough(self, link, record):
         if not self._transparent:
@@ -378,7 +380,7 @@ def _(patch: pytest.MonkeyPatch) -> Callable[..., Engine]:
     return with_policy(abort_expecting=1e6, abort_idle=1e6)
 
 
-@plant("a missing setupComplete is waited for")
+@plant("a missing setupComplete is waited for", "stress", within=2000)
 def _(patch: pytest.MonkeyPatch) -> Callable[..., Engine]:
     return with_policy(setup_timeout=1e6, first_connect_deadline=1e6)
 
@@ -395,7 +397,7 @@ def _(patch: pytest.MonkeyPatch) -> Callable[..., Engine]:
 
 @plant("the deadline of goAway is not kept", "default")
 def _(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Decisions, "choose_move", lambda self, details: Move(deadline=1e6, warm_dial=None))
+    patch.setattr(DefaultDecisions, "choose_move", lambda self, details: Move(deadline=1e6, warm_dial=None))
 
 
 @plant("a move does not wait for the quiet point")
@@ -428,13 +430,13 @@ def _(patch: pytest.MonkeyPatch) -> None:
 
 @plant("the old binding is taken for a dead handle")
 def _(patch: pytest.MonkeyPatch) -> None:
-    original = Decisions.classify_failure
+    original = DefaultDecisions.classify_failure
 
     def classify_failure(self, details):
         verdict = original(self, details)
         return Verdict.HANDLE_DEAD if verdict is Verdict.OLD_BINDING else verdict
 
-    patch.setattr(Decisions, "classify_failure", classify_failure)
+    patch.setattr(DefaultDecisions, "classify_failure", classify_failure)
 
 
 @plant("no backoff", within=600)

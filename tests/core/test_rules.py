@@ -17,10 +17,11 @@ from resumekit.core.engine import Engine
 from resumekit.core.failures import Failure, Phase, Side
 from resumekit.core.policy import Policy
 from resumekit.core.state import State
+from resumekit.defaults.decisions import DefaultDecisions
 from resumekit.errors import SessionLost
 from resumekit.wire import decode_client, decode_server
 from tests.core.model_server import CHUNK_SECONDS, Chunk
-from tests.core.simulation import MODELS, Decisions
+from tests.core.simulation import MODELS
 
 SETUP_COMPLETE = {"setupComplete": {}}
 TURN_COMPLETE = {"serverContent": {"turnComplete": True}}
@@ -53,7 +54,7 @@ class Script:
         self.engine = Engine(
             msgspec.json.encode({"setup": {"model": MODELS["2.x"]}}).decode(),
             policy=Policy(**policy),
-            decisions=Decisions(),
+            decisions=DefaultDecisions(),
             transparent=transparent,
             random=lambda: 0.5,
         )

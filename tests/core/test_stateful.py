@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from tests.core.model_server import INVALID_HANDLES
-from tests.core.simulation import DIAL_FAULTS, LEFTS, LINGERS, LIVE_CLOSES, PROFILES, STALLS, World, make_config, run
+from tests.core.schedules import LEFTS, LINGERS, PROFILES, STALLS, make_config, run
+from tests.core.simulation import DIAL_FAULTS, LIVE_CLOSES, World
 
 pytestmark = pytest.mark.proof
 

@@ -1,0 +1,190 @@
+"""Schedules of faults: configs and steps drawn from seeds, run to their end and judged.
+
+`run(seed, profile)` replays any of them; `python -m tests.core.schedules PROFILE FROM:TO` counts failures.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal
+
+from resumekit.core.engine import Engine
+from resumekit.core.policy import Policy
+from tests.core.model_server import INVALID_HANDLES, Reissue, Settings
+from tests.core.simulation import DIAL_FAULTS, LIVE_CLOSES, Config, Violation, World
+
+__all__ = ["LEFTS", "LINGERS", "PROFILES", "STALLS", "make_config", "random_step", "run", "run_many"]
+
+PROFILES = ("default", "cancel", "stress", "settle", "refuse", "audio")
+"""Mixes of schedules; beside them "tools", "parts", "poison" and "unknowns".
+
+Many tools; answers in parts; running calls cancelled at a cut; many cuts; cut turns settled; half of the handles
+refused; a fifth of them poisoned; spoken questions; the service's other answers to what nobody knows about it.
+"""
+
+_REISSUES: tuple[Reissue, ...] = ("same", "same", "any", "any", "other", "none", "order", "subset", "extra", "one more")
+
+
+def make_config(seed: int, profile: str = "default") -> Config:
+    """Draw a config."""
+    rng = random.Random(f"config {seed} {profile}")
+    transparent = rng.random() < 0.5
+    speech: Literal["none", "vad", "manual"] = "none"
+    if profile == "audio" or (profile == "unknowns" and rng.random() < 0.5):
+        speech = rng.choice(("vad", "vad", "manual"))
+    tools = rng.choice((0.0, 0.5, 0.5)) if speech == "none" else 0.0
+    calls_end: Literal["never", "at once", "answered"] = "never"
+    if profile == "parts" or (profile == "unknowns" and rng.random() < 0.3):
+        calls_end = rng.choice(("at once", "answered"))
+    settings = Settings(
+        transparent=transparent,
+        family=rng.choice(("2.x", "2.x", "3.x")),
+        overlap="queue" if calls_end == "at once" else rng.choice(("interrupt", "queue", "merge")),
+        snapshot_at=rng.choice(("turn_complete", "sending")),
+        lag=rng.choice((0, 0, 1, 3)) if transparent and speech != "vad" else 0,
+        updates=rng.choice((0.0, 0.2, 0.5)),
+        tools=0.8 if profile in ("tools", "parts", "cancel") else tools,
+        reissue=rng.choice(_REISSUES),
+        two_frames=rng.random() < 0.3,
+        calls_end=calls_end,
+        speech=speech,
+        handle_delay=(0.02, 0.07) if transparent else (0.5, 0.7),
+        think=rng.choice(((0.02, 0.3), (0.2, 3.0))),
+        refused=0.5 if profile == "refuse" else 0.0,
+        poisoned=0.2 if profile == "poison" else 0.0,
+    )
+    policy = Policy(rebind_tools=profile in ("tools", "parts", "poison", "unknowns"))
+    match profile:
+        case "settle":
+            policy = replace(policy, cut_turn="settle")
+        case "cancel":
+            policy = replace(policy, rebind_tools=False)
+        case "unknowns":
+            settings.first_index = first = rng.choice((0, 1))
+            settings.older_valid = older = rng.random() < 0.5
+            settings.holds_audio = holds = rng.random() < 0.5
+            settings.double_binding = rng.choice(("refuse", "evict", "allow"))
+            policy = replace(policy, first_index=first, older_handles_valid=older, handles_hold_audio=holds)
+        case _:
+            pass
+    return Config(
+        seed=seed,
+        server=settings,
+        policy=policy,
+        pipelined=speech == "none" and rng.random() < 0.3,
+        eager=rng.random() < 0.6,
+        snake=rng.random() < 0.5,
+        late_written=rng.random() < 0.5,
+        talk_after_abort=rng.random() < 0.3,
+        microphone=speech == "vad" and rng.random() < 0.5,
+        loads_history=rng.random() < 0.1,
+        tool_time=rng.choice((None, None, (0.0, 2.0), (0.0, 40.0))),
+    )
+
+
+LINGERS = (0.0, 0.0, 0.0, 0.3, 5.0, 15.0)
+STALLS = (1.0, 20.0, 50.0, 120.0)
+LEFTS = (None, 0.0, 1.5, 5.0, 10.0, 50.0, 59.5)
+
+
+def random_step(rng: random.Random, profile: str) -> tuple[Any, ...]:
+    """Draw one step."""
+    draw = rng.random()
+    cuts = 0.12 if profile == "stress" else 0.05
+    if draw < cuts:
+        return ("cut", rng.randrange(3), rng.randrange(4), rng.choice(LINGERS))
+    draw = (draw - cuts) / (1 - cuts)
+    refuse = 0.005
+    if draw < refuse:
+        return ("refuse", rng.randrange(len(INVALID_HANDLES)))
+    draw = (draw - refuse) / (1 - refuse)
+    table: tuple[tuple[float, Callable[[], tuple[Any, ...]]], ...] = (
+        (0.16, lambda: ("ask",)),
+        (0.24, lambda: ("context",)),
+        (0.30, lambda: ("step", rng.randrange(1, 8))),
+        (0.42, lambda: ("wait", rng.choice((0.01, 0.05, 0.1, 0.3, 0.8)))),
+        (0.47, lambda: ("wait", rng.choice((2.0, 2.0, 5.0, 5.0, 40.0)))),
+        (0.55, lambda: ("tool", rng.randrange(4))),
+        (0.63, lambda: ("read", rng.randrange(1, 5))),
+        (0.68, lambda: ("update",)),
+        (0.70, lambda: ("go_away", left := rng.choice(LEFTS), left if left is not None else 10.0)),
+        (0.72, lambda: ("close", rng.randrange(len(LIVE_CLOSES)))),
+        (0.727, lambda: ("freeze", rng.choice(LINGERS))),
+        (0.739, lambda: ("stall", rng.choice(STALLS), rng.choice((0.0, 35.0)))),
+        (0.750, lambda: ("dial_fault", rng.choice(DIAL_FAULTS))),
+        (0.753, lambda: ("down", rng.choice((1.0, 5.0, 20.0)))),
+        (0.755, lambda: ("hostile", rng.choice((5.0, 70.0)))),
+        (0.757, lambda: ("dial_fault", "401")),
+        (0.762, lambda: ("cut_warm",)),
+        (0.767, lambda: ("force",)),
+        (0.771, lambda: ("garbage",)),
+        (0.775, lambda: ("sleep", rng.choice((1.0, 20.0)))),
+        (0.785, lambda: ("long_speech", rng.choice((6.0, 12.0)))),
+        (1.01, lambda: ("step", rng.randrange(1, 20))),
+    )
+    low = 0.0
+    for bound, make in table:
+        if low <= draw < bound:
+            return make()
+        low = bound
+    raise AssertionError  # the last bound is above 1
+
+
+def run(
+    seed: int,
+    profile: str = "default",
+    *,
+    steps: int = 80,
+    engine: Callable[..., Engine] = Engine,
+    log: bool = False,
+) -> World:
+    """Run one schedule to its end."""
+    rng = random.Random(f"schedule {seed} {profile}")
+    world = World(make_config(seed, profile), engine, log=log)
+    try:
+        for _ in range(steps):
+            world.do(*random_step(rng, profile))
+            if world.finished is not None:
+                break
+        if rng.random() < 0.03 and world.finished is None:
+            world.do("leave")
+        world.finish()
+    except Violation as violation:
+        violation.add_note(f"replay: run({seed}, {profile!r}, steps={steps})\n{world.report()}")
+        raise
+    except Exception as error:
+        error.add_note(f"replay: run({seed}, {profile!r}, steps={steps})\n{world.report()}")
+        raise
+    return world
+
+
+def run_many(seeds: range, profile: str, **options: Any) -> dict[str, list[int]]:
+    """Run many schedules; return rule -> failing seeds."""
+    failing: dict[str, list[int]] = {}
+    for seed in seeds:
+        try:
+            run(seed, profile, **options)
+        except Violation as violation:
+            failing.setdefault(violation.rule, []).append(seed)
+        except Exception as error:
+            failing.setdefault(type(error).__name__, []).append(seed)
+    return failing
+
+
+if __name__ == "__main__":
+    import sys
+    import time
+
+    chosen = sys.argv[1] if len(sys.argv) > 1 else "default"
+    span = range(*map(int, sys.argv[2].split(":"))) if len(sys.argv) > 2 else range(500)
+    begun = time.perf_counter()
+    if len(span) == 1:
+        run(span[0], chosen, steps=int(os.environ.get("STEPS", "80")))
+    outcome = run_many(span, chosen)
+    spent = time.perf_counter() - begun
+    print(f"{chosen}: {len(span)} schedules in {spent:.1f} s ({spent / len(span) * 1000:.1f} ms each)")
+    for rule, seeds in sorted(outcome.items()):
+        print(f"  {rule}: {len(seeds)}, e.g. {seeds[:8]}")
