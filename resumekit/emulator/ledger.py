@@ -113,13 +113,13 @@ class LedgerReport:
     """Realtime images in the final state."""
     lineage: list[tuple[int, int]]
     """The chain of states, oldest first: (connection, frames of it that the state holds)."""
-    calls: list[IssuedCall]
+    calls: list[IssuedCall] = field(default_factory=list[IssuedCall])
     """Every call that the model made, in its order."""
-    calls_unanswered: list[str]
+    calls_unanswered: list[str] = field(default_factory=list[str])
     """Calls of the final state that were neither answered nor cancelled."""
-    calls_answered_twice: list[str]
+    calls_answered_twice: list[str] = field(default_factory=list[str])
     """Calls of the final state that it holds more than one response to."""
-    responses_to_unknown: list[str]
+    responses_to_unknown: list[str] = field(default_factory=list[str])
     """Ids of responses that the final state holds, to calls that it does not know."""
 
     @property
