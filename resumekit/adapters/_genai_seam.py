@@ -26,7 +26,7 @@ from websockets.exceptions import ConnectionClosed
 
 from resumekit.errors import ConfigurationError
 
-__all__ = ["Account", "Request", "account_of", "as_config", "check", "known_keys", "session_arguments"]
+__all__ = ["Account", "Request", "account_of", "as_config", "check", "inner_client", "known_keys", "session_arguments"]
 
 _SETUP_COMPLETE = b'{"setupComplete":{}}'
 _OPENS_SOCKET = "ws_connect"
@@ -166,6 +166,11 @@ def account_of(client: object) -> Account:
     if not hasattr(api_client, "_http_options"):
         raise _unknown("its client has no _http_options")
     return Account(api_client)
+
+
+def inner_client(client: object) -> dict[str, Any]:
+    """Return the argument that `AsyncClient` and `AsyncLive` are made with, to share the inner client of another."""
+    return {"api_client": cast("Any", client)._api_client}  # noqa: SLF001 -- this file's purpose
 
 
 def session_arguments(account: Account, bridge: object, setup_complete: bytes) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """The google-genai adapter: `connect(client, model=..., config=...)` where `client.aio.live.connect(...)` was.
 
+For frameworks that open the session themselves there are `Client`, where they take a client, and `http_options`, where
+they take no more than `HttpOptions`.
+
 The session is an `AsyncSession` of the installed version over a `Bridge` to the driver; google-genai makes the frames
 and reads them, resumekit moves them. What is private there is touched in `_genai_seam` alone.
 """
@@ -9,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack, cast
 
 from websockets.exceptions import ConcurrencyError, ConnectionClosedOK
 from websockets.frames import Close
@@ -24,9 +27,11 @@ from resumekit.drivers import Driver, Events, WebSocketTransport, dial_websocket
 from resumekit.wire import ServerMessage
 
 try:
-    from google.genai import Client, types
+    from google import genai
     from google.genai import errors as genai_errors
-    from google.genai.live import AsyncSession
+    from google.genai import types
+    from google.genai.client import AsyncClient, DebugConfig
+    from google.genai.live import AsyncLive, AsyncSession
 except ImportError as _error:
     raise ImportError(
         "resumekit.adapters.genai needs google-genai; install it with: pip install 'resumekit[genai]'", name=_error.name
@@ -34,11 +39,14 @@ except ImportError as _error:
 
 from resumekit.adapters import _genai_seam as seam
 
-__all__ = ["Bridge", "Session", "SessionLost", "connect"]
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+
+__all__ = ["Bridge", "Client", "Session", "SessionLost", "connect"]
 
 _Config: TypeAlias = types.LiveConnectConfigOrDict | None
 _History: TypeAlias = Iterable[types.Content | Mapping[str, Any] | str] | types.Content | str | None
-_AnyClient: TypeAlias = Client | Callable[[], Client | Awaitable[Client]]
+_AnyClient: TypeAlias = genai.Client | Callable[[], genai.Client | Awaitable[genai.Client]]
 
 
 class SessionLost(errors.SessionLost, genai_errors.APIError):
@@ -242,6 +250,79 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
             return wanted
         given = seam.as_config(self._config).session_resumption
         return given is None or given.transparent is not False
+
+
+class _ClientArguments(TypedDict, total=False):
+    """Those of `google.genai.Client`; an older version does not know them all."""
+
+    enterprise: bool | None
+    vertexai: bool | None
+    api_key: str | None
+    credentials: Credentials | None
+    project: str | None
+    location: str | None
+    debug_config: DebugConfig | None
+    http_options: types.HttpOptionsOrDict | None
+
+
+class Client(genai.Client):
+    """A `google.genai.Client` whose `aio.live.connect` opens a resumable session; all else is as it was.
+
+    For a framework that takes a client and opens the session itself. The sessions are those of `connect`; where the
+    framework keeps them to itself, `on_event` tells what happens to them, each event with the name of its session.
+
+    Args:
+        history: As for `connect`. A client opens many sessions, so that a callable is of more use here.
+        policy: Limits and choices of each session.
+        on_event: Called with every event of every session; must not block.
+        arguments: Those of `google.genai.Client`, as they are.
+    """
+
+    def __init__(
+        self,
+        *,
+        history: Maybe[_History] = None,
+        policy: Policy | None = None,
+        on_event: OnEvent | None = None,
+        **arguments: Unpack[_ClientArguments],
+    ) -> None:
+        super().__init__(**arguments)  # pyright: ignore[reportUnknownMemberType] -- google.auth has no types
+
+        def open_session(live: AsyncLive, model: str, config: _Config) -> connect:
+            # Whatever has the inner client will do for a client; this one may outlive the one that made it.
+            client = cast("genai.Client", live)
+            return connect(client, model=model, config=config, history=history, policy=policy, on_event=on_event)
+
+        checked_policy(policy)
+        self._resumable = _AsyncClient(super().aio, open_session)
+
+    @property
+    def aio(self) -> _AsyncClient:
+        """The asynchronous client; its `live.connect` is resumable."""
+        return self._resumable
+
+
+_OpenSession: TypeAlias = Callable[[AsyncLive, str, _Config], connect]
+
+
+class _AsyncClient(AsyncClient):
+    def __init__(self, original: AsyncClient, open_session: _OpenSession) -> None:
+        super().__init__(**seam.inner_client(original))
+        self._original = original  # where it is collected, it closes the HTTP clients that both share
+        self._resumable_live = _AsyncLive(original, open_session)
+
+    @property
+    def live(self) -> _AsyncLive:
+        return self._resumable_live
+
+
+class _AsyncLive(AsyncLive):
+    def __init__(self, original: AsyncClient, open_session: _OpenSession) -> None:
+        super().__init__(**seam.inner_client(original))
+        self._open_session = open_session
+
+    def connect(self, *, model: str, config: _Config = None) -> connect:  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride] -- a context manager of a class of its own
+        return self._open_session(self, model, config)
 
 
 def _as_api_error(lost: errors.SessionLost) -> SessionLost:

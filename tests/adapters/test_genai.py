@@ -32,15 +32,12 @@ PROFILES = pytest.mark.parametrize("profile", ["developer", "vertex"])
 CONFIG = {"response_modalities": ["TEXT"]}
 
 
-def client_of(live, *, key="k", tls=None, **options):
-    options = types.HttpOptions(
-        base_url=live.base_url, async_client_args={"ssl": tls or live.client_ssl_context()}, **options
-    )
+def client_of(live, *, key="k", tls=None, made_by=genai.Client, **arguments):
+    options = types.HttpOptions(base_url=live.base_url, async_client_args={"ssl": tls or live.client_ssl_context()})
     if live.settings.profile == "developer":
-        return genai.Client(api_key=key, http_options=options)
-    return genai.Client(
-        vertexai=True, project="p", location="us-central1", credentials=Credentials(key), http_options=options
-    )
+        return made_by(api_key=key, http_options=options, **arguments)
+    account = {"vertexai": True, "project": "p", "location": "us-central1", "credentials": Credentials(key)}
+    return made_by(**account, http_options=options, **arguments)
 
 
 def connect(live, *, model=MODEL, config=None, fields=None, **arguments):

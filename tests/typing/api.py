@@ -47,6 +47,17 @@ async def through_google_genai(client: Client) -> None:
         await session.end()
 
 
+def a_framework(client: Client) -> None: ...
+
+
+async def through_a_client() -> None:
+    client = genai.Client(api_key="k", http_options={"api_version": "v1beta"}, policy=Policy(), on_event=told)
+    a_framework(client)
+    async with client.aio.live.connect(model="m", config={"temperature": 0.5}) as session:
+        assert_type(session, genai.Session)
+    genai.Client(api_kee="k")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue] -- no such argument
+
+
 async def with_clients_that_change(make: Sequence[Client]) -> None:
     async def fresh() -> Client:
         return make[0]
