@@ -18,6 +18,7 @@ from resumekit.core.link import Link
 from resumekit.core.outbox import Message, Outbox
 from resumekit.core.policy import Policy
 from resumekit.core.setup import Setup, TextForm
+from resumekit.core.speech import Speech
 from resumekit.core.stats import Stats
 from resumekit.core.transcript import Transcript
 from resumekit.core.turns import Call, Turn
@@ -49,6 +50,7 @@ _CALLS_REMEMBERED = 1024
 _IN_PROGRESS = "IN_PROGRESS"
 _MEDIA = frozenset({ClientKind.AUDIO, ClientKind.VIDEO})
 _MARKS = frozenset({ClientKind.ACTIVITY_START, ClientKind.ACTIVITY_END})
+_SPEECH_BEGINS = frozenset({"ACTIVITY_START", "VAD_SIGNAL_TYPE_SOS"})
 _NO_ANSWER = "this call was made before, by a turn that is over; its result is not on record"
 
 
@@ -87,8 +89,7 @@ class Conversation:
         self.transcript = Transcript(max_turns=policy.replay_turns, max_bytes=setup.replay_bytes(policy.replay_bytes))
         self.seeding = setup.seeds_history
         """The app's next content is history, up to its turn_complete."""
-        self._spoken: Turn | None = None
-        """A spoken turn that was cut: the next one that the service opens by itself is it."""
+        self._speech = Speech(policy, self.outbox, setup.text_form)
         self._calls: dict[str, tuple[Turn, Call]] = {}
         """The newest tool calls that the app may answer, by id."""
         self.dropped_audio = 0.0
@@ -139,8 +140,7 @@ class Conversation:
             self._bound_waiting_audio()
         elif body.kind is ClientKind.VIDEO:
             while len(self.outbox.video.unsent) > 1:
-                self.outbox.video.drop_unsent()
-                self.dropped_video += 1
+                self.dropped_video += not self.outbox.video.drop_unsent().resent
 
     def _answer(self, body: ClientMessage) -> tuple[Turn | None, ClientMessage | None]:
         """Note the app's responses; leave out those whose call was cancelled."""
@@ -213,6 +213,7 @@ class Conversation:
         link.last_control_index = index
         if body.kind in _MARKS:
             link.activity_open = body.kind is ClientKind.ACTIVITY_START
+            link.mark_index = index
         if message.seeds:
             link.floor_index = index
         elif self._asks(body, link):
@@ -233,16 +234,16 @@ class Conversation:
         # A proactive model may stay silent on speech: its turns are opened by their first output.
         return body.kind is ClientKind.ACTIVITY_END and not self._setup.proactive
 
-    @staticmethod
-    def _ask(link: Link, message: Message) -> None:
+    def _ask(self, link: Link, message: Message) -> None:
         turn = message.turn
         if turn is None:
-            turn = message.turn = Turn(number=message.number)
-            turn.by_voice = message.body.kind is ClientKind.ACTIVITY_END
-        turn.last_index = message.index
+            turn = message.turn = self._speech.end(link) if message.body.kind is ClientKind.ACTIVITY_END else Turn()
+            turn.number = message.number
+        turn.asked_index = turn.last_index = message.index
         turn.resent = message.resent
         turn.seen = False
-        link.turns.append(turn)
+        if turn not in link.turns:
+            link.turns.append(turn)
 
     def _bound_sent_audio(self) -> None:
         """RULES 10: handle-only mode keeps `audio_resend` seconds, transparent mode the buffer."""
@@ -256,7 +257,8 @@ class Conversation:
         if len(lane.sent) <= policy.control_messages and lane.sent_bytes <= policy.control_bytes:
             return
         dropped = 0
-        while lane.sent and (lane.sent[0].turn is None or lane.sent[0].turn not in link.turns):
+        needed = link.mark_index if link.activity_open else 0
+        while lane.sent and lane.sent[0].index != needed and lane.sent[0].turn not in link.turns:
             self._record(lane.drop_sent())
             dropped += 1
             if len(lane.sent) <= policy.control_messages // 2 and lane.sent_bytes <= policy.control_bytes // 2:
@@ -276,6 +278,10 @@ class Conversation:
             ended = self._receive_content(link, message, content, now)
         else:
             self._show(message)
+        signals = message.voice_activity, message.voice_activity_detection_signal
+        for kind in (signals[0] and signals[0].voice_activity_type, signals[1] and signals[1].vad_signal_type):
+            if kind:
+                link.speaking = kind in _SPEECH_BEGINS
         if message.session_resumption_update is not None:
             self._receive_update(link, message.session_resumption_update, now)
         return ended
@@ -290,17 +296,26 @@ class Conversation:
             output = output or content.model_turn is not None or content.output_transcription is not None
             # Where only the control fields could be read, the rest is taken for output.
             output = output or (message.partial is not Partial.FULL and not (ended or interrupted or heard))
-        turn = link.turns[0] if link.turns else None
+        turn = self._speech.listener(link) if heard and not (output or ended) else (link.turns or [None])[0]
         if turn is None and (output or heard):
             turn = self._open_spoken(link)
+        asker = turn or self._speech.cut
+        if asker is not None and not asker.shadow:
+            kept, repeats = asker.question.filter(message)
+            self._stats.transcriptions_suppressed += repeats
+            if kept is None:
+                return False
+            message = kept
         if turn is None:
             self._show(message)
             return ended
         if output and not turn.seen:
             turn.seen = True
             if not turn.shadow:
-                turn.border = link.next_index
-                self.outbox.set_border()
+                # An activity ends with its mark, wherever the answer begins.
+                turn.border = turn.asked_index + 1 if turn.by_voice and turn.asked_index else link.next_index
+                self.outbox.set_border(turn.border)
+            link.speaking = False
         if content is not None and not turn.shadow:
             _note_words(turn, content)
         shown: ServerMessage | None = message
@@ -322,8 +337,7 @@ class Conversation:
 
     def _open_spoken(self, link: Link) -> Turn:
         """The service answers what it heard, or speaks by itself."""
-        turn = self._spoken or Turn(by_voice=True)
-        self._spoken = None
+        turn = self._speech.open()
         turn.resent = False
         link.turns.append(turn)
         self.promote(link)
@@ -390,7 +404,8 @@ class Conversation:
 
     def _end_turn(self, link: Link, now: float) -> None:
         turn = link.turns.popleft()
-        link.turn_end_index = link.last_control_index
+        self._speech.cut = None
+        link.turn_end_index = max(link.last_control_index, turn.speech_end if turn.by_voice else 0)
         link.turn_end_last_index = link.next_index - 1
         link.turn_end_at = now
         link.audio_since_turn = False
@@ -399,11 +414,11 @@ class Conversation:
         self._drop_answers(turn)
         if turn.shadow:
             self._stats.turns_shadowed += 1
-            self._notify(events.TurnShadowed(message=turn.number, discarded_frames=turn.discarded))
+            self._notify(events.TurnShadowed(message=turn.number or None, discarded_frames=turn.discarded))
             return
         turn.completed = True
         # In transparent mode the closing handle tells how much of it the service holds (RULES 10).
-        turn.audio = self.outbox.before_border_seconds if self._transparent else self.outbox.clear_border()
+        turn.audio = 0.0 if self._transparent else self.outbox.clear_border()
         self._stats.turns += 1
         for message in self.outbox.control.sent:
             if message.index > turn.covers or (message.turn is not None and not message.turn.completed):
@@ -478,7 +493,7 @@ class Conversation:
         index = record.index or 0
         base = self.point.base
         lesser = base is not None and base.connection == link.number and index < (base.index or 0)
-        return index >= max(link.turn_end_index, link.floor_index) and not lesser
+        return index >= max(link.turn_end_index, link.mark_index, link.floor_index) and not lesser
 
     def _adopt(self, link: Link, candidate: Candidate) -> None:
         record = candidate.record
@@ -535,15 +550,13 @@ class Conversation:
 
     def _forget(self, turn: Turn) -> set[Message]:
         """RULES 10: the audio of an answered turn is not resent; nor are its activity marks."""
-        self.outbox.prune_border(turn.border - 1)
+        audio = turn.audio + self.outbox.prune_border(turn.border - 1)
         if not turn.by_voice:
+            self.outbox.lost_seconds += audio
             return set()
-        if turn.audio:
-            self._notify(events.TurnForgotten(audio=turn.audio))
-        covers = turn.covers
-        return {
-            message for message in self.outbox.control.sent if message.body.kind in _MARKS and message.index <= covers
-        }
+        if audio:
+            self._notify(events.TurnForgotten(audio=audio))
+        return self._speech.spoken_until(turn.speech_end)
 
     def _cut(self, turn: Turn) -> set[Message]:
         """Tell the app what became of a turn; return the messages that are not to be resent.
@@ -555,9 +568,10 @@ class Conversation:
             return set()
         turn.discarded = self.inbox.discard(turn)
         shown, turn.shown = turn.shown, False
-        covers, begun = turn.covers, turn.seen
+        end, begun = turn.speech_end, turn.seen
         cancelled = turn.restart()
         answerable = turn.number is not None or bool(self.outbox.audio.sent or self.outbox.before_border)
+        answerable = answerable or self._speech.has_words(turn, begun=begun)
         spent = self._policy.cut_turn == "settle" or turn.reanswers >= self._policy.max_reanswers_per_turn
         settled = not answerable or (begun and spent)
         if cancelled:
@@ -569,31 +583,32 @@ class Conversation:
                 self._inject(TURN_COMPLETE_FRAME)
             self._drop_answers(turn)
             self._stats.turns_settled += 1
-            self._notify(events.TurnSettled(message=turn.number, reanswers=turn.reanswers))
-            return self._unask(turn, covers)
-        if begun:
+            self._notify(events.TurnSettled(message=turn.number or None, reanswers=turn.reanswers))
+            return self._unask(turn, end)
+        resent_as = self._speech.resend(turn, end, begun=begun)
+        if begun or resent_as == "transcript":
             self._notify(
                 events.TurnCut(
-                    message=turn.number, shown=shown, reanswers=turn.reanswers, discarded_frames=turn.discarded
+                    message=turn.number or None,
+                    shown=shown,
+                    reanswers=turn.reanswers,
+                    discarded_frames=turn.discarded,
+                    resent_as=resent_as,
                 )
             )
-            turn.reanswers += 1
-            self._stats.turns_reanswered += 1
+        turn.reanswers += begun
+        self._stats.turns_reanswered += begun
         if turn.number is None:
-            self._spoken = turn
+            self._speech.cut = turn
         return set()
 
-    def _unask(self, turn: Turn, covers: int) -> set[Message]:
+    def _unask(self, turn: Turn, end: int) -> set[Message]:
         """RULES 6: the question of a settled turn is not kept."""
+        asked = {message for message in self.outbox.control.sent if message.turn is turn}
         if not turn.by_voice:
-            return {message for message in self.outbox.control.sent if message.turn is turn}
-        self.outbox.clear_border()
-        self.outbox.audio.prune(covers)
-        return {
-            message
-            for message in self.outbox.control.sent
-            if message.turn is turn or (message.body.kind in _MARKS and message.index <= covers)
-        }
+            return asked
+        self.outbox.prune_audio(end)
+        return asked | self._speech.spoken_until(end)
 
     def _inject(self, frame: bytes) -> None:
         self.inbox.put(decode_server(frame))
@@ -656,8 +671,6 @@ def _json(value: object) -> str:
 
 
 def _note_words(turn: Turn, content: ServerContent) -> None:
-    if content.input_transcription is not None and content.input_transcription.text:
-        turn.heard.append(content.input_transcription.text)
     if content.output_transcription is not None and content.output_transcription.text:
         turn.spoken.append(content.output_transcription.text)
     if content.model_turn is not None:

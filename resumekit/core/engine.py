@@ -485,7 +485,7 @@ class Engine:
     def _move_if_quiet(self) -> None:
         """Move now if nothing is open and the last turn is anchored (RULES 1)."""
         link = self._current
-        if link.turns or link.activity_open or self._talk.outbox.control.unsent:
+        if link.turns or link.activity_open or link.speaking or self._talk.outbox.control.unsent:
             return
         if self._policy.resumption == "on" and self._talk.point.base is None:
             return

@@ -160,6 +160,9 @@ class TurnCut(Event, frozen=True, kw_only=True):
     reanswers: int
     discarded_frames: int
     """Frames of the half answer that the app had not taken."""
+    resent_as: Literal["text", "audio", "transcript"] = "text"
+    """The form in which the question is sent again: as it was written; or, a spoken one, as its audio, as far as the
+    buffer holds it, or in the words of its transcription."""
 
 
 class TurnSettled(Event, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from resumekit.core.turns import Call, Turn
-from resumekit.wire import ServerMessage, decode_server, tool_call_cancellation_frame
+from resumekit.wire import ServerMessage, decode_server, input_transcription_frame, tool_call_cancellation_frame
 
 __all__ = ["Inbox", "Item", "Kind"]
 
@@ -86,7 +86,13 @@ class Inbox:
     def _stays(item: Item) -> bool:
         """Whether a frame of a cut turn is still for the app; of a cancellation, what it names of calls that it got."""
         if item.kind is not Kind.KEEP:
-            return False
+            content = item.message.server_content
+            if content is None or content.input_transcription is None:
+                return False
+            # What was heard of the question stays: it is not shown again.
+            item.message = decode_server(input_transcription_frame(content.input_transcription))
+            item.kind, item.calls = Kind.KEEP, ()
+            return True
         taken = [call for call in item.calls if call.taken]
         if taken and len(taken) < len(item.calls):
             item.message = decode_server(tool_call_cancellation_frame([call.id for call in taken]))

@@ -36,6 +36,10 @@ class Link:
     floor_index: int = 0
     """Index of the last frame of replayed history: a handle from before it is worthless."""
     activity_open: bool = False
+    mark_index: int = 0
+    """Index of the newest activity mark."""
+    speaking: bool = False
+    """The service said that it hears speech (automatic detection, where it tells)."""
     content_as_text: bool = False
     """After replayed history the model takes text as `realtimeInput.text` only."""
 

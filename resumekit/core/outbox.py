@@ -73,6 +73,11 @@ class Lane:
         self.sent.append(message)
         self._count_sent(message, 1)
 
+    def insert_sent(self, place: int, message: Message) -> None:
+        """Put a message among the sent ones."""
+        self.sent.insert(place, message)
+        self._count_sent(message, 1)
+
     def drop_sent(self) -> Message:
         """Let the oldest sent message go."""
         message = self.sent.popleft()
@@ -173,17 +178,24 @@ class Outbox:
         """Return the waiting message that was sent first by the app, across the lanes."""
         first: Message | None = None
         for lane in (self.control, self.audio, self.video):
+            if lane is self.video and self._keeps_video_back():
+                continue
             if lane.unsent and (first is None or lane.unsent[0].seq < first.seq):
                 first = lane.unsent[0]
         return first
 
+    def _keeps_video_back(self) -> bool:
+        """Whether video waits for the control messages: what is resent comes first (PROTOCOL 5: old video, 1007)."""
+        control, video = self.control.unsent, self.video.unsent
+        return bool(control and video) and (control[0].resent or video[0].resent)
+
     def mark_sent(self, message: Message, index: int) -> None:
-        """Note that a message went out; video is not kept."""
+        """Note that a message went out; of video only the newest frame is kept."""
         self._count_waiting(message, -1)
         message.index = index
         lane = self.lane(message.body.kind)
         lane.mark_sent(message)
-        if lane is self.video:
+        if lane is self.video and len(lane.sent) > 1:
             lane.drop_sent()
 
     def remove(self, messages: set[Message]) -> None:
@@ -193,11 +205,23 @@ class Outbox:
             for message in messages:
                 self._count_waiting(message, -1)
 
+    def put_sent(self, body: ClientMessage, *, after: int, number: int) -> Message:
+        """Put a message of the engine's own among the sent ones, as if it had followed index `after`."""
+        sent = self.control.sent
+        place = next((place for place, message in enumerate(sent) if message.index > after), len(sent))
+        later = [*list(sent)[place:], *(message for message in self.audio.sent if message.index > after)]
+        later += [*self.control.unsent, *self.audio.unsent]
+        message = Message(
+            min((message.seq for message in later if message.seq), default=self.next_seq), body, number, index=after
+        )
+        self.control.insert_sent(place, message)
+        return message
+
     # Audio around the border of an answer (RULES 10)
 
-    def set_border(self) -> None:
-        """Keep the sent audio apart: an answer to it has begun."""
-        while self.audio.sent:
+    def set_border(self, border: int) -> None:
+        """Keep the audio before index `border` apart: an answer to it has begun."""
+        while self.audio.sent and self.audio.sent[0].index < border:
             message = self.audio.drop_sent()
             self.before_border.append(message)
             self.before_border_seconds += message.body.media_seconds
@@ -221,17 +245,29 @@ class Outbox:
                 first, _, seconds_gone = self._gone.pop()
             self._gone.append((first, message.index, seconds_gone + message.body.media_seconds))
 
+    def lacks(self, after: int, until: int) -> bool:
+        """Whether any audio with an index in this span was let go."""
+        return any(last > after and first <= until for first, last, _ in self._gone)
+
+    def kept_until(self, index: int) -> float:
+        """Return the seconds of sent audio up to an index that are still there."""
+        held = (*self.before_border, *self.audio.sent)
+        return sum(message.body.media_seconds for message in held if message.index <= index)
+
     def prune_audio(self, index: int) -> None:
-        """Let audio up to `index` go."""
+        """Let audio and video up to `index` go."""
+        self.video.prune(index)
         self.prune_border(index)
         while self._gone and self._gone[0][1] <= index:
             self._gone.popleft()
         self.audio.prune(index)
 
-    def prune_border(self, index: int) -> None:
-        """Let audio before the border, up to `index`, go."""
+    def prune_border(self, index: int) -> float:
+        """Let audio before the border, up to `index`, go; return its seconds."""
+        before = self.before_border_seconds
         while self.before_border and self.before_border[0].index <= index:
             self.before_border_seconds -= self.before_border.popleft().body.media_seconds
+        return before - self.before_border_seconds
 
     def rewind(self) -> None:
         """Make everything wait again that no handle covers: the connection is gone."""
@@ -240,5 +276,8 @@ class Outbox:
             self.audio.put_back(message)
         self.clear_border()
         self.control.rewind()
+        if self.video.unsent and self.video.sent:
+            self.video.drop_sent()
+        self.video.rewind()
         self.lost_seconds += sum(seconds for _, _, seconds in self._gone)
         self._gone.clear()

@@ -34,5 +34,7 @@ class Stats:
     turns_settled: int = 0
     turns_shadowed: int = 0
     """Run again unseen: each costs a generation."""
+    transcriptions_suppressed: int = 0
+    """Frames whose transcription of the user's speech the app had been shown before, wholly or in part."""
     stale_inputs: int = 0
     """Of connections that were not current any more."""

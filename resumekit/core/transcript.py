@@ -56,6 +56,6 @@ class Transcript:
     def add_answer(self, turn: Turn) -> None:
         """Append what was heard and answered in a turn that is complete."""
         if turn.by_voice:
-            self.add(HistoryTurn(role="user", text="".join(turn.heard).strip()))
+            self.add(HistoryTurn(role="user", text=turn.question.said.strip()))
         answer = "".join(turn.spoken) or "".join(turn.written)
         self.add(HistoryTurn(role="model", text="\n".join([*turn.tools, answer.strip()]).strip()))

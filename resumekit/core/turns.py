@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from resumekit.core.hearing import Hearing
 from resumekit.wire import FunctionCall, FunctionResponse, args_key
 
 __all__ = ["Call", "Turn"]
@@ -40,6 +41,8 @@ class Turn:
     """Index that the next message had when the first output came (RULES 10)."""
     by_voice: bool = False
     """Asked by speech, with or without activity marks."""
+    asked_index: int = 0
+    """Index, on the current connection, of the message that asks."""
     last_index: int = 0
     """Index, on the current connection, of its newest question or response."""
     completed: bool = False
@@ -59,8 +62,8 @@ class Turn:
     """Those that the current run of the turn has issued, by id."""
     answers: list[Call] = field(default_factory=list[Call])
     """Answered calls of earlier runs; the same call again is answered from here."""
-    heard: list[str] = field(default_factory=list[str])
-    """Pieces of the input transcription."""
+    question: Hearing = field(default_factory=Hearing)
+    """The spoken question in words."""
     spoken: list[str] = field(default_factory=list[str])
     """Pieces of the output transcription."""
     written: list[str] = field(default_factory=list[str])
@@ -77,6 +80,11 @@ class Turn:
     def covers(self) -> int:
         """Index up to which a handle after this turn holds everything (RULES 14)."""
         return self.last_index if self.number is not None else max(self.border - 1, self.last_index)
+
+    @property
+    def speech_end(self) -> int:
+        """Index of the last frame that its spoken question may be in (RULES 10)."""
+        return self.border - 1 if self.number is None else self.asked_index
 
     @property
     def waits_for_app(self) -> bool:
@@ -108,9 +116,9 @@ class Turn:
         self.calls = {}
         self.border = 1
         self.seen = self.resent = False
-        self.last_index = 0
+        self.last_index = self.asked_index = 0
         if not self.completed:
-            self.heard.clear()
+            self.question.restart()
             self.spoken.clear()
             self.written.clear()
             self.tools.clear()

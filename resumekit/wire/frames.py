@@ -18,13 +18,13 @@ from msgspec import Raw
 from resumekit.errors import LocalProtocolError
 from resumekit.wire.client import FunctionResponse, HistoryTurn
 from resumekit.wire.redact import ResumptionHandle
-from resumekit.wire.server import FunctionCall, as_object, int64, top_level
+from resumekit.wire.server import FunctionCall, Transcription, as_object, int64, top_level
 
 __all__ = [
     "INTERRUPTED_FRAME", "TURN_COMPLETE_FRAME", "activity_start_frame", "args_key", "bind_setup", "content_frame",
-    "realtime_text_frame", "setup_compression_trigger", "setup_fingerprint", "setup_handle",
+    "input_transcription_frame", "realtime_text_frame", "setup_compression_trigger", "setup_fingerprint", "setup_handle",
     "setup_manual_activity", "setup_model", "setup_proactive", "setup_seeds_history", "tool_call_cancellation_frame",
-    "tool_call_frame", "tool_response_frame", "without_key",
+    "tool_call_frame", "tool_response_frame", "with_transcription", "without_key",
 ]  # fmt: skip
 
 INTERRUPTED_FRAME = b'{"serverContent":{"interrupted":true}}'
@@ -144,6 +144,11 @@ def tool_call_cancellation_frame(ids: Sequence[str]) -> bytes:
     return _encode("toolCallCancellation", {"ids": ids}).encode()
 
 
+def input_transcription_frame(transcription: Transcription) -> bytes:
+    """Write a transcription of the user's speech, to the application."""
+    return _encode("serverContent", {"inputTranscription": transcription}).encode()
+
+
 def without_key(frame: bytes, key: str) -> bytes:
     """Return a server frame without one top-level message, given by our name of it (`"go_away"`).
 
@@ -152,6 +157,26 @@ def without_key(frame: bytes, key: str) -> bytes:
     """
     messages = top_level(frame)
     messages.pop(_camel(key), None)
+    return msgspec.json.encode(messages)
+
+
+def with_transcription(frame: bytes, name: str, text: str, *, finished: bool) -> bytes:
+    """Return a server frame whose transcription `name` says `text` only; without it, if there is nothing to say.
+
+    Raises:
+        RemoteProtocolError: This is not such a frame.
+    """
+    messages = top_level(frame)
+    content = top_level(bytes(messages.pop("serverContent")))
+    said = top_level(bytes(content.pop(_camel(name))))
+    for key, value in (("text", text), ("finished", finished)):
+        said.pop(key, None)
+        if value:
+            said[key] = Raw(msgspec.json.encode(value))
+    if text or finished:
+        content[_camel(name)] = Raw(msgspec.json.encode(said))
+    if content:
+        messages["serverContent"] = Raw(msgspec.json.encode(content))
     return msgspec.json.encode(messages)
 
 

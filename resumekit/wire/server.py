@@ -58,7 +58,7 @@ class SetupComplete(Struct, rename="camel", gc=False):
     session_id: str | None = None
 
 
-class Transcription(Struct, rename="camel", gc=False):
+class Transcription(Struct, rename="camel", omit_defaults=True, gc=False):
     text: str | None = None
     finished: bool | None = None
 

@@ -534,13 +534,28 @@ def test_audio_that_was_under_way_when_the_answer_began_is_kept_until_a_handle_h
     anchor(bench, index=1)
     bench.speaks(1.0)
     bench.says("noon")
+    bench.speaks(0.5)
     bench.completes()
-    bench.update("h1", 9)
+    bench.update("h1", 14)
     bench.cut()
     bench.resume()
     assert bench.bound_with == "h1"
     assert seconds_of_audio(bench.wire) == 0.2
     assert bench.events(events.TurnForgotten) == []
+
+
+def test_a_handle_that_lacks_a_part_of_the_spoken_question_is_no_resume_point() -> None:
+    """RULES 1: its index covers every frame that was sent before the answer began."""
+    bench = Bench(transparent=True)
+    bench.connect()
+    anchor(bench, index=1)
+    bench.speaks(1.0)
+    bench.says("noon")
+    bench.completes()
+    bench.update("half", 9)
+    bench.cut()
+    bench.resume()
+    assert bench.bound_with == "h0"
 
 
 def test_audio_before_the_border_of_an_answered_turn_is_not_resent_without_its_handle() -> None:
@@ -611,16 +626,6 @@ def test_audio_that_no_buffer_holds_is_reported_when_the_session_resumes() -> No
     resumed = bench.events(events.Resumed)[0]
     assert resumed.lost_audio == pytest.approx(2.0)
     assert resumed.resent_audio == pytest.approx(1.0)
-
-
-def test_video_is_not_resent() -> None:
-    bench = Bench()
-    bench.connect()
-    anchor(bench)
-    bench.sends({"realtime_input": {"video": {"data": "AAAA", "mime_type": "image/jpeg"}}})
-    bench.cut()
-    bench.resume()
-    assert len(bench.wire) == 1
 
 
 def test_words_of_both_sides_are_replayed_after_a_refusal() -> None:

@@ -305,7 +305,7 @@ def test_pruning_by_index_takes_every_lane() -> None:
     outbox = Outbox()
     for index, body in enumerate([chunk(), chunk()], 1):
         outbox.mark_sent(outbox.add(body), index)
-    outbox.set_border()
+    outbox.set_border(100)
     for index, body in enumerate([chunk(), message("a"), chunk(), message("b")], 3):
         outbox.mark_sent(outbox.add(body), index)
     outbox.prune_audio(4)
@@ -319,7 +319,7 @@ def test_audio_before_the_border_counts_first_and_is_never_trimmed() -> None:
     outbox = Outbox()
     for index in range(1, 9):
         outbox.mark_sent(outbox.add(chunk()), index)
-    outbox.set_border()
+    outbox.set_border(100)
     for index in range(9, 14):
         outbox.mark_sent(outbox.add(chunk()), index)
     outbox.bound_sent_audio(10.0)
