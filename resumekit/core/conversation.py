@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from resumekit.core import events
 from resumekit.core.handles import Candidate, HandleRecord, ResumePoint
 from resumekit.core.inbox import Inbox, Kind
@@ -20,6 +18,7 @@ from resumekit.core.policy import Policy
 from resumekit.core.setup import Setup, TextForm
 from resumekit.core.speech import Speech
 from resumekit.core.stats import Stats
+from resumekit.core.tools import Tools
 from resumekit.core.transcript import Transcript
 from resumekit.core.turns import Call, Turn
 from resumekit.errors import BufferFull
@@ -28,30 +27,24 @@ from resumekit.wire import (
     TURN_COMPLETE_FRAME,
     ClientKind,
     ClientMessage,
-    FunctionResponse,
     HistoryTurn,
     Partial,
     ResumptionHandle,
     ServerContent,
     ServerMessage,
     SessionResumptionUpdate,
-    decode_client,
     decode_server,
     realtime_text_frame,
     tool_call_cancellation_frame,
-    tool_call_frame,
-    tool_response_frame,
     without_key,
 )
 
 __all__ = ["Conversation", "Resend"]
 
-_CALLS_REMEMBERED = 1024
 _IN_PROGRESS = "IN_PROGRESS"
 _MEDIA = frozenset({ClientKind.AUDIO, ClientKind.VIDEO})
 _MARKS = frozenset({ClientKind.ACTIVITY_START, ClientKind.ACTIVITY_END})
 _SPEECH_BEGINS = frozenset({"ACTIVITY_START", "VAD_SIGNAL_TYPE_SOS"})
-_NO_ANSWER = "this call was made before, by a turn that is over; its result is not on record"
 
 
 class Resend(NamedTuple):
@@ -87,11 +80,11 @@ class Conversation:
         self.inbox = Inbox(max_frames=policy.inbox_frames, max_bytes=policy.inbox_bytes)
         self.point = ResumePoint()
         self.transcript = Transcript(max_turns=policy.replay_turns, max_bytes=setup.replay_bytes(policy.replay_bytes))
+        self._calls_end_turns = setup.family.calls_end_turns
         self.seeding = setup.seeds_history
         """The app's next content is history, up to its turn_complete."""
         self._speech = Speech(policy, self.outbox, setup.text_form)
-        self._calls: dict[str, tuple[Turn, Call]] = {}
-        """The newest tool calls that the app may answer, by id."""
+        self._tools = Tools(notify)
         self.dropped_audio = 0.0
         self.dropped_audio_frames = 0
         self.dropped_video = 0
@@ -125,11 +118,11 @@ class Conversation:
         """Take a message of the app; `Engine.has_room` was asked before."""
         self._stats.messages_sent += 1
         if body.kind is ClientKind.TOOL_RESPONSE:
-            turn, answer = self._answer(body)
+            turn, answer = self._tools.respond(body, self.outbox.next_seq)
             if answer is not None:
                 self.outbox.add(answer).turn = turn
             else:
-                self.outbox.next_number += 1
+                self.outbox.skip()
             return
         message = self.outbox.add(body)
         if body.kind is ClientKind.CONTENT and self.seeding:
@@ -141,24 +134,6 @@ class Conversation:
         elif body.kind is ClientKind.VIDEO:
             while len(self.outbox.video.unsent) > 1:
                 self.dropped_video += not self.outbox.video.drop_unsent().resent
-
-    def _answer(self, body: ClientMessage) -> tuple[Turn | None, ClientMessage | None]:
-        """Note the app's responses; leave out those whose call was cancelled."""
-        turn: Turn | None = None
-        kept: list[FunctionResponse] = []
-        for response in body.responses:
-            known = self._calls.get(response.id or "")
-            if known is not None and known[1].cancelled:
-                self._notify(events.ToolResponseDropped(call_id=response.id or "", name=response.name or ""))
-                continue
-            if known is not None:
-                turn, call = known
-                call.response = response
-                turn.tools.append(f"[result of {call.name}: {_json(response.response)}]")
-            kept.append(response)
-        if len(kept) == len(body.responses):
-            return turn, body
-        return turn, decode_client(tool_response_frame(kept)) if kept else None
 
     def _bound_waiting_audio(self) -> None:
         lane = self.outbox.audio
@@ -183,7 +158,15 @@ class Conversation:
     def next_message(self, link: Link) -> Message | None:
         """Return what is to be sent next on `link`, in the app's order; None: nothing may go now."""
         first = self.outbox.first_unsent()
-        if first is None or not (link.paced and self._starts_something(first.body)):
+        if first is None:
+            return None
+        held_from = link.held_from
+        waits = (
+            (held_from is not None and first.seq > held_from)
+            or (link.paced and self._starts_something(first.body))
+            or (link.owed and self._asks(first.body, link))
+        )
+        if not waits:
             return first
         for message in self.outbox.control.unsent:
             # RULES 8: a response whose call the service knows passes those that wait.
@@ -220,6 +203,8 @@ class Conversation:
             self._ask(link, message)
         elif body.kind is ClientKind.TOOL_RESPONSE and message.turn is not None:
             message.turn.last_index = index
+            message.turn.respond(body.responses)
+            link.list_answered(message.turn)
         self._bound_sent_control(link)
         if link.content_as_text and body.kind is ClientKind.CONTENT and not message.seeds:
             return realtime_text_frame(body.text or "")
@@ -241,7 +226,6 @@ class Conversation:
             turn.number = message.number
         turn.asked_index = turn.last_index = message.index
         turn.resent = message.resent
-        turn.seen = False
         if turn not in link.turns:
             link.turns.append(turn)
 
@@ -258,7 +242,7 @@ class Conversation:
             return
         dropped = 0
         needed = link.mark_index if link.activity_open else 0
-        while lane.sent and lane.sent[0].index != needed and lane.sent[0].turn not in link.turns:
+        while lane.sent and lane.sent[0].index != needed and lane.sent[0].turn not in link.open_turns:
             self._record(lane.drop_sent())
             dropped += 1
             if len(lane.sent) <= policy.control_messages // 2 and lane.sent_bytes <= policy.control_bytes // 2:
@@ -293,14 +277,14 @@ class Conversation:
             ended = bool(content.turn_complete) and content.interaction_status != _IN_PROGRESS
             interrupted = bool(content.interrupted)
             heard = content.input_transcription is not None
-            output = output or content.model_turn is not None or content.output_transcription is not None
+            output = output or _has_output(content)
             # Where only the control fields could be read, the rest is taken for output.
             output = output or (message.partial is not Partial.FULL and not (ended or interrupted or heard))
         turn = self._speech.listener(link) if heard and not (output or ended) else (link.turns or [None])[0]
         if turn is None and (output or heard):
             turn = self._open_spoken(link)
         asker = turn or self._speech.cut
-        if asker is not None and not asker.shadow:
+        if asker is not None and not asker.whole:
             kept, repeats = asker.question.filter(message)
             self._stats.transcriptions_suppressed += repeats
             if kept is None:
@@ -309,31 +293,61 @@ class Conversation:
         if turn is None:
             self._show(message)
             return ended
-        if output and not turn.seen:
-            turn.seen = True
-            if not turn.shadow:
-                # An activity ends with its mark, wherever the answer begins.
-                turn.border = turn.asked_index + 1 if turn.by_voice and turn.asked_index else link.next_index
-                self.outbox.set_border(turn.border)
-            link.speaking = False
-        if content is not None and not turn.shadow:
+        if output:
+            self._note_output(link, turn)
+        if interrupted:
+            turn.replied = False
+        if content is not None and not turn.whole:
             _note_words(turn, content)
         shown: ServerMessage | None = message
         calls: tuple[Call, ...] = ()
         if message.tool_call is not None:
-            shown, calls = self._receive_calls(turn, message)
+            shown, calls, answer = self._tools.issue(turn, message)
+            if answer is not None:
+                self.outbox.add_own(answer).turn = turn
         if shown is not None and message.tool_call_cancellation is not None:
-            cancelled = message.tool_call_cancellation.ids or []
-            shown = self._receive_cancellation(link, shown, cancelled)
-            calls = tuple(self._calls[call_id][1] for call_id in cancelled if call_id in self._calls)
-        if turn.shadow:
-            turn.discarded += 1
-        elif shown is not None:
+            shown, calls = self._tools.cancel(link.open_turns, shown)
+        last = ended and not (turn.pending or (turn.replied and self._calls_end_turns))
+        if last:
+            self._give_up_calls(turn)
+        if shown is not None:
             kind = Kind.OUTPUT if output and not (ended or interrupted) else Kind.KEEP
-            self._show(shown, kind, turn, calls)
+            if turn.shadow:
+                self._hide(turn, shown, kind, calls, last=last)
+            else:
+                self._show(shown, kind, turn, calls)
         if ended:
-            self._end_turn(link, now)
+            self._end_part(link, turn, now, last=last)
         return ended
+
+    def _note_output(self, link: Link, turn: Turn) -> None:
+        turn.seen = True
+        turn.replied = turn.owed = False
+        if not turn.begun:
+            turn.begun = True
+            if not turn.whole:
+                # An activity ends with its mark, wherever the answer begins.
+                turn.border = turn.asked_index + 1 if turn.by_voice and turn.asked_index else link.next_index
+                self.outbox.set_border(turn.border)
+        link.speaking = False
+
+    def _hide(self, turn: Turn, message: ServerMessage, kind: Kind, calls: tuple[Call, ...], *, last: bool) -> None:
+        """Keep a frame of a part that the app already has from it (RULES 5).
+
+        A part that is repeated may turn out to be the one that the app still waits for: the model
+        answers at once what it called a tool for before. So its output is held until its nature shows.
+        """
+        if turn.whole:
+            turn.discarded += 1
+        elif calls:
+            turn.held.clear()
+            self._show(message, kind, turn, calls)
+        elif last:
+            for held in turn.held:
+                self.inbox.put(held, Kind.OUTPUT, turn)
+            self._show(message, kind, turn)
+        elif kind is Kind.OUTPUT and message.tool_call is None:
+            turn.held.append(message)
 
     def _open_spoken(self, link: Link) -> Turn:
         """The service answers what it heard, or speaks by itself."""
@@ -344,93 +358,57 @@ class Conversation:
         self.point.ageing = None
         return turn
 
-    def _receive_calls(self, turn: Turn, message: ServerMessage) -> tuple[ServerMessage | None, tuple[Call, ...]]:
-        """Answer what is on record; return what the app must see of the frame, and its calls."""
-        assert message.tool_call is not None
-        requests = message.tool_call.function_calls or []
-        visible: list[tuple[int, Call]] = []
-        answers: list[FunctionResponse] = []
-        for position, request in enumerate(requests):
-            call = turn.issue(request)
-            if not turn.shadow:
-                turn.tools.append(f"[called {call.name}: {_json(request.args or {})}]")
-            earlier = turn.recall(call.key)
-            if earlier is not None and earlier.response is not None:
-                call.origin = earlier.origin or earlier.id
-                answers.append(_addressed(earlier.response, call))
-                call.response = answers[-1]
-                if not turn.shadow:
-                    turn.tools.append(f"[result of {call.name}: {_json(earlier.response.response)}]")
-                self._notify(events.ToolCallAnswered(name=call.name, by="record"))
-            elif turn.shadow:
-                answers.append(_addressed(FunctionResponse(response={"error": _NO_ANSWER}), call))
-                call.cancelled = True
-                self._notify(events.ToolCallAnswered(name=call.name, by="error"))
-            else:
-                visible.append((position, call))
-                self._calls[call.id] = (turn, call)
-                if len(self._calls) > _CALLS_REMEMBERED:
-                    del self._calls[next(iter(self._calls))]
-        if answers:
-            self.outbox.add_own(decode_client(tool_response_frame(answers))).turn = turn
-        calls = tuple(call for _, call in visible)
-        if len(visible) == len(requests):
-            return message, calls
-        rest: ServerMessage | None = None
-        if visible:
-            rest = decode_server(tool_call_frame([requests[position] for position, _ in visible]))
-        elif message.server_content is not None:
-            rest = decode_server(without_key(message.raw, "tool_call"))
-        return rest, calls
-
-    def _receive_cancellation(self, link: Link, message: ServerMessage, ids: list[str]) -> ServerMessage | None:
-        """Note it; return what the app must see: it knows nothing of calls that the engine answered."""
-        for call_id in ids:
-            if call_id in self._calls:
-                self._calls[call_id][1].cancelled = True
-        unseen = {
-            call_id: call for turn in link.turns for call_id, call in turn.calls.items() if call_id not in self._calls
-        }
-        for call in map(unseen.get, ids):
-            if call is not None and call.response is not None:
-                self._notify(events.ToolResponseDropped(call_id=call.origin, name=call.name))
-        seen = [call_id for call_id in ids if call_id not in unseen]
-        if len(seen) == len(ids):
-            return message
-        if seen:
-            return decode_server(tool_call_cancellation_frame(seen))
-        rest = without_key(message.raw, "tool_call_cancellation")
-        return decode_server(rest) if rest != b"{}" else None
-
-    def _end_turn(self, link: Link, now: float) -> None:
-        turn = link.turns.popleft()
+    def _end_part(self, link: Link, turn: Turn, now: float, *, last: bool) -> None:
+        link.turns.popleft()
         self._speech.cut = None
         link.turn_end_index = max(link.last_control_index, turn.speech_end if turn.by_voice else 0)
         link.turn_end_last_index = link.next_index - 1
         link.turn_end_at = now
         link.audio_since_turn = False
+        replied = turn.replied
+        turn.end_part()
+        if last:
+            self._end_turn(link, turn)
+        elif turn.pending:
+            link.pending.append(turn)
+        else:
+            turn.owed = replied
+            link.turns.appendleft(turn)
+
+    def close_owed(self, link: Link) -> None:
+        """End the turn whose next part did not come: the model had nothing to say to the tool responses."""
+        if not link.owed:
+            return
+        turn = link.turns.popleft()
+        turn.owed = False
+        self._give_up_calls(turn)
+        self._end_turn(link, turn)
+        candidate, link.postponed = link.postponed, None
+        if candidate is not None and not link.busy and self._covers_enough(link, candidate.record):
+            self._adopt(link, candidate)
+
+    def _end_turn(self, link: Link, turn: Turn) -> None:
         link.covered_index = max(link.covered_index, turn.covers)
         link.ended.append(turn)
-        self._drop_answers(turn)
-        if turn.shadow:
+        if turn.whole:
             self._stats.turns_shadowed += 1
             self._notify(events.TurnShadowed(message=turn.number or None, discarded_frames=turn.discarded))
             return
-        turn.completed = True
+        turn.whole = True
         # In transparent mode the closing handle tells how much of it the service holds (RULES 10).
         turn.audio = 0.0 if self._transparent else self.outbox.clear_border()
         self._stats.turns += 1
         for message in self.outbox.control.sent:
-            if message.index > turn.covers or (message.turn is not None and not message.turn.completed):
+            if message.index > turn.covers or (message.turn is not None and not message.turn.whole):
                 break  # an open question is not history, nor is what stands behind it
             self._record(message)
         self.transcript.add_answer(turn)
 
-    def _drop_answers(self, turn: Turn) -> None:
-        """Report the app's responses that no repeated call has asked for."""
-        for call in turn.answers:
-            self._notify(events.ToolResponseDropped(call_id=call.origin or call.id, name=call.name))
-        turn.answers.clear()
+    def _give_up_calls(self, turn: Turn) -> None:
+        """RULES 8: calls that the repeated turn did not make again are over, and the app hears of it before its end."""
+        running = self._tools.give_up(turn)
+        if running:
+            self._inject(tool_call_cancellation_frame([call.app_id for call in running]))
 
     def _record(self, message: Message) -> None:
         if not message.recorded:
@@ -466,9 +444,14 @@ class Conversation:
             return
         self._notify(events.HandleReceived(connection=link.number, digest=repr(update.handle), index=update.index))
         record = self.record(update.handle, update.index, link.number, now)
-        if link.turns or link.activity_open or not self._covers_enough(link, record):
-            return
         candidate = Candidate(record, link.next_index)
+        if link.owed:
+            link.postponed = candidate
+            if not self._transparent:  # that backend sends handles only where nothing is under way
+                self.close_owed(link)
+            return
+        if link.busy or not self._covers_enough(link, record):
+            return
         if link.audio_since_turn and not link.ended:
             self.promote(link)
             self.point.age(candidate)
@@ -527,7 +510,7 @@ class Conversation:
         """RULES 4, 6, 9, 10: cut what was open, and make everything wait that `base` does not hold."""
         self.promote(link)
         self.point.ageing = None
-        rerun = {*link.turns, *link.ended}
+        rerun = {*link.open_turns, *link.ended}
         # Calls belong to the state that issued them: their responses are kept as records.
         stale = {
             message
@@ -540,12 +523,13 @@ class Conversation:
                     self._notify(events.ToolResponseDropped(call_id=response.id or "", name=response.name or ""))
         for turn in link.ended:
             stale |= self._forget(turn)
-            turn.restart()
-        for turn in link.turns:
+            turn.restart(rebind=True)
+        for turn in link.open_turns:
             stale |= self._cut(turn)
         self.outbox.remove(stale)
         self.outbox.rewind()
         link.turns.clear()
+        link.pending.clear()
         link.ended.clear()
 
     def _forget(self, turn: Turn) -> set[Message]:
@@ -563,30 +547,32 @@ class Conversation:
 
         A turn of which nothing came counts as not begun: asking again costs no generation.
         """
-        if turn.shadow:
-            turn.restart()
+        if turn.whole:
+            turn.restart(rebind=True)
             return set()
         turn.discarded = self.inbox.discard(turn)
         shown, turn.shown = turn.shown, False
-        end, begun = turn.speech_end, turn.seen
-        cancelled = turn.restart()
+        end, begun = turn.speech_end, turn.begun
+        counts = turn.seen and not turn.shadow
         answerable = turn.number is not None or bool(self.outbox.audio.sent or self.outbox.before_border)
         answerable = answerable or self._speech.has_words(turn, begun=begun)
         spent = self._policy.cut_turn == "settle" or turn.reanswers >= self._policy.max_reanswers_per_turn
-        settled = not answerable or (begun and spent)
+        settled = not answerable or (counts and spent)
+        cancelled = turn.restart(rebind=self._policy.rebind_tools)
+        if settled:
+            cancelled += self._tools.give_up(turn)
         if cancelled:
-            self._inject(tool_call_cancellation_frame([call.id for call in cancelled]))
+            self._inject(tool_call_cancellation_frame([call.app_id for call in cancelled]))
         if shown:
             self._inject(INTERRUPTED_FRAME)
         if settled:
             if answerable or shown:
                 self._inject(TURN_COMPLETE_FRAME)
-            self._drop_answers(turn)
             self._stats.turns_settled += 1
             self._notify(events.TurnSettled(message=turn.number or None, reanswers=turn.reanswers))
             return self._unask(turn, end)
         resent_as = self._speech.resend(turn, end, begun=begun)
-        if begun or resent_as == "transcript":
+        if counts or resent_as == "transcript":
             self._notify(
                 events.TurnCut(
                     message=turn.number or None,
@@ -596,8 +582,8 @@ class Conversation:
                     resent_as=resent_as,
                 )
             )
-        turn.reanswers += begun
-        self._stats.turns_reanswered += begun
+        turn.reanswers += counts
+        self._stats.turns_reanswered += counts
         if turn.number is None:
             self._speech.cut = turn
         return set()
@@ -661,13 +647,10 @@ class Conversation:
         return [turn for message in moved for turn in message.body.turns if turn.text]
 
 
-def _addressed(response: FunctionResponse, call: Call) -> FunctionResponse:
-    """Return a response as the answer to another call of the same function."""
-    return msgspec.structs.replace(response, id=call.id, name=call.name)
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+def _has_output(content: ServerContent) -> bool:
+    """Whether the model says something; the mark that its transcription is over comes late, and says nothing."""
+    said = content.output_transcription
+    return content.model_turn is not None or (said is not None and bool(said.text or not said.finished))
 
 
 def _note_words(turn: Turn, content: ServerContent) -> None:

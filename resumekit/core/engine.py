@@ -47,7 +47,8 @@ _ON_AIR = (State.LIVE, State.DRAINING)
 _HOURS = 3600.0
 # fmt: off
 _Timer = Literal[
-    "dial", "bind", "history", "first", "proof", "outage", "retry", "drain", "warm", "handle", "release", "silence", "drops"
+    "dial", "bind", "history", "first", "proof", "outage", "retry", "drain", "warm", "handle", "release", "silence", "drops", "rebind",
+    "owed",
 ]
 # fmt: on
 
@@ -396,6 +397,10 @@ class Engine:
             self._write(link, self._talk.mark_sent(link, message))
         if len(link.turns) > asked:
             link.asked_at = self._now
+        if link.held_from is not None:
+            self._timers.setdefault("rebind", self._now + self._policy.rebind_timeout)
+        else:
+            self._timers.pop("rebind", None)
         self._watch_silence(link)
 
     def _write(self, link: Link, frame: str) -> None:
@@ -420,6 +425,8 @@ class Engine:
         link.last_byte = self._now
         if ended:
             self._prove(link)
+            if link.owed:
+                self._timers["owed"] = self._now + self._policy.handle_wait
         if message.go_away is not None:
             self._go_away(link, message.go_away.seconds)
         if self._talk.outbox.first_unsent() is not None:
@@ -457,8 +464,8 @@ class Engine:
         move = self._decisions.choose_move(
             MoveDetails(
                 time_left=time_left,
-                turn_open=bool(link.turns),
-                pending_calls=sum(turn.waits_for_app for turn in link.turns),
+                turn_open=bool(link.open_turns),
+                pending_calls=sum(turn.waits_for_app for turn in link.open_turns),
                 handle_age=None if record is None else self._now - record.received_at,
                 draw=self._random(),
                 policy=self._policy,
@@ -485,7 +492,7 @@ class Engine:
     def _move_if_quiet(self) -> None:
         """Move now if nothing is open and the last turn is anchored (RULES 1)."""
         link = self._current
-        if link.turns or link.activity_open or link.speaking or self._talk.outbox.control.unsent:
+        if link.busy or link.speaking or self._talk.outbox.control.unsent:
             return
         if self._policy.resumption == "on" and self._talk.point.base is None:
             return
@@ -697,6 +704,12 @@ class Engine:
                 self._released()
             case "silence":
                 self._silent()
+            case "rebind":
+                self._current.lane_released = True
+                self._pump()
+            case "owed":
+                self._talk.close_owed(self._current)
+                self._pump()
             case _:  # drops
                 if self._talk.report_drops():
                     self._timers["drops"] = self._now + 1.0

@@ -30,6 +30,8 @@ class Item:
     turn: Turn | None
     calls: tuple[Call, ...]
     """Those that the frame issues, or cancels."""
+    part: int
+    """Of the turn."""
     size: int
 
 
@@ -55,7 +57,7 @@ class Inbox:
     ) -> None:
         """Append a frame. Endings put by the engine may go beyond the bounds."""
         size = len(message.raw)
-        self._items.append(Item(message, kind, turn, calls, size))
+        self._items.append(Item(message, kind, turn, calls, 0 if turn is None else turn.part, size))
         self._bytes += size
 
     def take(self) -> ServerMessage | None:
@@ -66,7 +68,8 @@ class Inbox:
         self._bytes -= item.size
         if item.turn is not None:
             if item.kind is not Kind.KEEP:
-                item.turn.shown = True
+                # A tool call alone is nothing to be interrupted, nor is what belongs to a part that is over.
+                item.turn.shown |= item.message.server_content is not None and item.part >= item.turn.parts
                 for call in item.calls:
                     call.taken = True
             elif item.message.server_content is not None and item.message.server_content.interrupted:
@@ -74,8 +77,8 @@ class Inbox:
         return item.message
 
     def discard(self, turn: Turn) -> int:
-        """Drop the output and tool calls of a cut turn that the app has not taken."""
-        kept = [item for item in self._items if item.turn is not turn or self._stays(item)]
+        """Drop the output and tool calls of the part that was cut, as far as the app has not taken them."""
+        kept = [item for item in self._items if item.turn is not turn or item.part < turn.parts or self._stays(item)]
         dropped = len(self._items) - len(kept)
         if dropped:
             self._items = deque(kept)
@@ -95,5 +98,5 @@ class Inbox:
             return True
         taken = [call for call in item.calls if call.taken]
         if taken and len(taken) < len(item.calls):
-            item.message = decode_server(tool_call_cancellation_frame([call.id for call in taken]))
+            item.message = decode_server(tool_call_cancellation_frame([call.app_id for call in taken]))
         return bool(taken) or not item.calls

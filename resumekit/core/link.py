@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from resumekit.core.handles import HandleRecord
+from resumekit.core.handles import Candidate, HandleRecord
 from resumekit.core.policy import Policy
 from resumekit.core.turns import Turn
 
@@ -46,13 +46,19 @@ class Link:
     # Turns
     turns: deque[Turn] = field(default_factory=deque[Turn])
     """Asked on this connection and not ended, first in, first out (RULES 7)."""
+    pending: list[Turn] = field(default_factory=list[Turn])
+    """Ended a part with calls that are not answered yet: they come to `turns` again with the last response."""
     ended: list[Turn] = field(default_factory=list[Turn])
     """Ended on this connection, and not anchored by a handle yet."""
+    postponed: Candidate | None = None
+    """A record that came while a turn seemed to go on."""
     turn_end_index: int = 0
     """`last_control_index` when the last turn ended: a handle must cover it (RULES 1)."""
     turn_end_last_index: int = 0
     """Index of the last frame of any kind that was sent before the last turn ended."""
     turn_end_at: float | None = None
+    lane_released: bool = False
+    """`Policy.rebind_timeout` is over: nothing waits for a call to be made again any more."""
     covered_index: int = 0
     """Handle-only mode: what a handle that comes now covers (RULES 14)."""
     audio_since_turn: bool = False
@@ -71,7 +77,36 @@ class Link:
         """
         if not any(turn.resent for turn in self.turns):
             return False
-        return len(self.turns) > 1 or not self.turns[0].seen or bool(self.turns[0].answers)
+        return len(self.turns) > 1 or not self.turns[0].seen or self.turns[0].waiting_since is not None
+
+    @property
+    def open_turns(self) -> list[Turn]:
+        """All that is not over."""
+        return [*self.pending, *self.turns]
+
+    @property
+    def busy(self) -> bool:
+        """Whether the conversation could not go on from here in another place (RULES 1)."""
+        return bool(self.turns or self.pending) or self.activity_open
+
+    @property
+    def held_from(self) -> int | None:
+        """Position, among the app's messages, from which all wait for a call to be made again (RULES 8)."""
+        if self.lane_released:
+            return None
+        waiting = (turn.waiting_since for turn in self.turns)
+        return min((position for position in waiting if position is not None), default=None)
+
+    @property
+    def owed(self) -> bool:
+        """Whether the first turn ended a part, and its next one is waited for on a guess."""
+        return bool(self.turns) and self.turns[0].owed
+
+    def list_answered(self, turn: Turn) -> None:
+        """A turn whose last call was answered goes on, after those that were asked before (RULES 7)."""
+        if turn in self.pending and not turn.pending:
+            self.pending.remove(turn)
+            self.turns.append(turn)
 
     def silence_ends(self, policy: Policy, *, proactive: bool) -> float:
         """Return when to ping, or, where a ping is out, when to give the connection up.

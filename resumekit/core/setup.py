@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from resumekit.wire import (
     ResumptionHandle,
@@ -16,7 +17,7 @@ from resumekit.wire import (
     setup_seeds_history,
 )
 
-__all__ = ["MODEL_FAMILIES", "Setup", "TextForm"]
+__all__ = ["MODEL_FAMILIES", "Family", "Setup", "TextForm"]
 
 
 _BYTES_PER_TOKEN = 4
@@ -30,12 +31,23 @@ class TextForm(enum.Enum):
     REALTIME = "realtimeInput.text"
 
 
-MODEL_FAMILIES: tuple[tuple[str, TextForm], ...] = (
-    ("gemini-2", TextForm.CONTENT),
-    ("gemini-live-2", TextForm.CONTENT),
-    ("gemini-", TextForm.REALTIME),
+class Family(NamedTuple):
+    """What differs between families of models."""
+
+    prefix: str
+    """Beginning of the model's name."""
+    text_form: TextForm
+    calls_end_turns: bool
+    """A turn may end with its tool calls, or right after their responses, and be answered in another."""
+
+
+MODEL_FAMILIES = (
+    Family("gemini-2", TextForm.CONTENT, calls_end_turns=True),
+    Family("gemini-live-2", TextForm.CONTENT, calls_end_turns=True),
+    Family("gemini-", TextForm.REALTIME, calls_end_turns=False),
+    Family("", TextForm.CONTENT, calls_end_turns=True),
 )
-"""Beginning of the model's name -> form; the first that matches. Unknown names: as 2.x."""
+"""The first whose prefix matches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +83,15 @@ class Setup:
         )
 
     @property
+    def family(self) -> Family:
+        """The family of the model."""
+        name = self.model.rpartition("/")[2]
+        return next(family for family in MODEL_FAMILIES if name.startswith(family.prefix))
+
+    @property
     def text_form(self) -> TextForm:
         """The form of text that the model takes in mid-session."""
-        name = self.model.rpartition("/")[2]
-        for prefix, form in MODEL_FAMILIES:
-            if name.startswith(prefix):
-                return form
-        return TextForm.CONTENT
+        return self.family.text_form
 
     def replay_bytes(self, limit: int) -> int:
         """Return how much history may be replayed: at most half of what triggers compression."""

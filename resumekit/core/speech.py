@@ -44,7 +44,7 @@ class Speech:
     def listener(self, link: Link) -> Turn | None:
         """Return the turn that a transcription is about; None: it opens one."""
         last = link.turns[-1] if link.turns else None
-        if last is not None and link.activity_open and last.seen:
+        if last is not None and link.activity_open and last.begun:
             return None  # of what is spoken now, while the model still answers
         if link.activity_open and _unmarked(last):
             return last
@@ -115,4 +115,4 @@ class Speech:
 
 def _unmarked(turn: Turn | None) -> bool:
     """Whether a turn was opened by its transcription, and waits for the mark that ends it, or for its answer."""
-    return turn is not None and turn.number is None and turn.by_voice and not turn.seen
+    return turn is not None and turn.number is None and turn.by_voice and not turn.begun

@@ -1,34 +1,46 @@
 """Turns: what was asked, what was answered, and which tool calls belong to it.
 
-A `Turn` outlives connections: a cut one is run again on the next, and is still the same turn.
+A `Turn` outlives connections: a cut one is *run* again on the next, and is still the same turn. One
+run has one or more *parts*, each ended by a `turnComplete`: a model may end a part with its tool
+calls, and answer the responses in another.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from resumekit.core.hearing import Hearing
-from resumekit.wire import FunctionCall, FunctionResponse, args_key
+from resumekit.wire import FunctionCall, FunctionResponse, ServerMessage, args_key
 
 __all__ = ["Call", "Turn"]
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One tool call, from the model's request to the app's response."""
+    """One execution of a tool: the app knows one call, whatever the service calls it in each run."""
 
-    id: str
+    app_id: str
+    """The id that the app knows."""
     name: str
     key: str
     """Name and canonical arguments: equal calls have equal keys."""
+    id: str
+    """The service's id in the run that issued it last."""
+    part: int
+    """Of that run."""
     taken: bool = False
     """The app has got the call."""
     cancelled: bool = False
     """The app was shown its cancellation, or never got it: a response is not sent."""
     response: FunctionResponse | None = None
     """What the app answered."""
-    origin: str = ""
-    """The id that the app answered, where the engine repeats that answer."""
+    position: int = 0
+    """Of that answer among the app's messages."""
+    written: bool = False
+    """The current run has its response."""
+    by_engine: bool = False
+    """The engine wrote that response: the app has not seen the repeated call."""
 
 
 @dataclass(slots=True, eq=False)
@@ -37,31 +49,49 @@ class Turn:
 
     number: int | None = None
     """The message that asks, as events name it; None: speech without marks, or the model spoke by itself."""
-    border: int = 1
-    """Index that the next message had when the first output came (RULES 10)."""
     by_voice: bool = False
     """Asked by speech, with or without activity marks."""
+    whole: bool = False
+    """The service ended it, on this connection or an earlier one, and nothing of it is to come."""
+    parts: int = 0
+    """Parts that the app has got to their end, over all runs."""
+    reanswers: int = 0
+    audio: float = 0.0
+    """Seconds of the speech that it answered, once it is whole."""
+    shown: bool = False
+    """The app took output of the part that is under way since it was last told `interrupted`."""
+    discarded: int = 0
+    """Frames that the app did not get."""
+
+    # The current run
+    part: int = 0
+    """The part that is under way, from 0."""
+    begun: bool = False
+    """Output of the run came."""
+    seen: bool = False
+    """Output of the part came."""
+    replied: bool = False
+    """A tool response was written, and no output came since."""
+    owed: bool = False
+    """A part ended right after a tool response was written: another should follow."""
+    border: int = 1
+    """Index that the next message had when the first output of the run came (RULES 10)."""
     asked_index: int = 0
     """Index, on the current connection, of the message that asks."""
     last_index: int = 0
     """Index, on the current connection, of its newest question or response."""
-    completed: bool = False
-    """The service ended it, on this connection or an earlier one."""
-    seen: bool = False
-    """Output of it came on the current connection."""
     resent: bool = False
     """Its question was resent on the current connection."""
-    shown: bool = False
-    """The app took output of it since it was last told `interrupted`."""
-    reanswers: int = 0
-    audio: float = 0.0
-    """Seconds of the speech that it answered, once it is complete."""
-    discarded: int = 0
-    """Frames that the app did not get."""
+    held: list[ServerMessage] = field(default_factory=list[ServerMessage])
+    """Output of a part that the app should know already, until the part shows whether it is that one."""
+
+    # Tools
     calls: dict[str, Call] = field(default_factory=dict[str, Call])
-    """Those that the current run of the turn has issued, by id."""
-    answers: list[Call] = field(default_factory=list[Call])
-    """Answered calls of earlier runs; the same call again is answered from here."""
+    """Those that the current run has issued, by the service's id."""
+    unbound: list[Call] = field(default_factory=list[Call])
+    """Calls of earlier runs, answered or still running: the same call again is one of these."""
+
+    # In words
     question: Hearing = field(default_factory=Hearing)
     """The spoken question in words."""
     spoken: list[str] = field(default_factory=list[str])
@@ -73,8 +103,8 @@ class Turn:
 
     @property
     def shadow(self) -> bool:
-        """Whether this run is hidden: the app already has the whole answer (RULES 5)."""
-        return self.completed
+        """Whether the part under way is hidden: the app already has it (RULES 5)."""
+        return self.whole or self.part < self.parts
 
     @property
     def covers(self) -> int:
@@ -91,35 +121,73 @@ class Turn:
         """Whether a tool call of it is unanswered."""
         return any(call.response is None and not call.cancelled for call in self.calls.values())
 
+    @property
+    def pending(self) -> bool:
+        """Whether the service still waits for the response to a call of this run."""
+        return not all(call.written or call.cancelled for call in self.calls.values())
+
+    @property
+    def waiting_since(self) -> int | None:
+        """Position of the first of the app's answers whose call was not made again yet; None: there is none."""
+        return min((call.position for call in self.unbound if call.response is not None), default=None)
+
     def issue(self, request: FunctionCall) -> Call:
-        """Note a tool call of the model."""
-        call_id = request.id or ""
-        name = request.name or ""
-        call = Call(call_id, name, args_key(name, request.args))
+        """Note a tool call of the model: one that is known from an earlier run, or a new one."""
+        name, call_id = request.name or "", request.id or ""
+        key = args_key(name, request.args)
+        # First come, first served among equals (DESIGN decision 7).
+        call = next((call for call in self.unbound if call.key == key), None)
+        if call is None:
+            call = Call(call_id, name, key, call_id, self.part)
+        else:
+            self.unbound.remove(call)
+            call.id, call.part = call_id, self.part
         self.calls[call_id] = call
         return call
 
-    def recall(self, key: str) -> Call | None:
-        """Take the answered call of an earlier run that is equal; first come, first served."""
-        for position, call in enumerate(self.answers):
-            if call.key == key:
-                return self.answers.pop(position)
-        return None
+    def respond(self, responses: Sequence[FunctionResponse]) -> None:
+        """Note that these responses were written."""
+        for response in responses:
+            call = self.calls.get(response.id or "")
+            if call is not None:
+                call.written = True
+        self.replied = True
 
-    def restart(self) -> list[Call]:
-        """Forget the run that was cut; return the calls that the app has and did not answer."""
-        answered = [call for call in self.calls.values() if call.response is not None]
-        running = [call for call in self.calls.values() if call.response is None and call.taken and not call.cancelled]
-        for call in self.calls.values():
+    def end_part(self) -> None:
+        """Note that the part under way is over."""
+        self.part += 1
+        self.parts = max(self.parts, self.part)
+        self.seen = self.shown = self.replied = False
+        self.held.clear()
+
+    def restart(self, *, rebind: bool) -> list[Call]:
+        """Forget the run that was cut; return the running calls that nobody will bind again.
+
+        A call that the app never took is forgotten: its repetition is new (RULES 9).
+        """
+        kept: list[Call] = []
+        given_up: list[Call] = []
+        for call in [*self.calls.values(), *self.unbound]:
+            if call.cancelled:
+                continue
+            known = call.taken or call.part < self.parts
+            if call.response is not None or (known and rebind):
+                kept.append(call)
+                continue
             call.cancelled = True
-        self.answers.extend(answered)
+            if known:
+                given_up.append(call)
+        for call in kept:
+            call.written = call.by_engine = False
+        self.unbound = kept
         self.calls = {}
+        self.part = self.last_index = self.asked_index = 0
         self.border = 1
-        self.seen = self.resent = False
-        self.last_index = self.asked_index = 0
-        if not self.completed:
+        self.begun = self.seen = self.replied = self.owed = self.resent = False
+        self.held.clear()
+        if not self.whole:
             self.question.restart()
             self.spoken.clear()
             self.written.clear()
             self.tools.clear()
-        return running
+        return given_up

@@ -10,7 +10,7 @@ import pytest
 from resumekit.core import actions, events
 from resumekit.core.policy import Policy
 from resumekit.wire import HistoryTurn
-from tests.core.bench import INTERRUPTED, MODEL_3, TURN_COMPLETE, Bench, audio, content, said
+from tests.core.bench import INTERRUPTED, MODEL_3, TURN_COMPLETE, Bench, audio, content
 
 START = {"realtime_input": {"activityStart": {}}}
 END = {"realtime_input": {"activityEnd": {}}}
@@ -124,42 +124,6 @@ def test_a_frame_that_ends_a_turn_and_brings_its_handle_anchors_it() -> None:
     assert bench.bound_with == "h1"
 
 
-def test_a_shadow_turn_answers_tool_calls_from_the_record() -> None:
-    """RULES 5."""
-    bench = Bench()
-    bench.connect()
-    anchor(bench)
-    bench.asks("q1")
-    bench.calls(("c1", "add", {"a": 1, "b": 2.0}), ("c2", "add", {"a": 1, "b": 2}))
-    assert bench.shown
-    bench.responds("c1", "add", "first")
-    bench.responds("c2", "add", "second")
-    bench.says("done")
-    bench.completes()
-    assert bench.shown
-    bench.cut()
-    bench.resume()
-    assert texts(bench.wire) == ["q1"]
-    bench.calls(("d1", "add", {"b": 2, "a": 1}), ("d2", "add", {"a": 1, "b": 2}), ("d3", "other", {}))
-    answers = bench.wire[2]["toolResponse"]["functionResponses"]
-    assert [(answer["id"], answer["response"].get("output")) for answer in answers] == [
-        ("d1", "first"),
-        ("d2", "second"),
-        ("d3", None),
-    ]
-    assert "error" in answers[2]["response"]
-    bench.says("done again")
-    bench.completes()
-    assert bench.shown == []
-    assert [event.by for event in bench.events(events.ToolCallAnswered)] == ["record", "record", "error"]
-    assert bench.events(events.TurnShadowed)[0].discarded_frames == 3
-    bench.update("h1")
-    bench.cut()
-    bench.resume()
-    assert bench.bound_with == "h1"
-    assert len(bench.wire) == 1
-
-
 def test_a_shadow_turn_that_is_cut_is_run_again() -> None:
     bench = Bench()
     bench.connect()
@@ -190,142 +154,6 @@ def test_a_cancellation_in_a_shadow_turn_is_not_shown() -> None:
     assert bench.shown == []
 
 
-# ---------------------------------------------------------------------- tool calls in cut turns
-
-
-def test_a_running_call_is_cancelled_at_the_cut_and_its_late_response_dropped() -> None:
-    bench = Bench()
-    bench.connect()
-    anchor(bench)
-    bench.asks("q1")
-    bench.says("wait")
-    bench.calls(("c1", "book", {}))
-    assert bench.shown
-    bench.cut()
-    assert bench.shown == [{"toolCallCancellation": {"ids": ["c1"]}}, INTERRUPTED]
-    bench.resume()
-    bench.responds("c1", "book", "late")
-    assert texts(bench.wire) == ["q1"]
-    assert len(bench.wire) == 2
-    assert bench.events(events.ToolResponseDropped) == [events.ToolResponseDropped(call_id="c1", name="book")]
-    bench.calls(("d1", "book", {}))
-    assert [list(frame) for frame in bench.shown] == [["toolCall"]]
-    bench.responds("d1", "book", "ok")
-    assert bench.wire[-1]["tool_response"]["functionResponses"][0]["id"] == "d1"
-
-
-def test_an_answered_call_is_answered_from_the_record_when_it_is_issued_again() -> None:
-    """RULES section 4: r sent, cut (handle-only)."""
-    bench = Bench()
-    bench.connect()
-    anchor(bench)
-    bench.asks("q1")
-    bench.calls(("c1", "book", {"x": 1}), ("c2", "book", {"x": 2}))
-    assert bench.shown
-    bench.responds("c1", "book", "ok")
-    bench.cut()
-    assert bench.shown == [{"toolCallCancellation": {"ids": ["c2"]}}, INTERRUPTED]
-    bench.resume()
-    bench.calls(("d2", "book", {"x": 2}), ("d1", "book", {"x": 1}))
-    assert bench.shown == [{"toolCall": {"functionCalls": [{"id": "d2", "name": "book", "args": {"x": 2}}]}}]
-    assert bench.wire[-1]["toolResponse"]["functionResponses"] == [
-        {"id": "d1", "name": "book", "response": {"output": "ok"}}
-    ]
-    bench.responds("d2", "book", "ok too")
-    bench.completes()
-    assert bench.shown == [TURN_COMPLETE]
-
-
-def test_a_call_that_the_app_never_got_is_new_when_it_comes_again() -> None:
-    """RULES section 2 row 3."""
-    bench = Bench()
-    bench.connect()
-    anchor(bench)
-    bench.asks("q1")
-    bench.calls(("c1", "book", {}))
-    bench.cut()
-    assert bench.shown == []
-    bench.resume()
-    bench.calls(("d1", "book", {}))
-    assert [list(frame) for frame in bench.shown] == [["toolCall"]]
-
-
-def test_a_frame_whose_calls_are_all_answered_keeps_its_other_content() -> None:
-    bench = Bench()
-    bench.connect()
-    bench.asks("q1")
-    bench.calls(("c1", "book", {}))
-    assert bench.shown
-    bench.responds("c1", "book", "ok")
-    bench.cut()
-    assert bench.shown == [INTERRUPTED]
-    bench.resume()
-    bench.calls(("d1", "book", {}))
-    assert bench.shown == []
-    bench.cut()
-    bench.resume()
-    call = {"functionCalls": [{"id": "e1", "name": "book", "args": {}}]}
-    bench.server({"toolCall": call, "serverContent": {"modelTurn": {"parts": [{"text": "also"}]}}})
-    assert bench.shown == [said("also")]
-
-
-def test_the_app_is_not_told_of_the_cancellation_of_a_call_that_the_engine_answered() -> None:
-    bench = Bench()
-    bench.connect()
-    bench.asks("q1")
-    bench.calls(("c1", "book", {}))
-    assert bench.shown
-    bench.responds("c1", "book", "ok")
-    bench.cut()
-    assert bench.shown == [INTERRUPTED]
-    bench.resume()
-    bench.calls(("d1", "book", {}), ("d2", "new", {}))
-    bench.server({"toolCallCancellation": {"ids": ["d1", "d2"]}})
-    bench.server({"toolCallCancellation": {"ids": ["d1"]}})
-    both = {"toolCallCancellation": {"ids": ["d1"]}, "usageMetadata": {"totalTokenCount": 1}}
-    bench.server(both)
-    shown = bench.shown
-    assert [list(frame) for frame in shown] == [["toolCall"], ["toolCallCancellation"], ["usageMetadata"]]
-    assert shown[1] == {"toolCallCancellation": {"ids": ["d2"]}}
-    assert {event.call_id for event in bench.events(events.ToolResponseDropped)} == {"c1"}
-
-
-def test_a_response_on_record_that_no_repeated_call_asks_for_is_reported() -> None:
-    bench = Bench()
-    bench.connect()
-    bench.asks("q1")
-    bench.calls(("c1", "book", {}))
-    assert bench.shown
-    bench.responds("c1", "book", "ok")
-    bench.cut()
-    bench.resume()
-    bench.says("without the tool")
-    bench.completes()
-    assert [event.call_id for event in bench.events(events.ToolResponseDropped)] == ["c1"]
-
-
-def test_the_cancellation_of_a_call_that_the_app_never_got_vanishes_with_it() -> None:
-    bench = Bench()
-    bench.connect()
-    bench.asks("q1")
-    bench.calls(("c1", "book", {}))
-    bench.server({"toolCallCancellation": {"ids": ["c1"]}})
-    bench.cut()
-    assert bench.shown == []
-
-
-def test_of_a_cancellation_only_the_calls_that_the_app_got_are_left() -> None:
-    bench = Bench()
-    bench.connect()
-    bench.asks("q1")
-    bench.calls(("c1", "book", {}))
-    assert bench.shown
-    bench.calls(("c2", "book", {}))
-    bench.server({"toolCallCancellation": {"ids": ["c1", "c2"]}})
-    bench.cut()
-    assert bench.shown == [{"toolCallCancellation": {"ids": ["c1"]}}, INTERRUPTED]
-
-
 def test_audio_that_ages_becomes_the_resume_point_when_the_next_turn_opens() -> None:
     """RULES 3: it was silent for long enough."""
     bench = Bench(transparent=True)
@@ -341,57 +169,6 @@ def test_audio_that_ages_becomes_the_resume_point_when_the_next_turn_opens() -> 
     bench.resume()
     assert bench.bound_with == "quiet"
     assert seconds_of_audio(bench.wire) == 12.0
-
-
-def test_a_cancelled_call_of_the_service_is_not_answered_any_more() -> None:
-    bench = Bench()
-    bench.connect()
-    bench.asks("q1")
-    bench.calls(("c1", "book", {}), ("c2", "book", {}))
-    bench.server({"toolCallCancellation": {"ids": ["c1", "never seen"]}})
-    assert len(bench.shown) == 2
-    bench.sends(
-        {"toolResponse": {"functionResponses": [{"id": "c1", "response": {}}, {"id": "c2", "response": {"x": 1}}]}}
-    )
-    assert bench.wire[-1] == {"toolResponse": {"functionResponses": [{"id": "c2", "response": {"x": 1}}]}}
-
-
-def test_a_response_to_a_call_that_nobody_knows_is_passed_on_once() -> None:
-    """The state may come from another process; a refusal of it does not repeat it (PROTOCOL 4)."""
-    bench = Bench()
-    bench.connect()
-    bench.responds("foreign", "f", "x")
-    assert bench.wire[-1]["tool_response"]["functionResponses"][0]["id"] == "foreign"
-    bench.cut(1008, "Requested entity was not found.")
-    assert bench.events(events.ToolResponseDropped) == [events.ToolResponseDropped(call_id="foreign", name="f")]
-    bench.resume()
-    assert len(bench.wire) == 1
-
-
-def test_responses_pass_a_question_that_waits() -> None:
-    """RULES 8; section 2 row 4."""
-    bench = Bench()
-    bench.connect()
-    anchor(bench)
-    bench.asks("q1")
-    bench.asks("q2")
-    bench.says("a1")
-    bench.cut()
-    bench.resume()
-    assert texts(bench.wire) == ["q1", "q2"][:1]
-    bench.asks("q3")
-    bench.responds("foreign", "f", "x")
-    assert "tool_response" in bench.wire[-1]
-    assert texts(bench.wire) == ["q1"]
-
-
-def test_tool_calls_are_remembered_for_a_while_only() -> None:
-    bench = Bench()
-    bench.connect()
-    bench.asks("q1")
-    for number in range(1100):
-        bench.calls((f"c{number}", "f", {}))
-    assert len(bench.engine._talk._calls) == 1024
 
 
 def test_tool_calls_and_their_results_are_replayed_as_text() -> None:

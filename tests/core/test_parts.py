@@ -361,7 +361,7 @@ def test_the_inbox_is_full_by_frames_or_by_bytes() -> None:
 
 
 def test_discarding_leaves_endings_and_other_turns() -> None:
-    frame = decode_server(b'{"usageMetadata":{}}')
+    frame = decode_server(b'{"serverContent":{"modelTurn":{}}}')
     mine, other = Turn(), Turn()
     inbox = Inbox(max_frames=10, max_bytes=1000)
     inbox.put(frame, Kind.OUTPUT, mine)
