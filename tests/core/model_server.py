@@ -628,7 +628,9 @@ class ModelServer:
             plan += [("piece", number, count, len(stages)) for number in range(count)]
         else:
             plan = [("piece", number, count, 0) for number in range(count)]
-            places = sorted((int(self._random() * (count + 1)) for _ in stages), reverse=True)
+            # Only a 3.x model may have nothing to say to a response.
+            last = count + (self.settings.family == "3.x")
+            places = sorted((int(self._random() * last) for _ in stages), reverse=True)
             for place, calls in zip(places, reversed(stages), strict=True):
                 plan[place:place] = self._call_steps(calls)
         for label in generation.labels:
