@@ -2,7 +2,7 @@
 """Make the environments in .venv/ and pin what goes into them. Standard library only.
 
 env.py setup NAME...       make or refresh .venv/NAME from .ci/constraints-NAME.txt
-env.py constraints         resolve every environment anew and write its constraints
+env.py constraints [NAME...]  resolve these environments anew, or all, and write their constraints
 env.py test [NAME...]      run the tests of the environments that `make test` covers (but the base)
 env.py matrix              run every environment on its Pythons found here, save what `make test` runs
 
@@ -40,8 +40,8 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 ENVIRONMENTS = tomllib.loads((CI / "environments.toml").read_text("utf-8"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
-# Only this one is built from source: it is pure Python, and has no wheel (blockbuster needs it).
-SDISTS = ["forbiddenfruit"]
+# Only these are built from source: they are pure Python, and have no wheel (pipecat and blockbuster need them).
+SDISTS = ["docopt", "forbiddenfruit"]
 
 # pip's settings and what they are called in uv. A variable that is set already wins.
 PIP_TO_UV = {
@@ -168,8 +168,8 @@ def setup(name: str, python: str | Path = sys.executable, directory: str | None 
     return python_of(venv)
 
 
-def constraints() -> None:
-    """Resolve every environment anew."""
+def constraints(names: list[str]) -> None:
+    """Resolve these environments anew; without a name all, and the tools that make them."""
     with lock():
         tool, env = uv(), uv_settings()
     for variable in ("UV_INDEX", "UV_FIND_LINKS"):
@@ -177,8 +177,10 @@ def constraints() -> None:
     compile_ = (tool, "pip", "compile", "--quiet", "--universal", "--python-version", PYTHONS[0])
     compile_ += ("--generate-hashes", "--no-header", "--upgrade", "--no-emit-index-url")
     compile_ += ("--no-emit-find-links", "--no-emit-build-options")
-    run(*compile_, "--group", "build", "--output-file", CI / "constraints-build.txt", env=env)
-    for name, environment in ENVIRONMENTS.items():
+    if not names:
+        run(*compile_, "--group", "build", "--output-file", CI / "constraints-build.txt", env=env)
+    for name in names or ENVIRONMENTS:
+        environment = ENVIRONMENTS[name]
         options = [f"--extra={extra}" for extra in environment["extras"]]
         options += [f"--group={group}" for group in environment["groups"]]
         output = CI / f"constraints-{name}.txt"
@@ -195,13 +197,9 @@ def stage(title: str, *command: str | Path) -> None:
 
 def run_tests(name: str, python: str | Path, directory: str) -> None:
     """Run the tests of one environment in it."""
-    tests = [path for path in ENVIRONMENTS[name]["tests"] if any((ROOT / path).rglob("test_*.py"))]
-    if not tests:
-        print(f"\n==> {directory}: no tests yet", flush=True)
-        return
     setup(name, python, directory)
     pytest = (f".venv/{directory}/{BIN}/python", "-m", "pytest", *os.environ.get("PYTEST", "").split())
-    stage(f"tests in {directory}", *pytest, *tests)
+    stage(f"tests in {directory}", *pytest, *ENVIRONMENTS[name]["tests"])
 
 
 def find_python(version: str) -> str | None:
@@ -244,7 +242,7 @@ def main() -> None:
             for name in arguments.names or [BASE]:
                 setup(name)
         case "constraints":
-            constraints()
+            constraints(arguments.names)
         case "test":
             for name, environment in ENVIRONMENTS.items():
                 if environment.get("in") == "test" and name in (arguments.names or ENVIRONMENTS):

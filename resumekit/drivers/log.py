@@ -20,7 +20,6 @@ _SOMETHING_WENT = (
     events.ResumePointDropped,
     events.SessionExpiring,
     events.SlowConsumer,
-    events.StoreFailed,
     events.ToolResponseDropped,
     events.TurnForgotten,
     events.TurnSettled,

@@ -1,7 +1,0 @@
-"""What tests of applications and plugins need: so far, what a handle store has to pass."""
-
-from __future__ import annotations
-
-from resumekit.testing.stores import HandleStoreConformance
-
-__all__ = ["HandleStoreConformance"]
