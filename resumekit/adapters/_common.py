@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
+import os
 import random
+import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar, cast
 
 from resumekit.core.engine import Engine
 from resumekit.core.events import Event
 from resumekit.core.policy import Policy
-from resumekit.defaults import DefaultDecisions
-from resumekit.drivers import Dialer, Driver
+from resumekit.drivers import Dialer, Driver, Keeper
 from resumekit.errors import ConfigurationError, LocalProtocolError
-from resumekit.wire import HistoryTurn
+from resumekit.plugins import LOAD_PLUGINS, PluginDecisions, installed_plugins, make_decisions
+from resumekit.stores import HandleStore
+from resumekit.wire import HistoryTurn, setup_fingerprint, setup_model
 
-__all__ = ["Maybe", "OnEvent", "checked_policy", "resolve", "session_driver", "to_turns"]
+__all__ = ["Maybe", "OnEvent", "check_keeping", "checked_policy", "resolve", "session_driver", "to_turns"]
 
 T = TypeVar("T")
 Maybe: TypeAlias = T | Callable[[], T | Awaitable[T]]
@@ -45,7 +49,27 @@ def checked_policy(policy: object) -> Policy:
     return policy
 
 
-def session_driver(
+def check_keeping(key: object, store: object) -> None:
+    """Look at the arguments `key` and `store` of a `connect` whose caller is three frames up; warn of a key alone.
+
+    Raises:
+        ConfigurationError: They make no sense.
+    """
+    if key is not None and (not isinstance(key, str) or not key):
+        raise ConfigurationError(f"key is {key!r}; give a name for the conversation, as text")
+    if store is None:
+        if key is not None:
+            warnings.warn("key without store: handles are kept in memory, and lost with the process", stacklevel=3)
+        return
+    if key is None:
+        raise ConfigurationError("store without key: give the conversation a name with key=...")
+    if isinstance(store, str) and "://" not in store:
+        raise ConfigurationError("store is no URL; give one such as 'memory://', or a HandleStore")
+    if not isinstance(store, str | HandleStore):
+        raise ConfigurationError(f"store is a {type(store).__name__}; give a URL, or a resumekit.stores.HandleStore")
+
+
+async def session_driver(
     setup: str,
     dial: Dialer,
     *,
@@ -55,6 +79,9 @@ def session_driver(
     to_dict: Callable[[object], object],
     on_event: OnEvent | None,
     credentials_renewable: bool,
+    key: str | None = None,
+    store: str | HandleStore | None = None,
+    plugins: Iterable[object] = (),
 ) -> Driver:
     """Return the driver of a new session.
 
@@ -67,11 +94,24 @@ def session_driver(
         to_dict: Turns a framework's own turn into a mapping; gives back what it does not know.
         on_event: The application's listener.
         credentials_renewable: Whether a new dial may bring new credentials.
+        key: Name of the conversation in the store; see `check_keeping`.
+        store: Where its handle is kept.
+        plugins: Asked before the installed ones.
 
     Raises:
         ConfigurationError: An argument makes no sense.
     """
     _check_listener(on_event)
+    if not installed_plugins.cache_info().currsize:
+        await asyncio.to_thread(installed_plugins)
+
+    def report(event: Event) -> None:
+        driver.report(event)
+
+    def publish(event: Event) -> None:
+        driver.publish(event)
+
+    decisions = make_decisions(plugins, report=report)
 
     async def load() -> list[HistoryTurn]:
         return to_turns(await resolve(history), to_dict)
@@ -81,7 +121,7 @@ def session_driver(
         engine = Engine(
             setup,
             policy=policy,
-            decisions=DefaultDecisions(),
+            decisions=decisions,
             transparent=transparent,
             random=random.random,
             history=() if loads else to_turns(history, to_dict),
@@ -90,7 +130,57 @@ def session_driver(
         )
     except LocalProtocolError as error:
         raise ConfigurationError(f"bad setup: {error}") from error
-    return Driver(engine, dial, policy=policy, load_history=load if loads else None, on_event=on_event)
+    keeper: Keeper | None = None
+    if key is not None and policy.resumption == "on":
+        keeper = Keeper(
+            _store_of(store or "memory://", decisions),
+            key,
+            policy=policy,
+            model=setup_model(setup),
+            fingerprint=setup_fingerprint(setup),
+            transparent=transparent,
+            publish=publish,
+            closes_store=not isinstance(store, HandleStore),
+        )
+    driver = Driver(
+        engine,
+        dial,
+        policy=policy,
+        load_history=load if loads else None,
+        on_event=on_event,
+        tell_plugins=decisions.on_event,
+        keeper=keeper,
+    )
+    return driver
+
+
+_PACKAGES = {
+    "redis": "resumekit-redis",
+    "rediss": "resumekit-redis",
+    "unix": "resumekit-redis",
+    "valkey": "resumekit-redis",
+    "postgres": "resumekit-postgres",
+    "postgresql": "resumekit-postgres",
+}
+"""Scheme of a store's URL -> the package that answers for it."""
+
+
+def _store_of(store: str | HandleStore, decisions: PluginDecisions) -> HandleStore:
+    """Return the store, asking the plugins for a URL; the error never shows the URL, which may hold a password."""
+    if not isinstance(store, str):
+        return store
+    found = decisions.provide_handle_store(store)
+    if found is not None:
+        return found
+    scheme = store.partition("://")[0]
+    package = _PACKAGES.get(scheme)
+    advice = f"install it with: pip install {package}" if package else "install the package that provides it"
+    broken = [f"{plugin.name!r} ({plugin.error})" for plugin in installed_plugins() if plugin.error is not None]
+    if broken:
+        advice += f"; not used: {', '.join(broken)}"
+    if LOAD_PLUGINS in os.environ:
+        advice += f"; {LOAD_PLUGINS} is set, and may leave it out"
+    raise ConfigurationError(f"no plugin answers for a store of {scheme}://; {advice}")
 
 
 def _check_listener(on_event: object) -> None:

@@ -18,12 +18,13 @@ from websockets.exceptions import ConcurrencyError, ConnectionClosedOK
 from websockets.frames import Close
 
 from resumekit import errors
-from resumekit.adapters._common import Maybe, OnEvent, checked_policy, resolve, session_driver
+from resumekit.adapters._common import Maybe, OnEvent, check_keeping, checked_policy, resolve, session_driver
 from resumekit.core.events import FrameDiscarded
 from resumekit.core.failures import CloseCode
 from resumekit.core.policy import Policy
 from resumekit.core.stats import Stats
 from resumekit.drivers import Driver, Events, WebSocketTransport, dial_websocket
+from resumekit.stores import HandleStore
 from resumekit.wire import ServerMessage
 
 try:
@@ -159,9 +160,13 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
             dial, for credentials that change. A client is only looked at, never changed.
         model: As for `client.aio.live.connect`.
         config: As for `client.aio.live.connect`. A handle in its `session_resumption` is the first that is used.
+        key: Name of the conversation. Its newest handle is kept under it, and used by the next session of this name.
+        store: Where: a URL (``memory://``; plugins bring more), or a `resumekit.stores.HandleStore`. A handle in the
+            setup goes before the one that is kept.
         history: The conversation so far: `types.Content`, mappings or strings, or a callable, also an asynchronous one,
             that returns them. Replayed where a new session starts without a handle.
         policy: Limits and choices.
+        plugins: Modules or objects with hooks (see `resumekit.hookspecs`), asked before the installed ones.
         on_event: Called with every event; must not block.
 
     Raises:
@@ -176,8 +181,11 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
         *,
         model: str,
         config: _Config = None,
+        key: str | None = None,
+        store: str | HandleStore | None = None,
         history: Maybe[_History] = None,
         policy: Policy | None = None,
+        plugins: Iterable[object] = (),
         on_event: OnEvent | None = None,
     ) -> None:
         self._client = client
@@ -185,6 +193,10 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
         self._config = config
         self._history = history
         self._policy = checked_policy(policy)
+        check_keeping(key, store)
+        self._key = key
+        self._store = store
+        self._plugins = plugins
         self._on_event = on_event
         self._driver: Driver | None = None
         self._account: seam.Account | None = None
@@ -197,7 +209,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
         request = await account.rehearse(self._model, self._config)
         transparent = self._is_transparent(account)
         self._account = account
-        self._driver = driver = session_driver(
+        self._driver = driver = await session_driver(
             request.setup,
             self._dial,
             policy=self._policy,
@@ -205,6 +217,9 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
             history=self._history,
             to_dict=_as_dict,
             on_event=self._on_event,
+            key=self._key,
+            store=self._store,
+            plugins=self._plugins,
             credentials_renewable=callable(self._client) or account.is_vertex,
         )
         failed: errors.ConnectRefused | errors.ConnectFailed
@@ -274,6 +289,7 @@ class Client(genai.Client):
     Args:
         history: As for `connect`. A client opens many sessions, so that a callable is of more use here.
         policy: Limits and choices of each session.
+        plugins: As for `connect`.
         on_event: Called with every event of every session; must not block.
         arguments: Those of `google.genai.Client`, as they are.
     """
@@ -283,6 +299,7 @@ class Client(genai.Client):
         *,
         history: Maybe[_History] = None,
         policy: Policy | None = None,
+        plugins: Iterable[object] = (),
         on_event: OnEvent | None = None,
         **arguments: Unpack[_ClientArguments],
     ) -> None:
@@ -291,8 +308,17 @@ class Client(genai.Client):
         def open_session(live: AsyncLive, model: str, config: _Config) -> connect:
             # Whatever has the inner client will do for a client; this one may outlive the one that made it.
             client = cast("genai.Client", live)
-            return connect(client, model=model, config=config, history=history, policy=policy, on_event=on_event)
+            return connect(
+                client,
+                model=model,
+                config=config,
+                history=history,
+                policy=policy,
+                plugins=given,
+                on_event=on_event,
+            )
 
+        given = plugins if isinstance(plugins, str) else tuple(plugins)
         checked_policy(policy)
         self._resumable = _AsyncClient(super().aio, open_session)
 

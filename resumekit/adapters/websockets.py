@@ -11,11 +11,12 @@ from typing import Any, TypeAlias, cast
 
 from websockets.exceptions import InvalidURI
 
-from resumekit.adapters._common import Maybe, OnEvent, checked_policy, resolve, session_driver
+from resumekit.adapters._common import Maybe, OnEvent, check_keeping, checked_policy, resolve, session_driver
 from resumekit.core.policy import Policy
 from resumekit.core.stats import Stats
 from resumekit.drivers import Driver, Events, WebSocketTransport, dial_websocket
 from resumekit.errors import ConfigurationError, ConnectRefused, LocalProtocolError, SessionClosed
+from resumekit.stores import HandleStore
 from resumekit.wire import HistoryTurn, ServerMessage, setup_model
 
 __all__ = ["Session", "connect"]
@@ -111,9 +112,13 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
         ssl: For `wss`; by default the system's trust.
         transparent: Whether the service reports what it consumed; None: as `Policy.transparent` says, and there
             ``"auto"`` means a Vertex address or a Vertex model name.
+        key: Name of the conversation. Its newest handle is kept under it, and used by the next session of this name.
+        store: Where: a URL (``memory://``; plugins bring more), or a `resumekit.stores.HandleStore`. A handle in the
+            setup goes before the one that is kept.
         history: The conversation so far: turns, strings, or a callable, also an asynchronous one, that returns them.
             Replayed where a new session starts without a handle.
         policy: Limits and choices.
+        plugins: Modules or objects with hooks (see `resumekit.hookspecs`), asked before the installed ones.
         on_event: Called with every event; must not block.
 
     Raises:
@@ -130,8 +135,11 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
         additional_headers: Maybe[_HeadersLike] | None = None,
         ssl: ssl_module.SSLContext | None = None,
         transparent: bool | None = None,
+        key: str | None = None,
+        store: str | HandleStore | None = None,
         history: Maybe[_History] = None,
         policy: Policy | None = None,
+        plugins: Iterable[object] = (),
         on_event: OnEvent | None = None,
     ) -> None:
         self._uri = uri
@@ -141,13 +149,17 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
         self._policy = checked_policy(policy)
         self._transparent = self._is_transparent(transparent=transparent)
         self._history = history
+        check_keeping(key, store)
+        self._key = key
+        self._store = store
+        self._plugins = plugins
         self._on_event = on_event
         self._driver: Driver | None = None
 
     async def __aenter__(self) -> Session:
         if self._driver is not None:
             raise ConfigurationError("this connect() was entered before; call connect() again for a new session")
-        self._driver = session_driver(
+        self._driver = await session_driver(
             self._setup,
             self._dial,
             policy=self._policy,
@@ -155,6 +167,9 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
             history=self._history,
             to_dict=lambda turn: turn,
             on_event=self._on_event,
+            key=self._key,
+            store=self._store,
+            plugins=self._plugins,
             credentials_renewable=callable(self._uri) or callable(self._headers),
         )
         try:

@@ -44,7 +44,6 @@ __all__ = ["Engine"]
 _IN_FLIGHT = 16
 """Frames that the transport may hold; more wait in the outbox, where they can still be dropped."""
 _ON_AIR = (State.LIVE, State.DRAINING)
-_HOURS = 3600.0
 # fmt: off
 _Timer = Literal[
     "dial", "bind", "history", "first", "proof", "outage", "retry", "drain", "warm", "handle", "release", "silence", "drops", "rebind",
@@ -179,7 +178,7 @@ class Engine:
             case inputs.HistoryLoaded():
                 self._on_history_loaded(happened)
             case inputs.Start():
-                self._on_start()
+                self._on_start(happened)
             case inputs.ForceReconnect():
                 self._on_force_reconnect()
             case inputs.ClockJumped():
@@ -206,12 +205,13 @@ class Engine:
 
     # ------------------------------------------------------------------ the application
 
-    def _on_start(self) -> None:
+    def _on_start(self, happened: inputs.Start) -> None:
         self._started_at = self._now
         self._outage.begin(self._now)
         self._timers["first"] = self._now + self._policy.first_connect_deadline
-        if self._given_handle is not None and self._policy.resumption == "on":
-            self._talk.point.adopt(self._talk.record(self._given_handle, None, 0, self._now))
+        handle, age = (self._given_handle, 0.0) if self._given_handle is not None else (happened.handle, happened.age)
+        if handle is not None and self._policy.resumption == "on":
+            self._talk.point.adopt(self._talk.record(handle, None, 0, self._now - age))
         self._machine.fire(Trigger.START)
         self._open()
 
@@ -259,12 +259,9 @@ class Engine:
         record = self._talk.point.base
         if record is None:
             return None
-        validity = self._policy.handle_validity
-        if validity is None:
-            validity = (24 if self._transparent else 2) * _HOURS
         # It expires some time after the *end* of its connection, so its age is a careful measure.
         since = self._down_since if self._down_since is not None else self._now
-        if self._now - since <= validity:
+        if self._now - since <= self._policy.validity_of_handles(transparent=self._transparent):
             return record
         self._refuse(record, "expired")
         return None

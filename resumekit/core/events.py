@@ -32,6 +32,7 @@ __all__ = [
     "SessionEnded",
     "SessionExpiring",
     "SlowConsumer",
+    "StoreFailed",
     "ToolCallAnswered",
     "ToolCallRebound",
     "ToolResponseDropped",
@@ -283,6 +284,13 @@ class HookFailed(Event, frozen=True, kw_only=True):
     problem: Literal["raised", "slow", "nonsense"]
     """Raised or returned nonsense: the next opinion, or the default, was used."""
     detail: str
+
+
+class StoreFailed(Event, frozen=True, kw_only=True):
+    """The handle store did not do what it was asked for, or not in time; the session goes on without."""
+
+    operation: Literal["load", "save", "forget", "poison", "close"]
+    problem: str
 
 
 class SessionEnded(Event, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from resumekit.core.failures import Failure
-from resumekit.wire import ClientMessage, HistoryTurn, ServerMessage
+from resumekit.wire import ClientMessage, HistoryTurn, ResumptionHandle, ServerMessage
 
 __all__ = [
     "ClockJumped",
@@ -34,6 +34,11 @@ __all__ = [
 
 class Start(Struct, frozen=True):
     """Dial the first connection."""
+
+    handle: ResumptionHandle | None = None
+    """From the store; one that the application gave goes before it."""
+    age: float = 0.0
+    """Seconds since it was issued."""
 
 
 class Send(Struct, frozen=True):

@@ -52,6 +52,9 @@ class Policy:
     handle_validity: _Seconds | None = field(default=None, metadata={"unit": "s"})
     """Age at which a handle is not tried any more; None: 2 h (Developer API), 24 h (Vertex)."""
 
+    store_timeout: _Seconds = _seconds(5.0)
+    """How long one call of the handle store may take; the session does not wait for it, save at its start and end."""
+
     # Connecting
     connect_timeout: _Seconds = _seconds(10.0)
     """TCP, TLS and HTTP upgrade of one connection."""
@@ -186,6 +189,12 @@ class Policy:
         if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not value >= least:
             bound = "one or more" if least else "zero or more"
             raise ConfigurationError(f"Policy.{name} is {value!r}; it must be {kind}, {bound}")
+
+    def validity_of_handles(self, *, transparent: bool) -> float:
+        """Return the seconds after the end of its connection for which a handle is tried."""
+        if self.handle_validity is not None:
+            return self.handle_validity
+        return (24 if transparent else 2) * 3600.0
 
     def scaled(self, factor: float) -> Policy:
         """Return a copy whose times are multiplied, for tests against an emulator on the same scale.

@@ -1,11 +1,11 @@
-"""The built-in answers to the engine's questions; a plugin can give others to the same Protocol.
+"""The built-in answers to the engine's questions: a plugin, asked after all others.
 
 Pure functions of their details: nothing here keeps state, asks the time or draws.
 """
 
 from __future__ import annotations
 
-from tenacity import RetryCallState, Retrying, wait_exponential
+from tenacity import RetryCallState, Retrying, wait_chain, wait_exponential, wait_fixed
 
 from resumekit.core.failures import Verdict, classify
 from resumekit.core.policy import (
@@ -18,6 +18,7 @@ from resumekit.core.policy import (
     RecoveryAction,
     RecoveryDetails,
 )
+from resumekit.hookspecs import hookimpl
 
 __all__ = ["DefaultDecisions"]
 
@@ -27,23 +28,23 @@ _WARM_SPAN = 0.5
 
 
 class DefaultDecisions:
-    """Implements `resumekit.core.policy.Decisions` from the fields of `Policy` alone."""
+    """Answers from the details and the fields of `Policy` alone."""
 
+    @hookimpl
     def choose_delay(self, details: DelayDetails) -> float | Exactly:
         """Return the upper bound of the delay: at once after a scheduled or accidental end, else tenacity's backoff."""
         policy = details.policy
-        step = details.attempt
-        if details.verdict is Verdict.RESUME_NOW:
-            if step <= 1:
-                return policy.first_delay
-            step -= 1
-        state = RetryCallState(Retrying(), None, (), {})
-        state.attempt_number = max(step, 1)
         longest = policy.delay_cap
         if details.verdict is Verdict.OLD_BINDING:  # the service is well, and lets go within seconds
             longest = min(longest, policy.old_binding_grace / 5)
-        return wait_exponential(multiplier=policy.delay_base, max=longest)(state)
+        state = RetryCallState(Retrying(), None, (), {})
+        state.attempt_number = details.attempt
+        if details.verdict is Verdict.RESUME_NOW:
+            later = wait_exponential(policy.delay_base / 2, max=longest)
+            return wait_chain(wait_fixed(policy.first_delay), later)(state)
+        return wait_exponential(policy.delay_base, max=longest)(state)
 
+    @hookimpl
     def classify_failure(self, details: FailureDetails) -> Verdict:
         """Return what the table of `resumekit.core.failures` says."""
         return classify(
@@ -54,6 +55,7 @@ class DefaultDecisions:
             renewable=details.credentials_renewable,
         )
 
+    @hookimpl
     def choose_move(self, details: MoveDetails) -> Move:
         """Leave a third of the time left before the end, within the policy's bounds; dial ahead at a random moment."""
         policy = details.policy
@@ -64,6 +66,7 @@ class DefaultDecisions:
             return Move(deadline=deadline, warm_dial=None)
         return Move(deadline=deadline, warm_dial=min((_WARM_FROM + _WARM_SPAN * details.draw) * left, deadline))
 
+    @hookimpl
     def choose_recovery(self, details: RecoveryDetails) -> Recovery:
         """Resume where there is a handle, else replay history into a new session."""
         action = RecoveryAction.FRESH if details.handle_age is None else RecoveryAction.RESUME

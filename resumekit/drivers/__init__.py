@@ -5,6 +5,7 @@ from __future__ import annotations
 from resumekit.drivers.driver import Driver
 from resumekit.drivers.events import Events
 from resumekit.drivers.failures import TRANSPORT_ERRORS, failure_of
+from resumekit.drivers.keeper import Keeper
 from resumekit.drivers.transport import Dialer, Transport
 from resumekit.drivers.websocket import WebSocketTransport, dial_websocket
 
@@ -13,6 +14,7 @@ __all__ = [
     "Dialer",
     "Driver",
     "Events",
+    "Keeper",
     "Transport",
     "WebSocketTransport",
     "dial_websocket",

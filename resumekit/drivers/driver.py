@@ -28,6 +28,7 @@ from resumekit.core.policy import Policy
 from resumekit.core.stats import Stats
 from resumekit.drivers.events import EventLog, Events
 from resumekit.drivers.failures import TRANSPORT_ERRORS, failure_of, is_of_the_transport
+from resumekit.drivers.keeper import Keeper
 from resumekit.drivers.link import Link
 from resumekit.drivers.log import log_event
 from resumekit.drivers.transport import Dialer
@@ -55,6 +56,8 @@ class Driver:
         policy: The engine's own.
         load_history: Answers `actions.LoadHistory`; give it exactly if the engine `loads_history`.
         on_event: Called with every event, at once; must not block. What it raises is logged once.
+        tell_plugins: Called with every event before that; must not raise.
+        keeper: Of the store, if there is one.
     """
 
     def __init__(
@@ -65,12 +68,17 @@ class Driver:
         policy: Policy,
         load_history: HistoryLoader | None = None,
         on_event: OnEvent | None = None,
+        tell_plugins: Callable[[Event], None] | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self._engine = engine
         self._dial = dial
         self._policy = policy
         self._load_history = load_history
         self._on_event = on_event
+        self._tell_plugins = tell_plugins
+        self._keeper = keeper
+        self._keeping: asyncio.Task[object] | None = None
         self._name = f"session {next(_numbers)}"
         self._loop = asyncio.get_running_loop()
 
@@ -211,10 +219,16 @@ class Driver:
         log_event(_log, self._name, event)
         event = msgspec.structs.replace(event, at=time.time(), session=self._name)
         self._event_log.add(event)
-        if self._on_event is None:
-            return
+        if self._tell_plugins is not None:
+            self._tell_plugins(event)
+        if self._on_event is not None:
+            self._tell_application(self._on_event, event)
+        if self._todo and not self._acting:
+            self._act_all()
+
+    def _tell_application(self, listener: OnEvent, event: Event) -> None:
         try:
-            answer = self._on_event(event)
+            answer = listener(event)
             if inspect.iscoroutine(answer):
                 answer.close()
                 raise TypeError("on_event returned a coroutine: it is called, never awaited")
@@ -223,20 +237,19 @@ class Driver:
                 self._on_event_failed = True
                 _log.exception("%s: on_event raised; further errors of it are not logged", self._name)
 
+    def report(self, event: Event) -> None:
+        """Publish an event of a plugin: after what the engine, or the application, is just being told."""
+        self._todo.append(actions.Notify(event))
+
     # ------------------------------------------------------------------ the engine
 
     def _feed(self, happened: inputs.Input) -> None:
         todo = self._engine.feed(happened, self._loop.time())
-        if todo:
+        if todo or self._todo:
             self._todo.extend(todo)
             if self._acting:  # `on_event` called us: first things first
                 return
-            self._acting = True
-            try:
-                while self._todo:
-                    self._act(self._todo.popleft())
-            finally:
-                self._acting = False
+            self._act_all()
             if not self._started.is_set() and self._engine.setup_complete is not None:
                 self._started.set()
         self._set_timer()
@@ -244,6 +257,14 @@ class Driver:
             self._wake_receivers()
         if self._senders:
             self._admit_senders()
+
+    def _act_all(self) -> None:
+        self._acting = True
+        try:
+            while self._todo:
+                self._act(self._todo.popleft())
+        finally:
+            self._acting = False
 
     def _act(self, action: actions.Action) -> None:
         match action:  # the frequent ones first
@@ -254,6 +275,8 @@ class Driver:
                 self.publish(action.event)
             case actions.SaveHandle():
                 self.last_handle = action.record
+                if self._keeper is not None:
+                    self._keeper.save(action.record, self._loop.time())
             case actions.SendPing():
                 if (link := self._links.get(action.connection)) is not None:
                     self._group.create_task(self._ping(link))
@@ -271,6 +294,12 @@ class Driver:
                 self._loader = self._group.create_task(self._load())
             case actions.ForgetHandle() | actions.PoisonHandle():
                 self.last_handle = None
+                if self._keeper is None:
+                    pass
+                elif isinstance(action, actions.PoisonHandle):
+                    self._keeper.poison(action.record)
+                else:
+                    self._keeper.forget()
             case actions.Finish():
                 self._finish(action.error)
 
@@ -323,7 +352,7 @@ class Driver:
 
     async def _run(self) -> None:
         async with self._group:
-            self._feed(inputs.Start())
+            self._feed(inputs.Start() if self._keeper is None else await self._load_handle(self._keeper))
             while not self._over:
                 await self._alarm.wait()
                 self._alarm.clear()
@@ -337,16 +366,29 @@ class Driver:
                     self._set_timer()
             await self._wind_up()
 
+    async def _load_handle(self, keeper: Keeper) -> inputs.Start:
+        loading = self._keeping = self._group.create_task(keeper.load())
+        await asyncio.wait({loading})  # if the session is closed meanwhile, it is cancelled
+        kept = None if loading.cancelled() else loading.result()
+        self._keeping = self._group.create_task(keeper.run())
+        return inputs.Start() if kept is None else inputs.Start(handle=kept[0], age=kept[1])
+
     async def _wind_up(self) -> None:
-        """Give connections that are being closed a moment, and then drop everything."""
+        """Give connections that are being closed, and the store, a moment, and then drop everything."""
         if self._loader is not None:
             self._loader.cancel()
+        if self._keeper is not None:
+            self._keeper.finish()
         closing = [link.task for link in self._links.values() if link.task is not None and link.closing]
         if closing:
             await asyncio.wait(closing, timeout=self._policy.close_wait)
+        if self._keeping is not None:
+            await asyncio.wait({self._keeping})
         self._abort_all()
 
     def _abort_all(self) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
         for link in list(self._links.values()):
             link.abort()
 

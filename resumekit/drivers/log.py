@@ -20,6 +20,7 @@ _SOMETHING_WENT = (
     events.ResumePointDropped,
     events.SessionExpiring,
     events.SlowConsumer,
+    events.StoreFailed,
     events.ToolResponseDropped,
     events.TurnForgotten,
     events.TurnSettled,

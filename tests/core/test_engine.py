@@ -204,6 +204,23 @@ def test_a_handle_of_the_application_is_used_first() -> None:
     assert bench.events(events.Connected)[0].resumed is True
 
 
+def test_a_handle_of_the_store_is_used_with_its_age_unless_the_application_gave_one() -> None:
+    start = inputs.Start(handle=ResumptionHandle("kept"), age=60.0)
+    bench = Bench()
+    bench.feed(start)
+    bench.bind()
+    assert bench.bound_with == "kept"
+    assert bench.events(events.Connected)[0].resumed is True
+    bench.cut()
+    bench.resume()
+    assert bench.events(events.Resumed)[0].handle_age == pytest.approx(60.0, abs=5.0)
+
+    bench = Bench(handle=ResumptionHandle("mine"))
+    bench.feed(start)
+    bench.bind()
+    assert bench.bound_with == "mine"
+
+
 def test_a_handle_in_the_setup_is_used_first_and_a_refused_one_is_replaced_by_a_fresh_start() -> None:
     bench = Bench(setup={"sessionResumption": {"handle": "theirs"}}, history=[HistoryTurn(role="user", text="before")])
     bench.start()

@@ -227,18 +227,42 @@ def audio(size=64):
     return json.dumps({"realtimeInput": {"audio": {"data": "A" * size, "mimeType": "audio/pcm;rate=16000"}}})
 
 
-def driver_of(service, *, policy=None, load_history=None, on_event=None, draw=0.5, **engine):
+def driver_of(
+    service,
+    *,
+    policy=None,
+    load_history=None,
+    on_event=None,
+    tell_plugins=None,
+    keeper=None,
+    decisions=None,
+    draw=0.5,
+    **engine,
+):
     policy = policy or Policy()
     machine = Engine(
         SETUP,
         policy=policy,
-        decisions=DefaultDecisions(),
+        decisions=decisions or DefaultDecisions(),
         transparent=False,
         random=lambda: draw,
         loads_history=load_history is not None,
         **engine,
     )
-    return Driver(machine, service.dial, policy=policy, load_history=load_history, on_event=on_event)
+
+    def publish(event):
+        driver.publish(event)
+
+    driver = Driver(
+        machine,
+        service.dial,
+        policy=policy,
+        load_history=load_history,
+        on_event=on_event,
+        tell_plugins=tell_plugins,
+        keeper=keeper and keeper(publish),
+    )
+    return driver
 
 
 def text_of(message):

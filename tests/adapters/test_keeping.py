@@ -1,0 +1,188 @@
+"""`key`, `store` and `plugins`, as every adapter takes them."""
+
+from __future__ import annotations
+
+import types
+import warnings
+
+import pytest
+
+from resumekit import plugins
+from resumekit.adapters import _common, websockets
+from resumekit.core import events
+from resumekit.core.policy import Recovery, RecoveryAction
+from resumekit.defaults import MemoryStore
+from resumekit.emulator import Fault, Trigger
+from resumekit.errors import ConfigurationError
+from resumekit.hookspecs import hookimpl
+from tests.adapters.support import nothing_is_left, server, settled
+from tests.adapters.test_websockets import SETUP, ask, connect
+
+
+def bad(**arguments):
+    with pytest.raises(ConfigurationError) as caught:
+        connect_nowhere(**arguments)
+    return str(caught.value)
+
+
+def connect_nowhere(**arguments):
+    return websockets.connect("ws://127.0.0.1:9", setup=SETUP, **arguments)
+
+
+async def entering(**arguments):
+    with pytest.raises(ConfigurationError) as caught:
+        async with connect_nowhere(**arguments):
+            pass
+    return str(caught.value)
+
+
+# ---------------------------------------------------------------------- arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"store": "memory://"}, "store without key: give the conversation a name with key=..."),
+        ({"key": ""}, "key is ''; give a name for the conversation, as text"),
+        ({"key": 7}, "key is 7; give a name for the conversation, as text"),
+        ({"key": "k", "store": "memory"}, "store is no URL; give one such as 'memory://', or a HandleStore"),
+        ({"key": "k", "store": {}}, "store is a dict; give a URL, or a resumekit.stores.HandleStore"),
+    ],
+)
+def test_arguments_that_make_no_sense(arguments, message):
+    assert bad(**arguments) == message
+
+
+def test_a_key_alone_warns_at_the_line_of_the_application():
+    with pytest.warns(UserWarning, match="key without store: handles are kept in memory") as caught:
+        websockets.connect("ws://127.0.0.1:9", setup=SETUP, key="k")
+    assert caught[0].filename == __file__
+
+
+def test_a_key_and_a_store_do_not_warn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        connect_nowhere(key="k", store="memory://")
+        connect_nowhere(key="k", store=MemoryStore())
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("redis://user:password@host/0", "install it with: pip install resumekit-redis"),
+        ("postgresql://user:password@host/db", "install it with: pip install resumekit-postgres"),
+        ("odd://password", "install the package that provides it"),
+    ],
+)
+async def test_an_unknown_store_names_the_package_to_install_and_never_the_url(url, advice, monkeypatch):
+    monkeypatch.delenv(plugins.LOAD_PLUGINS, raising=False)
+    scheme = url.partition(":")[0]
+
+    assert await entering(key="k", store=url) == f"no plugin answers for a store of {scheme}://; {advice}"
+    monkeypatch.setenv(plugins.LOAD_PLUGINS, "none")
+    assert "RESUMEKIT_LOAD_PLUGINS is set, and may leave it out" in await entering(key="k", store=url)
+
+
+async def test_an_unknown_store_names_the_plugin_that_could_not_be_loaded(monkeypatch):
+    broken = plugins.Plugin(name="redis", error="ModuleNotFoundError: No module named 'redis'")
+    plugins.installed_plugins()
+    monkeypatch.setattr(_common, "installed_plugins", lambda: (broken,))
+    _common.installed_plugins.cache_info = plugins.installed_plugins.cache_info
+
+    assert "not used: 'redis' (ModuleNotFoundError: " in await entering(key="k", store="redis://")
+
+
+async def test_a_bad_plugin_is_refused_on_entering():
+    assert "there are choose_delay" in await entering(
+        plugins=[types.SimpleNamespace(__name__="p", frob=hookimpl(print_))]
+    )
+
+
+def print_(details):
+    """Be no hook."""
+
+
+# ---------------------------------------------------------------------- sessions
+
+
+async def anchored(session):
+    """The handle of the last turn has come."""
+    return await settled(lambda: session._driver.last_handle is not None)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("store", ["memory://keeping", MemoryStore()], ids=["url", "object"])
+async def test_a_conversation_goes_on_in_the_next_session(store):
+    async with server() as live, nothing_is_left():
+        for number in range(3):
+            async with connect(live, key=f"talk {id(live)}", store=store) as session:
+                assert (await ask(session, f"{number}")).turns_held == number + 1
+                connected = await anext(session.events)
+                assert connected.resumed is (number > 0)
+                assert await anchored(session)
+        await session.end()
+        async with connect(live, key=f"another {id(live)}", store=store) as session:
+            assert (await ask(session, "alone")).turns_held == 1
+            assert await anchored(session)
+            await session.end()
+        async with connect(live, key=f"another {id(live)}", store=store) as session:
+            assert (await anext(session.events)).resumed is False
+
+
+@pytest.mark.network
+async def test_another_config_does_not_use_the_handle():
+    store = MemoryStore()
+    async with server() as live:
+        async with connect(live, key="k", store=store) as session:
+            await ask(session, "one")
+            assert await anchored(session)
+        other = {**SETUP, "generationConfig": {"responseModalities": ["TEXT"], "temperature": 0.5}}
+        async with connect(live, key="k", store=store, setup=other) as session:
+            iterator = session.events
+            happened = [await anext(iterator), await anext(iterator)]
+            assert [type(event) for event in happened] == [events.HandleRefused, events.Connected]
+            assert happened[0].reason == "it was stored for another config"
+            assert happened[1].resumed is False
+
+
+@pytest.mark.network
+async def test_without_resumption_nothing_is_kept():
+    store = MemoryStore()
+    async with server() as live:
+        for _ in range(2):
+            async with connect(live, key="k", store=store, fields={"resumption": "off"}) as session:
+                assert (await ask(session, "one")).turns_held == 1
+    assert await store.load("k") is None
+
+
+@pytest.mark.network
+async def test_plugins_are_asked_told_and_reported():
+    heard, application = [], []
+    chosen = Recovery(action=RecoveryAction.FRESH, turns=())
+
+    class Plugin:
+        @hookimpl
+        def choose_recovery(self, details):
+            return chosen
+
+        @hookimpl
+        def choose_delay(self, details):
+            return "soon"
+
+        @hookimpl
+        def on_event(self, event):
+            heard.append(event)
+
+    faults = [Fault.rst(Trigger.mid_answer(2), binding=0)]
+    async with (
+        server(faults=faults) as live,
+        nothing_is_left(),
+        connect(live, plugins=[Plugin()], on_event=application.append) as session,
+    ):
+        await ask(session, "one")
+    names = [type(event).__name__ for event in heard]
+    assert heard == application
+    assert "FreshStarted" in names
+    (failed,) = [event for event in heard if isinstance(event, events.HookFailed)]
+    assert (failed.hook, failed.problem) == ("choose_delay", "nonsense")
+    assert names.index("HookFailed") < names.index("FreshStarted")
