@@ -16,8 +16,8 @@ __all__ = ["Form", "Speech"]
 Form = Literal["text", "audio", "transcript"]
 
 _MARKS = frozenset({ClientKind.ACTIVITY_START, ClientKind.ACTIVITY_END})
-_SLOW_SPEECH = 6.0
-"""Bytes of transcription a second, in any language: half of what a slow speaker says."""
+_SLOW_SPEECH = 4.0
+"""Bytes of transcription a second, in any language: a third of what one says in them, or less."""
 
 
 class Speech:
