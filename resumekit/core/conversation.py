@@ -189,6 +189,7 @@ class Conversation:
         self.outbox.mark_sent(message, index)
         if body.kind is ClientKind.AUDIO:
             link.audio_since_turn = True
+            link.audio_from = link.audio_from or index
             self._bound_sent_audio()
             return body.frame
         if body.kind is ClientKind.VIDEO:
@@ -360,7 +361,8 @@ class Conversation:
 
     def _end_part(self, link: Link, turn: Turn, now: float, *, last: bool) -> None:
         link.turns.popleft()
-        self._speech.cut = None
+        if 0 < link.audio_from < turn.asked_index:
+            self._speech.cut = None  # what was resent of it triggered nothing, and the service is beyond it
         link.turn_end_index = max(link.last_control_index, turn.speech_end if turn.by_voice else 0)
         link.turn_end_last_index = link.next_index - 1
         link.turn_end_at = now

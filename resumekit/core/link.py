@@ -36,6 +36,8 @@ class Link:
     floor_index: int = 0
     """Index of the last frame of replayed history: a handle from before it is worthless."""
     activity_open: bool = False
+    audio_from: int = 0
+    """Index of the first audio; 0: there was none."""
     mark_index: int = 0
     """Index of the newest activity mark."""
     speaking: bool = False

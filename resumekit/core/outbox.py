@@ -214,11 +214,9 @@ class Outbox:
         """Put a message of the engine's own among the sent ones, as if it had followed index `after`."""
         sent = self.control.sent
         place = next((place for place, message in enumerate(sent) if message.index > after), len(sent))
-        later = [*list(sent)[place:], *(message for message in self.audio.sent if message.index > after)]
-        later += [*self.control.unsent, *self.audio.unsent]
-        message = Message(
-            min((message.seq for message in later if message.seq), default=self.next_seq), body, number, index=after
-        )
+        before = (*sent, *self.before_border, *self.audio.sent)
+        seq = max((message.seq for message in before if message.index <= after), default=0)
+        message = Message(seq, body, number, index=after)
         self.control.insert_sent(place, message)
         return message
 

@@ -43,17 +43,16 @@ class Speech:
 
     def listener(self, link: Link) -> Turn | None:
         """Return the turn that a transcription is about; None: it opens one."""
-        last = link.turns[-1] if link.turns else None
-        if last is not None and link.activity_open and last.begun:
-            return None  # of what is spoken now, while the model still answers
-        if link.activity_open and _unmarked(last):
-            return last
-        return link.turns[0] if link.turns else None
+        for turn in link.turns:
+            if turn.by_voice and not turn.begun:
+                return turn
+        return link.turns[0] if link.turns and not link.activity_open else None
 
     def end(self, link: Link) -> Turn:
         """Return the turn that an `activityEnd` asks: its transcription may have opened it before."""
         last = link.turns[-1] if link.turns else None
-        return last if last is not None and _unmarked(last) else self.open()
+        unmarked = last is not None and last.by_voice and last.number is None and not last.begun
+        return last if last is not None and unmarked else self.open()
 
     # ------------------------------------------------------------------ a connection is gone
 
@@ -91,8 +90,8 @@ class Speech:
         old = self.spoken_until(end)
         written = [message.body.text or "" for message in self._outbox.control.sent if message in old]
         body = self._written("\n".join(filter(None, [*written, turn.question.said.strip()])))
-        self._outbox.prune_audio(end)
         self._outbox.put_sent(body, after=end, number=turn.number or 0).turn = turn
+        self._outbox.prune_audio(end)
         self._outbox.remove(old)
         turn.by_voice = False
         turn.number = turn.number or 0
@@ -111,8 +110,3 @@ class Speech:
         if self._form is TextForm.REALTIME:
             return decode_client(realtime_text_frame(text))
         return decode_client(content_frame([HistoryTurn("user", text)], turn_complete=True))
-
-
-def _unmarked(turn: Turn | None) -> bool:
-    """Whether a turn was opened by its transcription, and waits for the mark that ends it, or for its answer."""
-    return turn is not None and turn.number is None and turn.by_voice and not turn.begun

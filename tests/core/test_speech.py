@@ -217,6 +217,26 @@ def test_words_spoken_over_an_answer_belong_to_the_next_question() -> None:
     assert texts(bench.wire) == ["q0", "a0", "q1", "a1", "stop it!", "a2"]
 
 
+def test_words_that_come_behind_their_activity_while_the_last_answer_goes_on_are_its_own() -> None:
+    bench = begun()
+    for question, answer in (("one", "a1"), ("two", "a2")):
+        bench.sends(START)
+        bench.speaks(0.3)
+        bench.sends(END)
+        if question == "two":
+            bench.server(heard("two"))
+            bench.completes()
+        else:
+            bench.server(heard("one"))
+        bench.says(answer)
+    bench.completes()
+    bench.cut()
+    bench.redial()
+    bench.refuse(1007, "Invalid session handle.")
+    bench.resume()
+    assert texts(bench.wire) == ["q0", "a0", "one", "a1", "two", "a2"]
+
+
 def test_an_activity_that_began_before_the_last_answer_is_not_forgotten_with_it() -> None:
     """RULES 10: where the app marks it, a question ends with its mark, not at the first output."""
     bench = begun()
@@ -578,6 +598,21 @@ def test_what_is_heard_after_another_answer_is_another_question() -> None:
     assert bench.shown
     bench.server(heard("what else"))
     assert words_of(bench.shown) == ["what else"]
+
+
+def test_a_turn_that_is_run_again_before_it_does_not_end_the_wait_for_a_cut_question() -> None:
+    bench = begun()
+    bench.asks("q1")
+    bench.says("a1")
+    bench.completes()
+    bench.speaks(1.0)
+    bench.server(heard("what"))
+    assert bench.shown
+    again(bench)
+    bench.says("a1, unseen")
+    bench.completes()
+    bench.server(heard("what time"))
+    assert words_of(bench.shown) == [" time"]
 
 
 # ---------------------------------------------------------------------- video

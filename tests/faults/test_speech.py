@@ -156,9 +156,7 @@ async def test_a_short_question_that_is_cut_in_its_answer_is_resent_as_audio_and
 ):
     one, two, three = (Talk(text, marks=marks) for text in ("one", "two", "three"))
     armed = (Fault.rst(at=Trigger.mid_audio(3)),)
-    plan = scenario(
-        Do(one), ARM, Do(two), ARM, Do(three), marks=marks, transcribed=transcribed, armed=armed, strikes=2
-    )
+    plan = scenario(Do(one), ARM, Do(two), ARM, Do(three), marks=marks, transcribed=transcribed, armed=armed, strikes=2)
     run = await converse(plan, profile=profile, loop="request")
     assert not run.problems(), str(run)
     assert run.report.held == (MARKS * 3 if marks else [])
