@@ -9,10 +9,9 @@
     ├── SessionLost               the conversation cannot go on
     ├── SessionClosed             used after close() or end()
     ├── BufferFull                a limit of ours was reached; nothing was sent
-    ├── ProtocolError
-    │   ├── LocalProtocolError    the application broke a rule of the protocol
-    │   └── RemoteProtocolError   the service sent something that cannot be read
-    └── PluginError               a hook raised or returned nonsense
+    └── ProtocolError
+        ├── LocalProtocolError    the application broke a rule of the protocol
+        └── RemoteProtocolError   the service sent something that cannot be read
 
 An error's message says what happened, the facts, and what to do.
 """
@@ -25,7 +24,6 @@ __all__ = [
     "ConnectFailed",
     "ConnectRefused",
     "LocalProtocolError",
-    "PluginError",
     "ProtocolError",
     "RemoteProtocolError",
     "ResumekitError",
@@ -185,7 +183,3 @@ class LocalProtocolError(ProtocolError):
 
 class RemoteProtocolError(ProtocolError):
     """The service sent something that cannot be read."""
-
-
-class PluginError(ResumekitError):
-    """A hook raised, or returned something that it must not; the default was used instead."""

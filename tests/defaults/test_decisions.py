@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+from pathlib import Path
+
 import pytest
 
+from resumekit import defaults
 from resumekit.core.failures import Failure, Phase, Side, Verdict
 from resumekit.core.policy import (
     Decisions,
@@ -127,3 +132,20 @@ def test_it_resumes_where_there_is_a_handle(age, action):
     )
 
     assert DECISIONS.choose_recovery(details).action is action
+
+
+def test_the_defaults_use_public_names_alone():
+    """STYLE 6: if a default needs a private name, the hook is wrong."""
+    folder = Path(defaults.__file__).parent
+    for path in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("resumekit"):
+                public = importlib.import_module(node.module).__all__
+                assert [alias.name for alias in node.names if alias.name not in public] == [], path.name
+            if isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id == "self"):
+                assert not node.attr.startswith("_"), f"{path.name}: {node.attr}"
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [getattr(node, "module", "") or "", *(alias.name for alias in node.names)]
+                assert not any(
+                    part.startswith("_") for name in names for part in name.split(".") if part != "__future__"
+                )

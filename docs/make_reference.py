@@ -1,0 +1,358 @@
+#!/usr/bin/env python3
+"""Write docs/reference/*.md from the docstrings. `python docs/make_reference.py`; a test tells when it is due."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import enum
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import msgspec  # noqa: E402
+
+from resumekit import errors, hookspecs, stores  # noqa: E402
+from resumekit.core import events, failures, policy, stats  # noqa: E402
+from resumekit.plugins import HOOKS  # noqa: E402
+
+REFERENCE = ROOT / "docs" / "reference"
+MADE = "<!-- Made by docs/make_reference.py from the docstrings: change those. -->"
+
+
+COMMON = {
+    "action": "What to do.",
+    "attempts": "How many dials.",
+    "attempt": "1 for the first try.",
+    "audio_resent": "Seconds of audio that were sent again.",
+    "call_id": "The id of the call.",
+    "close_code": "WebSocket close code; None where there was none.",
+    "connection": "Number of the connection, from 1.",
+    "credentials_renewable": "Whether a new dial may bring new credentials.",
+    "delay": "Seconds until then.",
+    "detail": "What is known of it.",
+    "dials": "Connections that were dialled.",
+    "digest": "Of the handle; the handle itself is a secret.",
+    "downtime": "Seconds without a live connection.",
+    "error": "What ended it, with what was lost and what to do; None: the application closed it.",
+    "failure": "What happened.",
+    "frames": "Number of frames.",
+    "frames_received": "From the service.",
+    "handle": "The handle; its `repr` is a digest.",
+    "handle_age": "Seconds since the handle came; None where there is none.",
+    "age": "Seconds since it came.",
+    "hook": "Name of the hook.",
+    "index": "Messages that its state holds, as the service counts them; None where it does not.",
+    "lost_audio": "Seconds of audio that neither the service's state nor the buffer holds.",
+    "message": "Number of the question; None: a spoken one.",
+    "messages": "Their numbers.",
+    "messages_resent": "Control messages that were sent again.",
+    "model": "As the setup names it.",
+    "name": "Of the function.",
+    "operation": "What it was asked for.",
+    "pending_calls": "Tool calls that wait for the application.",
+    "pending_messages": "Control messages that wait to be sent, or sent again.",
+    "phase": "How far the connection had come.",
+    "plugin": "Name of the plugin.",
+    "policy": "The session's.",
+    "problem": "What went wrong.",
+    "reanswers": "How often it was answered again before.",
+    "reason": "What the service, or the network, said.",
+    "replayed_turns": "Turns of history that were replayed.",
+    "resent_messages": "Control messages that were sent again.",
+    "resumes": "Moves and recoveries with a handle.",
+    "seconds": "How long, or how much.",
+    "seconds_down": "Seconds since the session was last well.",
+    "seconds_left": "Until then.",
+    "side": "Who ended it.",
+    "size": "In bytes.",
+    "discarded_frames": "Frames that the application had not taken, and does not get.",
+    "status_code": "HTTP status of a refused upgrade; None where there was none.",
+    "time_left": "Seconds, as the service announced; None where it named none.",
+    "transparent": "Whether the service reports what it consumed (Vertex).",
+    "turn_open": "Whether a question waits for its answer, or for the rest of it.",
+    "turns_reanswered": "Turns that were cut and answered again.",
+    "turns_settled": "Turns that were cut and ended.",
+    "verdict": "What the failure means.",
+    "with_handle": "Whether the connection was, or was to be, bound with a handle.",
+}
+"""What fields mean that say it by their name, and so have no docstring of their own."""
+
+
+# ---------------------------------------------------------------------- reading
+
+
+def summary(thing: object) -> str:
+    return inspect.cleandoc(thing.__doc__ or "")
+
+
+def attributes(kind: type) -> dict[str, str]:
+    """Return what is said about each attribute: the string that follows it, in the body or in `__init__`."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(tree, ast.ClassDef)
+    made = [node.body for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
+    bodies = [tree.body, *made]
+    found: dict[str, str] = {}
+    for body in bodies:
+        for node, following in zip(body, [*body[1:], None], strict=True):
+            name = assigned(node)
+            if name is not None:
+                found[name] = ""
+                if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+                    found[name] = " ".join(str(following.value.value).split())
+    return {name: text for name, text in found.items() if not name.startswith("_")}
+
+
+def assigned(node: ast.stmt) -> str | None:
+    """Return the attribute that a statement gives a value, or a type."""
+    target = (
+        node.target if isinstance(node, ast.AnnAssign) else node.targets[0] if isinstance(node, ast.Assign) else None
+    )
+    if isinstance(target, ast.Name):
+        return target.id
+    if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == "self":
+        return target.attr
+    return None
+
+
+def type_of(kind: type, name: str) -> str:
+    return str(kind.__annotations__.get(name, "")).replace("_Seconds", "float").replace("|", "\\|")
+
+
+def defaults(kind: type) -> dict[str, object]:
+    if dataclasses.is_dataclass(kind):
+        return {
+            field.name: field.default for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING
+        }
+    fields = msgspec.structs.fields(kind)
+    return {field.name: field.default for field in fields if field.default is not msgspec.NODEFAULT}
+
+
+# ---------------------------------------------------------------------- writing
+
+
+def table(*rows: tuple[str, ...]) -> Iterator[str]:
+    head, *body = rows
+    yield "| " + " | ".join(head) + " |"
+    yield "|" + "---|" * len(head)
+    for row in body:
+        yield "| " + " | ".join(cell or " " for cell in row) + " |"
+    yield ""
+
+
+def fields_table(kind: type) -> Iterator[str]:
+    said, given = attributes(kind), defaults(kind)
+    rows = [
+        (f"`{name}`", f"`{type_of(kind, name)}`", f"`{given[name]!r}`" if name in given else "", text or COMMON[name])
+        for name, text in said.items()
+    ]
+    head = ("field", "type", "default", "meaning")
+    if given:
+        yield from table(head, *rows)
+    elif rows:
+        yield from table((head[0], head[1], head[3]), *((name, of, text) for name, of, _, text in rows))
+
+
+def section(kind: type, *, level: int = 3) -> Iterator[str]:
+    yield from ("#" * level + f" `{kind.__name__}`", "", summary(kind), "")
+    if issubclass(kind, enum.Enum):
+        said = attributes(kind)
+        yield from table(("value", "meaning"), *((f"`{kind.__name__}.{one.name}`", said[one.name]) for one in kind))
+    elif getattr(kind, "_is_protocol", False):
+        for name, method in vars(kind).items():
+            if inspect.isfunction(method) and not name.startswith("_"):
+                yield from (f"- `{signature(name, method)}`: {summary(method)}",)
+        yield ""
+    else:
+        yield from fields_table(kind)
+
+
+def signature(name: str, function: Callable[..., object]) -> str:
+    kind = "async def" if inspect.iscoroutinefunction(function) else "def"
+    return (
+        f"{kind} {name}{inspect.signature(function)}".replace("'", "").replace("(self, ", "(").replace("(self)", "()")
+    )
+
+
+def hook(name: str) -> Iterator[str]:
+    function = getattr(hookspecs, name)
+    yield from (f"## `{name}`", "", "```python", signature(name, function), "```", "")
+    text, _, example = summary(function).partition("\nExample:\n")
+    text = re.sub(r"^([A-Z][a-z ]+):\n((?: {4}.*\n?|\n)+)", labelled, text, flags=re.MULTILINE)
+    yield from (text.strip(), "", "**Example:**", "", textwrap.dedent(example).strip(), "")
+
+
+def labelled(match: re.Match[str]) -> str:
+    label, body = match[1], textwrap.dedent(match[2]).strip()
+    if label == "Arguments":
+        body = re.sub(r"^(\w+): ", r"`\1`: ", body)
+    return f"**{label}:** " + " ".join(body.split()) + "\n\n"
+
+
+def hooks_page() -> Iterator[str]:
+    yield from ("# Hooks", "", summary(hookspecs), "")
+    yield from table(
+        ("hook", "decides, provides or hears"),
+        *(
+            (f"[`{name}`](#{name})", summary(getattr(hookspecs, name)).splitlines()[0])
+            for name in in_order(hookspecs, HOOKS)
+        ),
+    )
+    yield from ("An installed plugin names its module, or an object in it, in its `pyproject.toml`:", "")
+    yield from ("```toml", "[project.entry-points.resumekit]", 'patient = "resumekit_patient"', "```", "")
+    yield from (
+        "`RESUMEKIT_LOAD_PLUGINS` says which installed plugins are loaded: unset all, empty or `none` none, else the",
+    )
+    yield from (
+        "names of their entry points, separated by commas. `resumekit doctor` lists what was found, and what is wrong.",
+        "",
+    )
+    for name in in_order(hookspecs, HOOKS):
+        yield from hook(name)
+    yield from ("## What hooks are told", "", "Each is frozen; later versions may add fields.", "")
+    for kind in (
+        policy.DelayDetails,
+        policy.FailureDetails,
+        policy.MoveDetails,
+        policy.RecoveryDetails,
+        failures.Failure,
+    ):
+        yield from section(kind)
+    yield from section(failures.Phase)
+    yield from section(failures.Side)
+    yield from ("## What hooks answer", "")
+    for kind in (policy.Exactly, failures.Verdict, policy.Move, policy.Recovery, policy.RecoveryAction):
+        yield from section(kind)
+    yield from section(stores.HandleStore)
+    yield from section(stores.StoredHandle)
+
+
+def in_order(module: ModuleType, names: tuple[str, ...]) -> list[str]:
+    """Return names as they stand in the source."""
+    return sorted(names, key=lambda name: inspect.getsourcelines(getattr(module, name))[1])
+
+
+def policy_page() -> Iterator[str]:
+    source = inspect.getsource(policy.Policy).split("def __post_init__")[0]
+    said, given = attributes(policy.Policy), defaults(policy.Policy)
+    scaled = {field.name for field in dataclasses.fields(policy.Policy) if field.metadata.get("unit") == "s"}
+    yield from ("# Policy", "", summary(policy.Policy).partition("\nRaises:")[0].strip(), "")
+    yield from ("A field that makes no sense raises `ConfigurationError` at once.", "")
+    yield from (
+        "```python",
+        "from resumekit import Policy",
+        "",
+        'patient = Policy(max_outage=900.0, cut_turn="settle")',
+    )
+    yield from ("in_tests = patient.scaled(0.1)  # all times, for an emulator on the same scale", "```", "")
+    yield from ("Times marked * are scaled by `Policy.scaled`.", "")
+    for part in re.split(r"^    # ", source, flags=re.MULTILINE)[1:]:
+        title, _, body = part.partition("\n")
+        names = [name for name in re.findall(r"^    (\w+):", body, flags=re.MULTILINE) if name in said]
+        yield from (f"## {title}", "")
+        yield from table(
+            ("field", "type", "default", "meaning"),
+            *(
+                (
+                    f"`{name}`" + " *" * (name in scaled),
+                    f"`{type_of(policy.Policy, name)}`",
+                    f"`{given[name]!r}`",
+                    said[name],
+                )
+                for name in names
+            ),
+        )
+
+
+def events_page() -> Iterator[str]:
+    yield from ("# Events", "", summary(events), "")
+    yield from ("They reach `session.events` (an asynchronous iterator), `on_event=` and the hook `on_event`.", "")
+    yield from (
+        "```python",
+        "from resumekit import events",
+        "",
+        "",
+        "def on_event(event: events.Event) -> None:",
+        "    match event:",
+        "        case events.Resumed(downtime=seconds, lost_audio=lost) if lost:",
+        '            print(f"back after {seconds:.1f} s; {lost:.1f} s of speech are lost")',
+        "        case events.SessionEnded(error=str(error)):",
+        "            print(error)",
+        "```",
+        "",
+        "Every event has these fields:",
+        "",
+    )
+    yield from fields_table(events.Event)
+    for name in in_order(events, tuple(name for name in events.__all__ if name != "Event")):
+        yield from section(getattr(events, name), level=2)
+
+
+def errors_page() -> Iterator[str]:
+    head, _, rest = summary(errors).partition("::\n")
+    tree, _, tail = textwrap.dedent(rest.strip("\n")).partition("\n\n")
+    tree, tail = "\n".join(line.removeprefix("    ") for line in tree.splitlines()), tail.strip()
+    yield from ("# Errors", "", head.strip(), "", "```text", tree, "```", "", tail, "")
+    yield from (
+        "```python",
+        "from resumekit import SessionLost",
+        "",
+        "",
+        "def tell(error: SessionLost) -> str:",
+        '    return f"{error.problem}: {error.unsent_messages} messages were not delivered"',
+        "```",
+        "",
+    )
+    for name in in_order(errors, tuple(errors.__all__)):
+        kind = getattr(errors, name)
+        yield from (f"## `{name}`", "", summary(kind), "")
+        said = attributes(kind)
+        if said:
+            yield from table(("attribute", "meaning"), *((f"`{one}`", text) for one, text in said.items()))
+
+
+def stats_page() -> Iterator[str]:
+    yield from ("# Stats", "", "`session.stats`. " + summary(stats.Stats), "")
+    yield from (
+        "```python",
+        "from resumekit import Stats",
+        "",
+        "",
+        "def cost(stats: Stats) -> int:",
+        '    """Generations that were run again."""',
+        "    return stats.turns_reanswered + stats.turns_shadowed",
+        "```",
+        "",
+    )
+    yield from fields_table(stats.Stats)
+
+
+PAGES = {
+    "hooks.md": hooks_page,
+    "policy.md": policy_page,
+    "events.md": events_page,
+    "errors.md": errors_page,
+    "stats.md": stats_page,
+}
+
+
+def page(name: str) -> str:
+    """Return what a page should hold."""
+    return "\n".join([MADE, "", *PAGES[name]()]).rstrip() + "\n"
+
+
+def main() -> None:
+    REFERENCE.mkdir(exist_ok=True)
+    for name in PAGES:
+        (REFERENCE / name).write_text(page(name), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
