@@ -145,6 +145,8 @@ def test_a_handle_from_within_an_activity_is_no_resume_point() -> None:
     bench.speaks(0.5)
     bench.sends(END)
     bench.update("half", 5)
+    bench.tick(11.0)
+    bench.server({"usageMetadata": {"totalTokenCount": 1}})
     again(bench)
     assert bench.bound_with == "h0"
     assert kinds(bench.wire) == ["activityStart", "audio", "activityEnd"]
@@ -390,6 +392,12 @@ def test_between_marks_only_the_audio_of_the_question_counts() -> None:
     assert forms(bench) == ["audio"]
 
 
+def test_between_marks_nothing_is_guessed() -> None:
+    bench = begun(policy=Policy(audio_resend=5.0))
+    cut_in_the_answer(bench, 12.0, marks=True)
+    assert forms(bench) == ["transcript"]
+
+
 def test_a_question_that_is_still_spoken_is_resent_as_audio_whatever_was_understood_of_it() -> None:
     bench = begun(policy=Policy(resend_speech="transcript"))
     bench.speaks(2.0)
@@ -576,8 +584,9 @@ def test_a_transcription_that_the_app_has_not_taken_is_shown_once() -> None:
     assert bench.shown == [heard("what"), heard(" time"), said("noon"), TURN_COMPLETE]
 
 
-def test_the_next_question_is_shown_in_full() -> None:
-    bench = begun()
+@pytest.mark.parametrize("form", ["audio", "transcript"])
+def test_the_next_question_is_shown_in_full(form: Any) -> None:
+    bench = begun(policy=Policy(resend_speech=form))
     cut_in_the_answer(bench, 1.0)
     bench.says("noon")
     bench.completes()
@@ -692,6 +701,15 @@ def test_video_follows_the_control_messages_on_a_new_connection() -> None:
     assert kinds(bench.wire)[-1] == "video"
 
 
+def test_an_old_video_frame_waits_for_new_control_messages_too() -> None:
+    bench = begun()
+    bench.sends(frame(1))
+    bench.cut()
+    bench.asks("q1")
+    bench.resume()
+    assert kinds(bench.wire) == ["client_content", "video"]
+
+
 def test_video_and_a_question_about_it_keep_their_order_in_an_outage() -> None:
     bench = begun()
     bench.cut()
@@ -721,3 +739,15 @@ def test_the_start_of_an_open_activity_is_never_let_go() -> None:
         bench.notes(f"c{number}")
     again(bench)
     assert START in bench.wire
+
+
+def test_an_activity_that_is_over_is_let_go_as_anything_else() -> None:
+    bench = begun(policy=Policy(control_messages=4))
+    bench.sends(START)
+    bench.speaks(0.5)
+    bench.sends(END)
+    bench.says("a1")
+    bench.completes()
+    for number in range(3):
+        bench.notes(f"c{number}")
+    assert [event.messages for event in bench.events(events.ResumePointDropped)] == [3]
