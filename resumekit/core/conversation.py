@@ -81,6 +81,7 @@ class Conversation:
         self.point = ResumePoint()
         self.transcript = Transcript(max_turns=policy.replay_turns, max_bytes=setup.replay_bytes(policy.replay_bytes))
         self._calls_end_turns = setup.family.calls_end_turns
+        """A turn may end with its tool calls, or right after their responses."""
         self.seeding = setup.seeds_history
         """The app's next content is history, up to its turn_complete."""
         self._speech = Speech(policy, self.outbox, setup.text_form)
@@ -164,7 +165,7 @@ class Conversation:
         waits = (
             (held_from is not None and first.seq > held_from)
             or (link.paced and self._starts_something(first.body))
-            or (link.owed and self._asks(first.body, link))
+            or (link.owed is not None and self._asks(first.body, link))
         )
         if not waits:
             return first
@@ -205,7 +206,6 @@ class Conversation:
         elif body.kind is ClientKind.TOOL_RESPONSE and message.turn is not None:
             message.turn.last_index = index
             message.turn.respond(body.responses)
-            link.list_answered(message.turn)
         self._bound_sent_control(link)
         if link.content_as_text and body.kind is ClientKind.CONTENT and not message.seeds:
             return realtime_text_frame(body.text or "")
@@ -243,7 +243,7 @@ class Conversation:
             return
         dropped = 0
         needed = link.mark_index if link.activity_open else 0
-        while lane.sent and lane.sent[0].index != needed and lane.sent[0].turn not in link.open_turns:
+        while lane.sent and lane.sent[0].index != needed and lane.sent[0].turn not in link.turns:
             self._record(lane.drop_sent())
             dropped += 1
             if len(lane.sent) <= policy.control_messages // 2 and lane.sent_bytes <= policy.control_bytes // 2:
@@ -281,7 +281,9 @@ class Conversation:
             output = output or _has_output(content)
             # Where only the control fields could be read, the rest is taken for output.
             output = output or (message.partial is not Partial.FULL and not (ended or interrupted or heard))
-        turn = self._speech.listener(link) if heard and not (output or ended) else (link.turns or [None])[0]
+        if output:
+            self._close_dangling(link)
+        turn = self._speech.listener(link) if heard and not (output or ended) else link.answering
         if turn is None and (output or heard):
             turn = self._open_spoken(link)
         asker = turn or self._speech.cut
@@ -307,7 +309,7 @@ class Conversation:
             if answer is not None:
                 self.outbox.add_own(answer).turn = turn
         if shown is not None and message.tool_call_cancellation is not None:
-            shown, calls = self._tools.cancel(link.open_turns, shown)
+            shown, calls = self._tools.cancel(link.turns, shown)
         last = ended and not (turn.pending or (turn.replied and self._calls_end_turns))
         if last:
             self._give_up_calls(turn)
@@ -360,7 +362,6 @@ class Conversation:
         return turn
 
     def _end_part(self, link: Link, turn: Turn, now: float, *, last: bool) -> None:
-        link.turns.popleft()
         if 0 < link.audio_from < turn.asked_index:
             self._speech.cut = None  # what was resent of it triggered nothing, and the service is beyond it
         link.turn_end_index = max(link.last_control_index, turn.speech_end if turn.by_voice else 0)
@@ -372,16 +373,15 @@ class Conversation:
         if last:
             self._end_turn(link, turn)
         elif turn.pending:
-            link.pending.append(turn)
+            self._calls_end_turns = True  # whatever the model's name says
         else:
             turn.owed = replied
-            link.turns.appendleft(turn)
 
     def close_owed(self, link: Link) -> None:
         """End the turn whose next part did not come: the model had nothing to say to the tool responses."""
-        if not link.owed:
+        turn = link.owed
+        if turn is None or turn.part < turn.parts:  # an earlier run had a part more: it will come
             return
-        turn = link.turns.popleft()
         turn.owed = False
         self._give_up_calls(turn)
         self._end_turn(link, turn)
@@ -389,7 +389,14 @@ class Conversation:
         if candidate is not None and not link.busy and self._covers_enough(link, candidate.record):
             self._adopt(link, candidate)
 
+    def _close_dangling(self, link: Link) -> None:
+        """End turns whose calls were all cancelled between two parts: what comes now is not theirs."""
+        while (turn := link.answering) is not None and turn.dangling:
+            self._give_up_calls(turn)
+            self._end_turn(link, turn)
+
     def _end_turn(self, link: Link, turn: Turn) -> None:
+        link.turns.remove(turn)
         link.covered_index = max(link.covered_index, turn.covers)
         link.ended.append(turn)
         if turn.whole:
@@ -447,7 +454,7 @@ class Conversation:
         self._notify(events.HandleReceived(connection=link.number, digest=repr(update.handle), index=update.index))
         record = self.record(update.handle, update.index, link.number, now)
         candidate = Candidate(record, link.next_index)
-        if link.owed:
+        if link.owed is not None:
             link.postponed = candidate
             if not self._transparent:  # that backend sends handles only where nothing is under way
                 self.close_owed(link)
@@ -512,7 +519,7 @@ class Conversation:
         """RULES 4, 6, 9, 10: cut what was open, and make everything wait that `base` does not hold."""
         self.promote(link)
         self.point.ageing = None
-        rerun = {*link.open_turns, *link.ended}
+        rerun = {*link.turns, *link.ended}
         # Calls belong to the state that issued them: their responses are kept as records.
         stale = {
             message
@@ -526,12 +533,11 @@ class Conversation:
         for turn in link.ended:
             stale |= self._forget(turn)
             turn.restart(rebind=True)
-        for turn in link.open_turns:
+        for turn in link.turns:
             stale |= self._cut(turn)
         self.outbox.remove(stale)
         self.outbox.rewind()
         link.turns.clear()
-        link.pending.clear()
         link.ended.clear()
 
     def _forget(self, turn: Turn) -> set[Message]:

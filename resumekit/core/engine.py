@@ -422,8 +422,9 @@ class Engine:
         link.last_byte = self._now
         if ended:
             self._prove(link)
-            if link.owed:
-                self._timers["owed"] = self._now + self._policy.handle_wait
+            if link.owed is not None:
+                self._timers["owed"] = self._now + self._policy.part_wait
+        self._close_owed(link)
         if message.go_away is not None:
             self._go_away(link, message.go_away.seconds)
         if self._talk.outbox.first_unsent() is not None:
@@ -445,7 +446,14 @@ class Engine:
         if link is not None and link.number == happened.connection:
             link.last_byte = self._now
             link.pinged = False
-            self._watch_silence(link)
+            self._close_owed(link)
+            self._pump()
+
+    def _close_owed(self, link: Link) -> None:
+        """The connection lives, and what was waited for did not come."""
+        if link.owed_due:
+            link.owed_due = False
+            self._talk.close_owed(link)
 
     def _prove(self, link: Link) -> None:
         link.proven = True
@@ -461,8 +469,8 @@ class Engine:
         move = self._decisions.choose_move(
             MoveDetails(
                 time_left=time_left,
-                turn_open=bool(link.open_turns),
-                pending_calls=sum(turn.waits_for_app for turn in link.open_turns),
+                turn_open=bool(link.turns),
+                pending_calls=sum(turn.waits_for_app for turn in link.turns),
                 handle_age=None if record is None else self._now - record.received_at,
                 draw=self._random(),
                 policy=self._policy,
@@ -705,8 +713,9 @@ class Engine:
                 self._current.lane_released = True
                 self._pump()
             case "owed":
-                self._talk.close_owed(self._current)
-                self._pump()
+                # Silence proves nothing on a connection that may be dead: the pong is the proof.
+                self._current.owed_due = True
+                self._do(actions.SendPing(self._current.number))
             case _:  # drops
                 if self._talk.report_drops():
                     self._timers["drops"] = self._now + 1.0

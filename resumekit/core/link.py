@@ -48,10 +48,10 @@ class Link:
     # Turns
     turns: deque[Turn] = field(default_factory=deque[Turn])
     """Asked on this connection and not ended, first in, first out (RULES 7)."""
-    pending: list[Turn] = field(default_factory=list[Turn])
-    """Ended a part with calls that are not answered yet: they come to `turns` again with the last response."""
     ended: list[Turn] = field(default_factory=list[Turn])
     """Ended on this connection, and not anchored by a handle yet."""
+    owed_due: bool = False
+    """The wait for the turn that is owed a part is over, once the connection gives a sign of life."""
     postponed: Candidate | None = None
     """A record that came while a turn seemed to go on."""
     turn_end_index: int = 0
@@ -77,19 +77,23 @@ class Link:
 
         It also waits for tool responses on record: an interruption would lose them for the model.
         """
-        if not any(turn.resent for turn in self.turns):
+        turns = [turn for turn in self.turns if not turn.stalled]
+        if not any(turn.resent for turn in turns):
             return False
-        return len(self.turns) > 1 or not self.turns[0].seen or self.turns[0].waiting_since is not None
+        return len(turns) > 1 or not turns[0].seen or turns[0].waiting_since is not None
 
     @property
-    def open_turns(self) -> list[Turn]:
-        """All that is not over."""
-        return [*self.pending, *self.turns]
+    def answering(self) -> Turn | None:
+        """The turn that the next output belongs to: the one under way, else the first that may begin."""
+        for turn in self.turns:
+            if turn.seen:
+                return turn
+        return next((turn for turn in self.turns if not turn.stalled), None)
 
     @property
     def busy(self) -> bool:
         """Whether the conversation could not go on from here in another place (RULES 1)."""
-        return bool(self.turns or self.pending) or self.activity_open
+        return bool(self.turns) or self.activity_open
 
     @property
     def held_from(self) -> int | None:
@@ -100,15 +104,9 @@ class Link:
         return min((position for position in waiting if position is not None), default=None)
 
     @property
-    def owed(self) -> bool:
-        """Whether the first turn ended a part, and its next one is waited for on a guess."""
-        return bool(self.turns) and self.turns[0].owed
-
-    def list_answered(self, turn: Turn) -> None:
-        """A turn whose last call was answered goes on, after those that were asked before (RULES 7)."""
-        if turn in self.pending and not turn.pending:
-            self.pending.remove(turn)
-            self.turns.append(turn)
+    def owed(self) -> Turn | None:
+        """The turn that ended a part, and whose next one is waited for on a guess."""
+        return next((turn for turn in self.turns if turn.owed), None)
 
     def silence_ends(self, policy: Policy, *, proactive: bool) -> float:
         """Return when to ping, or, where a ping is out, when to give the connection up.

@@ -102,6 +102,8 @@ class Policy:
     """Where more answered turns than this would have to be run again, the session starts fresh instead."""
     rebind_tools: bool = True
     """A tool call that runs at a cut is bound to the same call of the repeated turn. Off: cancelled at the cut."""
+    part_wait: _Seconds = _seconds(5.0)
+    """Models that end a turn right after a tool response: how long its answer is waited for, before a question."""
     rebind_timeout: _Seconds = _seconds(20.0)
     """How long messages that follow a tool response wait for its call to come again."""
     resend_speech: Literal["auto", "audio", "transcript"] = "auto"

@@ -46,7 +46,7 @@ class Speech:
         for turn in link.turns:
             if turn.by_voice and not turn.begun:
                 return turn
-        return link.turns[0] if link.turns and not link.activity_open else None
+        return None if link.activity_open else link.answering
 
     def end(self, link: Link) -> Turn:
         """Return the turn that an `activityEnd` asks: its transcription may have opened it before."""

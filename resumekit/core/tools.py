@@ -143,15 +143,18 @@ class Tools:
         return decode_server(rest) if rest != b"{}" else None, ()
 
     def give_up(self, turn: Turn) -> list[Call]:
-        """End the wait for repetitions that did not come; return the running calls, which the app must be told of."""
-        running: list[Call] = []
-        for call in turn.unbound:
+        """Wait no longer for calls to be made again; return the running ones, as the app must be told.
+
+        Answers stay on record until a handle holds the turn: it may yet be run again.
+        """
+        running = [call for call in turn.unbound if call.response is None]
+        for call in running:
             call.cancelled = True
-            if call.response is None:
-                running.append(call)
-            else:
+            turn.unbound.remove(call)
+        for call in turn.unbound:
+            if not call.reported:
+                call.reported = True
                 self._drop(call)
-        turn.unbound.clear()
         return running
 
     def _remember(self, turn: Turn, call: Call) -> None:

@@ -39,6 +39,8 @@ class Call:
     """Of that answer among the app's messages."""
     written: bool = False
     """The current run has its response."""
+    reported: bool = False
+    """The app was told that no repetition of the call has asked for its answer."""
     by_engine: bool = False
     """The engine wrote that response: the app has not seen the repeated call."""
 
@@ -125,6 +127,16 @@ class Turn:
     def pending(self) -> bool:
         """Whether the service still waits for the response to a call of this run."""
         return not all(call.written or call.cancelled for call in self.calls.values())
+
+    @property
+    def stalled(self) -> bool:
+        """Whether a part ended with calls, and the service waits for their responses."""
+        return self.part > 0 and not self.seen and self.pending
+
+    @property
+    def dangling(self) -> bool:
+        """Whether a part ended with calls that were all cancelled since: nothing more need come."""
+        return self.part > 0 and not (self.seen or self.pending or self.replied or self.owed)
 
     @property
     def waiting_since(self) -> int | None:

@@ -41,7 +41,7 @@ def make_config(seed: int, profile: str = "default") -> Config:
         calls_end = rng.choice(("at once", "answered"))
     settings = Settings(
         transparent=transparent,
-        family=rng.choice(("2.x", "2.x", "3.x")),
+        family="2.x" if calls_end != "never" else rng.choice(("2.x", "2.x", "3.x")),
         overlap="queue" if calls_end == "at once" else rng.choice(("interrupt", "queue", "merge")),
         snapshot_at=rng.choice(("turn_complete", "sending")),
         lag=rng.choice((0, 0, 1, 3)) if transparent and speech != "vad" else 0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from resumekit.core import events
+from resumekit.core import actions, events, inputs
 from resumekit.core.policy import Policy
 from tests.core.bench import INTERRUPTED, MODEL_3, TURN_COMPLETE, Bench, said
 from tests.core.test_conversation import anchor, texts
@@ -197,6 +197,66 @@ def test_the_lane_is_released_when_the_turn_ends_without_the_call() -> None:
     bench.completes()
     assert texts(bench.wire) == ["q1", "after"]
     assert [event.call_id for event in bench.events(events.ToolResponseDropped)] == ["c1"]
+
+
+def test_an_answer_that_one_run_did_not_ask_for_is_there_for_the_next() -> None:
+    bench = Bench()
+    asked_with_a_running_tool(bench)
+    bench.responds("c1", "book", "ok")
+    bench.says("booked")
+    bench.completes()
+    assert bench.shown
+    bench.cut()
+    bench.resume()
+    bench.says("without the tool")
+    bench.completes()
+    bench.cut()
+    bench.resume()
+    bench.calls(("e1", "book", {"x": 1}))
+    assert results(bench) == [("e1", "ok")]
+    bench.cut()
+    bench.resume()
+    bench.completes()
+    assert [event.call_id for event in bench.events(events.ToolResponseDropped)] == ["c1"]
+
+
+def test_a_turn_whose_calls_are_cancelled_between_two_parts_is_over() -> None:
+    """A question interrupts while the tool of a turn that ended with its call runs."""
+    bench = Bench(transparent=True)
+    bench.connect()
+    anchor(bench, index=1)
+    bench.asks("q1")
+    bench.calls(("c1", "book", {}))
+    bench.completes()
+    bench.asks("q2")
+    bench.server(cancellation("c1"))
+    bench.says("a2")
+    bench.completes()
+    assert kinds(bench.shown)[2:] == ["toolCallCancellation", "serverContent", "serverContent"]
+    assert bench.engine.stats.turns == 3
+
+
+def test_a_turn_that_had_two_parts_is_given_time_for_the_second_when_it_is_run_again() -> None:
+    bench = Bench(transparent=True)
+    bench.connect()
+    anchor(bench, index=1)
+    bench.asks("q1")
+    bench.calls(("c1", "book", {}))
+    bench.responds("c1", "book", "ok")
+    bench.completes()
+    bench.says("booked")
+    bench.completes()
+    assert bench.shown
+    bench.cut()
+    bench.resume()
+    bench.calls(("d1", "book", {}))
+    bench.completes()
+    bench.tick(9.0)
+    bench.feed(inputs.PongReceived(bench.live))
+    bench.says("booked")
+    bench.completes()
+    assert bench.shown == []
+    assert len(bench.events(events.TurnShadowed)) == 1
 
 
 def test_the_lane_is_released_after_rebind_timeout_and_the_call_is_still_bound() -> None:
@@ -403,7 +463,7 @@ def test_a_turn_that_ends_while_its_response_is_on_its_way_goes_on() -> None:
 
 
 def test_a_model_that_says_nothing_to_a_response_is_done_after_a_while() -> None:
-    bench = Bench(transparent=True, policy=Policy(handle_wait=2.0))
+    bench = Bench(transparent=True, policy=Policy(part_wait=2.0))
     bench.connect()
     anchor(bench, index=1)
     bench.asks("q1")
@@ -414,6 +474,7 @@ def test_a_model_that_says_nothing_to_a_response_is_done_after_a_while() -> None
     bench.tick(1.9)
     assert bench.engine.stats.turns == 1
     bench.tick(0.2)
+    bench.server({"usageMetadata": {}})
     assert bench.engine.stats.turns == 2
     bench.cut()
     bench.resume()
@@ -448,12 +509,13 @@ def test_a_question_waits_for_the_part_that_is_owed() -> None:
     assert texts(bench.wire)[1:] == ["q1", "n1"]
     bench.says("booked")
     assert texts(bench.wire)[1:] == ["q1", "n1", "q2"]
-    bench.tick(3.0)
+    bench.tick(6.0)
+    bench.feed(inputs.PongReceived(1))
     assert bench.engine.stats.turns == 1
 
 
 def test_a_question_waits_for_an_owed_part_for_a_while_only() -> None:
-    bench = Bench(policy=Policy(handle_wait=2.0))
+    bench = Bench(policy=Policy(part_wait=2.0))
     bench.connect()
     anchor(bench)
     bench.asks("q1")
@@ -462,6 +524,9 @@ def test_a_question_waits_for_an_owed_part_for_a_while_only() -> None:
     bench.completes()
     bench.asks("q2")
     bench.tick(2.1)
+    assert texts(bench.wire)[1:] == ["q1"]
+    assert bench.done(actions.SendPing)
+    bench.feed(inputs.PongReceived(1))
     assert texts(bench.wire)[1:] == ["q1", "q2"]
 
 
