@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,20 @@ from resumekit.emulator import Answer, Fault, Trigger, parse_answer, response_it
 from tests.faults.runner import BOUND, SCALE, policy
 from tests.faults.zygote import Emulator
 
-__all__ = ["CUTS", "FOUND", "LOOK_UP", "Chat", "Cut", "Talk", "needs", "talk"]
+__all__ = [
+    "BEFORE_A_HANDLE",
+    "CUTS",
+    "GONE_AWAY",
+    "IN_AN_ANSWER",
+    "OLD_CONFIG",
+    "PAGE",
+    "Chat",
+    "Cut",
+    "Talk",
+    "needs",
+    "run_page",
+    "talk",
+]
 
 OLD_CONFIG = pytest.mark.filterwarnings("ignore:Setting `LiveConnectConfig:DeprecationWarning")
 """Frameworks give google-genai a config in an older form."""
@@ -31,6 +45,17 @@ QUESTIONS = ("one", "two", LOOK_UP, "four")
 MID_ANSWER = Trigger.mid_answer(2)
 TIMEOUT = 30.0
 """Real seconds after which a conversation hangs."""
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "frameworks.md"
+
+
+def run_page(heading: str, **names: Any) -> dict[str, Any]:
+    """Run the code that stands on the page under a heading; return its names."""
+    section = PAGE.read_text("utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    (block,) = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    exec(compile(block, PAGE.name, "exec"), names)
+    return names
 
 
 def needs(module: str, environment: str) -> Any:
@@ -50,6 +75,8 @@ class Cut:
     fault: Fault
     anchored: bool = True
     """It waits until the service has given a handle for the first answer."""
+    tool_waits: bool = False
+    """The tool runs until the session has resumed."""
     moves: bool = False
     """The session is to have moved to its next connection before the third question."""
 
@@ -64,6 +91,7 @@ CUTS = (
     Cut(name="closed-in-an-answer", fault=Fault.close(1011, "Internal error encountered.", at=MID_ANSWER)),
     Cut(name="half-open-in-an-answer", fault=Fault.half_open(at=MID_ANSWER)),
     Cut(name="reset-at-a-tool-call", fault=Fault.rst(at=Trigger.tool_call())),
+    Cut(name="reset-while-a-tool-runs", fault=Fault.rst(at=Trigger.tool_call()), tool_waits=True),
     Cut(name="reset-after-a-tool-response", fault=Fault.rst(at=Trigger.tool_response())),
 )
 
@@ -87,11 +115,14 @@ class Talk:
     """Questions and their answers."""
     ran: list[str] = field(default_factory=list)
     """What the tool was asked for, each time that it ran."""
+    _cut: Cut | None = None
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def look_up(self, what: str) -> str:
+    async def look_up(self, what: str) -> str:
         """Run the tool."""
         self.ran.append(what)
+        if self._cut is not None and self._cut.tool_waits:
+            await self.until(lambda: self.count(events.Resumed) == 1)
         return f"found {what}"
 
     @property
@@ -114,6 +145,7 @@ class Talk:
 
     async def run(self, chat: Chat, cut: Cut) -> None:
         """Ask all questions; the second meets the cut, or the third, if that is about tools."""
+        self._cut = cut
         for number, question in enumerate(QUESTIONS):
             if number == 1:
                 if cut.anchored:

@@ -57,7 +57,7 @@ class Assistant(Agent):
     @function_tool
     async def look_up(self, what: str) -> str:
         """Look something up."""
-        return self._chat.look_up(what)
+        return await self._chat.look_up(what)
 
 
 class App:

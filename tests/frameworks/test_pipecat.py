@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from tests.frameworks.support import CUTS, IN_AN_ANSWER, OLD_CONFIG, needs, talk
+from tests.frameworks.support import CUTS, IN_AN_ANSWER, OLD_CONFIG, needs, run_page, talk
 
 needs("pipecat.services.google.gemini_live.llm", "pipecat")
 
@@ -29,6 +29,7 @@ logger.remove()  # pipecat's log is long
 pytestmark = OLD_CONFIG
 
 MODEL = "models/gemini-3.8-live"
+KNOBS = {"model": "3.x", "tool_position": "amid"}
 RESULT = {"found": "a fact"}
 GREETING = ["hello", " "]
 """What the service gets before the first question: the context, and pipecat's nudge."""
@@ -68,7 +69,7 @@ class App:
             Args:
                 what: What to look up.
             """
-            await params.result_callback({"found": chat.look_up(what).removeprefix("found ")})
+            await params.result_callback({"found": (await chat.look_up(what)).removeprefix("found ")})
 
         self.llm = service(
             api_key="any",
@@ -129,7 +130,7 @@ def resumable_service(chat):
 
 @pytest.mark.parametrize("cut", CUTS, ids=lambda cut: cut.name)
 async def test_every_question_is_answered_once(cut):
-    async with talk(model="3.x") as chat:
+    async with talk(**KNOBS) as chat:
         async with App(chat, resumable_service(chat)).running() as app:
             await chat.run(app, cut)
         problems = await chat.problems(before=GREETING, result=RESULT)
@@ -141,7 +142,7 @@ async def test_every_question_is_answered_once(cut):
 
 async def test_without_resumekit_the_question_is_never_answered():
     """Its own reconnecting resumes from a handle that does not hold the question."""
-    async with talk(model="3.x") as chat:
+    async with talk(**KNOBS) as chat:
         async with App(chat, GeminiLiveLLMService).running() as app:
             chat.asked.append(("one", await app.ask("one")))
             await chat.anchored()
@@ -152,3 +153,12 @@ async def test_without_resumekit_the_question_is_never_answered():
         problems = await chat.problems(before=GREETING, result=RESULT)
     assert app.llm._consecutive_failures == 1
     assert any(problem.startswith("lost: ['two']") for problem in problems), problems
+
+
+async def test_the_code_of_the_page():
+    names = run_page("Pipecat", KEY="any")
+    async with talk(**KNOBS) as chat:
+        async with App(chat, names["ResumableGeminiLive"]).running() as app:
+            await chat.run(app, IN_AN_ANSWER)
+        assert not await chat.problems(before=GREETING, result=RESULT)
+        assert len(await chat.server.connections()) == 2

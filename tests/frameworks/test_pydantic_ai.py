@@ -7,12 +7,14 @@ import contextlib
 
 import pytest
 
-from tests.frameworks.support import BEFORE_A_HANDLE, CUTS, GONE_AWAY, IN_AN_ANSWER, needs, talk
+from resumekit.core import events
+from tests.frameworks.support import BEFORE_A_HANDLE, CUTS, GONE_AWAY, IN_AN_ANSWER, needs, run_page, talk
 
 pydantic_ai = needs("pydantic_ai.realtime.google", "pydantic-ai")
 
 from google import genai  # noqa: E402
 from google.genai import types  # noqa: E402
+from google.oauth2.credentials import Credentials  # noqa: E402
 from pydantic_ai import Agent, messages  # noqa: E402
 from pydantic_ai.providers.google import GoogleProvider  # noqa: E402
 from pydantic_ai.realtime import RealtimeError  # noqa: E402
@@ -64,6 +66,12 @@ class App:
 @contextlib.asynccontextmanager
 async def app_of(chat, client, **settings):
     model = GoogleRealtimeModel(MODEL, provider=GoogleProvider(client=client), settings=settings or None)
+    async with app_with(chat, model) as app:
+        yield app
+
+
+@contextlib.asynccontextmanager
+async def app_with(chat, model):
     agent = Agent(instructions="Be brief.")
     agent.tool_plain(chat.look_up)
     async with agent.realtime(model).session() as session:
@@ -81,8 +89,10 @@ def options_of(chat):
     return types.HttpOptions(base_url=chat.server.base_url, async_client_args=ssl)
 
 
-def resumable_client(chat):
-    return resumable.Client(api_key="any", http_options=options_of(chat), policy=chat.policy, on_event=chat.on_event)
+def resumable_client(chat, **account):
+    return resumable.Client(
+        **account or {"api_key": "any"}, http_options=options_of(chat), policy=chat.policy, on_event=chat.on_event
+    )
 
 
 @pytest.mark.parametrize("cut", CUTS, ids=lambda cut: cut.name)
@@ -94,6 +104,15 @@ async def test_every_question_is_answered_once(cut):
         evidence = await chat.evidence()
     assert not problems, "\n".join([*problems, evidence])
     assert not app.count(messages.RealtimeSessionErrorEvent)
+
+
+async def test_every_question_is_answered_once_on_vertex():
+    account = {"vertexai": True, "project": "a-project", "location": "us-central1", "credentials": Credentials("any")}
+    async with talk(profile="vertex") as chat:
+        async with app_of(chat, resumable_client(chat, **account)) as app:
+            await chat.run(app, IN_AN_ANSWER)
+        assert not await chat.problems(result=RESULT)
+        assert chat.count(events.Resumed) == 1
 
 
 async def test_the_history_has_the_half_answer_and_the_whole_one():
@@ -132,3 +151,13 @@ async def test_without_resumekit_its_own_reconnecting_loses_the_question():
     assert app.count(messages.RealtimeSessionReconnectEvent) == 1
     assert chat.asked[1] == ("two", "answer")  # half of it
     assert any(problem.startswith("lost: ['two']") for problem in problems), problems
+
+
+async def test_the_code_of_the_page(trusted):
+    async with talk() as chat:
+        trusted(chat.server)
+        names = run_page("pydantic-ai", KEY="any", MODEL=MODEL)
+        async with app_with(chat, names["model"]) as app:
+            await chat.run(app, IN_AN_ANSWER)
+        assert not await chat.problems(result=RESULT)
+        assert len(await chat.server.connections()) == 2
