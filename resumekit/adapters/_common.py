@@ -20,7 +20,7 @@ from resumekit.plugins import LOAD_PLUGINS, PluginDecisions, installed_plugins, 
 from resumekit.stores import HandleStore
 from resumekit.wire import HistoryTurn, setup_fingerprint, setup_model
 
-__all__ = ["Maybe", "OnEvent", "check_keeping", "checked_policy", "resolve", "session_driver", "to_turns"]
+__all__ = ["Maybe", "OnEvent", "check_keeping", "checked_policy", "is_vertex", "resolve", "session_driver", "to_turns"]
 
 T = TypeVar("T")
 Maybe: TypeAlias = T | Callable[[], T | Awaitable[T]]
@@ -34,6 +34,11 @@ async def resolve(value: Maybe[T]) -> T:
         return value
     answer: Any = cast("Callable[[], object]", value)()
     return cast("T", await answer if inspect.isawaitable(answer) else answer)
+
+
+def is_vertex(address: str, setup: str) -> bool:
+    """Tell by the address, or by the model's name in a setup frame, whether this is Vertex."""
+    return "aiplatform" in address or setup_model(setup).startswith(("projects/", "publishers/"))
 
 
 def checked_policy(policy: object) -> Policy:

@@ -18,14 +18,22 @@ from websockets.exceptions import ConcurrencyError, ConnectionClosedOK
 from websockets.frames import Close
 
 from resumekit import errors
-from resumekit.adapters._common import Maybe, OnEvent, check_keeping, checked_policy, resolve, session_driver
+from resumekit.adapters._common import (
+    Maybe,
+    OnEvent,
+    check_keeping,
+    checked_policy,
+    is_vertex,
+    resolve,
+    session_driver,
+)
 from resumekit.core.events import FrameDiscarded
 from resumekit.core.failures import CloseCode
 from resumekit.core.policy import Policy
 from resumekit.core.stats import Stats
-from resumekit.drivers import Driver, Events, WebSocketTransport, dial_websocket
+from resumekit.drivers import Driver, Events, WebSocketTransport, dial_websocket, websocket_options
 from resumekit.stores import HandleStore
-from resumekit.wire import ServerMessage
+from resumekit.wire import ServerMessage, setup_transparent
 
 try:
     from google import genai
@@ -38,12 +46,13 @@ except ImportError as _error:
         "resumekit.adapters.genai needs google-genai; install it with: pip install 'resumekit[genai]'", name=_error.name
     ) from _error
 
+from resumekit.adapters import _genai_facade as facade
 from resumekit.adapters import _genai_seam as seam
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
-__all__ = ["Bridge", "Client", "Session", "SessionLost", "connect"]
+__all__ = ["Bridge", "Client", "Session", "SessionLost", "connect", "http_options"]
 
 _Config: TypeAlias = types.LiveConnectConfigOrDict | None
 _History: TypeAlias = Iterable[types.Content | Mapping[str, Any] | str] | types.Content | str | None
@@ -207,13 +216,12 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
         seam.check()
         account = seam.account_of(await resolve(self._client))
         request = await account.rehearse(self._model, self._config)
-        transparent = self._is_transparent(account)
         self._account = account
         self._driver = driver = await session_driver(
             request.setup,
             self._dial,
             policy=self._policy,
-            transparent=transparent,
+            transparent=_is_transparent(self._policy, request.setup, vertex=account.is_vertex),
             history=self._history,
             to_dict=_as_dict,
             on_event=self._on_event,
@@ -222,19 +230,11 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
             plugins=self._plugins,
             credentials_renewable=callable(self._client) or account.is_vertex,
         )
-        failed: errors.ConnectRefused | errors.ConnectFailed
-        try:
-            await driver.start()
-        except (errors.ConnectRefused, errors.ConnectFailed) as error:
-            failed = error
-        else:
-            setup_complete = driver.setup_complete
-            assert setup_complete is not None
-            return Session(account, driver, setup_complete)
-        if failed.__cause__ is None:  # google-genai would have waited for ever
-            raise TimeoutError(failed.problem) from failed
-        await account.replay_failure(self._model, self._config, failed.__cause__)
-        raise failed
+        failure = await _start(driver)
+        if failure is None:
+            return Session(account, driver, _answer(driver))
+        await account.replay_failure(self._model, self._config, failure)
+        raise failure
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -253,18 +253,33 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
             request.uri, additional_headers=request.headers, policy=self._policy, options=request.options
         )
 
-    def _is_transparent(self, account: seam.Account) -> bool:
-        wanted = self._policy.transparent
-        if not account.is_vertex:
-            if wanted is True:
-                raise errors.ConfigurationError(
-                    "Policy.transparent is True, and the Developer API has no transparent resumption; leave it at 'auto'"
-                )
-            return False
-        if wanted != "auto":
-            return wanted
-        given = seam.as_config(self._config).session_resumption
-        return given is None or given.transparent is not False
+
+async def _start(driver: Driver) -> BaseException | None:
+    """Connect; return what the transport raised where that failed."""
+    try:
+        await driver.start()
+    except (errors.ConnectRefused, errors.ConnectFailed) as failed:
+        if failed.__cause__ is None:  # google-genai would have waited for ever
+            raise TimeoutError(failed.problem) from failed
+        return failed.__cause__
+    return None
+
+
+def _answer(driver: Driver) -> ServerMessage:
+    answer = driver.setup_complete
+    assert answer is not None
+    return answer
+
+
+def _is_transparent(policy: Policy, setup: str, *, vertex: bool) -> bool:
+    wanted = policy.transparent
+    if not vertex:
+        if wanted is True:
+            raise errors.ConfigurationError(
+                "Policy.transparent is True, and the Developer API has no transparent resumption; leave it at 'auto'"
+            )
+        return False
+    return setup_transparent(setup) is not False if wanted == "auto" else wanted
 
 
 class _ClientArguments(TypedDict, total=False):
@@ -326,6 +341,66 @@ class Client(genai.Client):
     def aio(self) -> _AsyncClient:
         """The asynchronous client; its `live.connect` is resumable."""
         return self._resumable
+
+
+def http_options(
+    base: types.HttpOptionsOrDict | None = None,
+    *,
+    additional_headers: Maybe[Mapping[str, str]] | None = None,
+    history: Maybe[_History] = None,
+    policy: Policy | None = None,
+    on_event: OnEvent | None = None,
+) -> types.HttpOptions:
+    """Return options with which every Live session of a client lives on, for a framework that takes no client.
+
+    Where a client can be given, use `Client`: it can do what this cannot. Here google-genai itself opens the first
+    connection, so that its failure is not retried; later ones go to the same address with the same headers, so that
+    the token of Vertex goes stale, and with it the session ends after an hour, unless `additional_headers` is a
+    callable that returns a new one; and `on_event` alone tells what happens.
+
+    Args:
+        base: The options so far. They are not changed.
+        additional_headers: For later connections, in place of those of the same name; a callable, also an asynchronous
+            one, is asked at each dial: say, for `{"Authorization": "Bearer …"}`.
+        history: As for `Client`.
+        policy: As for `Client`.
+        on_event: As for `Client`.
+    """
+    policy = checked_policy(policy)
+    given = types.HttpOptions.model_validate(base or {})
+    arguments = {**(given.async_client_args or {}), **websocket_options(policy)}
+
+    async def open_session(setup: str, first: WebSocketTransport, address: facade.Address) -> tuple[Bridge, bytes]:
+        waiting = [first]
+
+        async def dial() -> WebSocketTransport:
+            if waiting:
+                return waiting.pop()
+            headers = None if additional_headers is None else await resolve(additional_headers)
+            return await dial_websocket(
+                address.uri,
+                additional_headers=address.headers_with(headers or {}),
+                policy=policy,
+                options={**facade.options_of_websockets(arguments), **address.options},
+            )
+
+        driver = session_driver(
+            setup,
+            dial,
+            policy=policy,
+            transparent=_is_transparent(policy, setup, vertex=is_vertex(address.uri, setup)),
+            history=history,
+            to_dict=_as_dict,
+            on_event=on_event,
+            credentials_renewable=callable(additional_headers),
+        )
+        failure = await _start(driver)
+        if failure is not None:
+            raise failure
+        return Bridge(driver), _answer(driver).raw
+
+    arguments["create_connection"] = facade.Made(open_session)
+    return given.model_copy(update={"async_client_args": arguments})
 
 
 _OpenSession: TypeAlias = Callable[[AsyncLive, str, _Config], connect]

@@ -11,7 +11,15 @@ from typing import Any, TypeAlias, cast
 
 from websockets.exceptions import InvalidURI
 
-from resumekit.adapters._common import Maybe, OnEvent, check_keeping, checked_policy, resolve, session_driver
+from resumekit.adapters._common import (
+    Maybe,
+    OnEvent,
+    check_keeping,
+    checked_policy,
+    is_vertex,
+    resolve,
+    session_driver,
+)
 from resumekit.core.policy import Policy
 from resumekit.core.stats import Stats
 from resumekit.drivers import Driver, Events, WebSocketTransport, dial_websocket
@@ -204,7 +212,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
         if self._policy.transparent != "auto":
             return self._policy.transparent
         address = self._uri if isinstance(self._uri, str) else ""
-        return "aiplatform" in address or setup_model(self._setup).startswith(("projects/", "publishers/"))
+        return is_vertex(address, self._setup)
 
 
 def _setup_frame(setup: Mapping[str, Any] | str) -> str:

@@ -7,7 +7,7 @@ from resumekit.drivers.events import Events
 from resumekit.drivers.failures import TRANSPORT_ERRORS, failure_of
 from resumekit.drivers.keeper import Keeper
 from resumekit.drivers.transport import Dialer, Transport
-from resumekit.drivers.websocket import WebSocketTransport, dial_websocket
+from resumekit.drivers.websocket import WebSocketTransport, dial_websocket, websocket_options
 
 __all__ = [
     "TRANSPORT_ERRORS",
@@ -19,4 +19,5 @@ __all__ = [
     "WebSocketTransport",
     "dial_websocket",
     "failure_of",
+    "websocket_options",
 ]

@@ -10,9 +10,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from resumekit.core.policy import Policy
 from resumekit.drivers.log import transport_logger
 
-__all__ = ["WebSocketTransport", "dial_websocket"]
+__all__ = ["WebSocketTransport", "dial_websocket", "websocket_options"]
 
-_CONNECT = frozenset(inspect.signature(connect).parameters)
 _RECV_DECODES = "decode" in inspect.signature(ClientConnection.recv).parameters  # websockets 14 and later
 _A_LITTLE_EARLIER = 0.9
 """The transport's own time-out comes before the engine's: its error says more, and is what the user knows."""
@@ -48,6 +47,18 @@ class WebSocketTransport:
         return await self._connection.ping()
 
 
+def websocket_options(policy: Policy) -> dict[str, object]:
+    """Return the arguments of `websockets.connect` that every connection of a driver is made with."""
+    return {
+        # The engine watches over the connection itself; a second keepalive would close it behind its back.
+        "ping_interval": None,
+        "open_timeout": policy.connect_timeout * _A_LITTLE_EARLIER,
+        "close_timeout": policy.close_wait,
+        "max_size": policy.max_message_size,
+        "logger": transport_logger,
+    }
+
+
 async def dial_websocket(
     uri: str, *, additional_headers: object = None, policy: Policy, options: Mapping[str, object] | None = None
 ) -> WebSocketTransport:
@@ -64,15 +75,7 @@ async def dial_websocket(
         OSError: TCP, TLS or a time-out.
         websockets.exceptions.InvalidHandshake: The upgrade was refused.
     """
-    ours: dict[str, object] = {
-        # The engine watches over the connection itself; a second keepalive would close it behind its back.
-        "ping_interval": None,
-        "open_timeout": policy.connect_timeout * _A_LITTLE_EARLIER,
-        "close_timeout": policy.close_wait,
-        "max_size": policy.max_message_size,
-        "logger": transport_logger,
-    }
-    arguments = {**(options or {}), **{name: value for name, value in ours.items() if name in _CONNECT}}
+    arguments = {**(options or {}), **websocket_options(policy)}
     if additional_headers is not None:
         arguments["additional_headers"] = additional_headers
     return WebSocketTransport(await connect(uri, **arguments))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] -- as the user gave them

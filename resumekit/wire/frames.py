@@ -23,8 +23,8 @@ from resumekit.wire.server import FunctionCall, Transcription, as_object, int64,
 __all__ = [
     "INTERRUPTED_FRAME", "TURN_COMPLETE_FRAME", "activity_start_frame", "args_key", "bind_setup", "content_frame",
     "input_transcription_frame", "realtime_text_frame", "setup_compression_trigger", "setup_fingerprint", "setup_handle",
-    "setup_manual_activity", "setup_model", "setup_proactive", "setup_seeds_history", "tool_call_cancellation_frame",
-    "tool_call_frame", "tool_response_frame", "with_transcription", "without_key",
+    "setup_manual_activity", "setup_model", "setup_proactive", "setup_seeds_history", "setup_transparent",
+    "tool_call_cancellation_frame", "tool_call_frame", "tool_response_frame", "with_transcription", "without_key",
 ]  # fmt: skip
 
 INTERRUPTED_FRAME = b'{"serverContent":{"interrupted":true}}'
@@ -82,6 +82,12 @@ def setup_handle(setup_frame: str) -> ResumptionHandle | None:
     """Return the handle that the application gave itself, if any."""
     handle = _dig(setup_frame, _RESUMPTION, "handle")
     return ResumptionHandle(handle) if handle and isinstance(handle, str) else None
+
+
+def setup_transparent(setup_frame: str) -> bool | None:
+    """Return what the application said about transparent resumption; None: nothing."""
+    transparent = _dig(setup_frame, _RESUMPTION, "transparent")
+    return transparent if isinstance(transparent, bool) else None
 
 
 def setup_seeds_history(setup_frame: str) -> bool:

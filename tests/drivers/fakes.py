@@ -55,11 +55,14 @@ def in_virtual_time(test):
     return run
 
 
+_GOOGLE_GENAI = os.path.join("google", "genai")  # noqa: PTH118 -- a part of a path
+
+
 def tasks():
     """All tasks, but for those that a client of google-genai starts when it is collected, after another test."""
     # The loop closes an abandoned generator in a task whose coroutine has no code of its own.
     codes = {task: getattr(task.get_coro(), "cr_code", None) for task in asyncio.all_tasks()}
-    return {task for task, code in codes.items() if code is None or "genai" not in code.co_filename}
+    return {task for task, code in codes.items() if code is None or _GOOGLE_GENAI not in code.co_filename}
 
 
 async def no_task_is_left(test):

@@ -30,6 +30,7 @@ from resumekit.wire import (
     setup_model,
     setup_proactive,
     setup_seeds_history,
+    setup_transparent,
     tool_call_cancellation_frame,
     tool_call_frame,
     tool_response_frame,
@@ -129,7 +130,7 @@ def test_setup_is_read_in_camel_case():
         {
             "setup": {
                 "model": "models/m",
-                "sessionResumption": {"handle": "mine"},
+                "sessionResumption": {"handle": "mine", "transparent": False},
                 "historyConfig": {"initialHistoryInClientContent": True},
                 "realtimeInputConfig": {"automaticActivityDetection": {"disabled": True}},
                 "proactivity": {"proactiveAudio": True},
@@ -139,6 +140,7 @@ def test_setup_is_read_in_camel_case():
     )
     assert setup_model(frame) == "models/m"
     assert setup_handle(frame) == ResumptionHandle("mine")
+    assert setup_transparent(frame) is False
     assert setup_seeds_history(frame)
     assert setup_manual_activity(frame)
     assert setup_proactive(frame)
@@ -150,7 +152,7 @@ def test_setup_is_read_in_snake_case():
         {
             "setup": {
                 "model": "m",
-                "session_resumption": {"handle": "mine"},
+                "session_resumption": {"handle": "mine", "transparent": True},
                 "history_config": {"initial_history_in_client_content": True},
                 "realtime_input_config": {"automatic_activity_detection": {"disabled": True}},
                 "proactivity": {"proactive_audio": True},
@@ -159,6 +161,7 @@ def test_setup_is_read_in_snake_case():
         }
     )
     assert setup_handle(frame) == ResumptionHandle("mine")
+    assert setup_transparent(frame) is True
     assert setup_seeds_history(frame)
     assert setup_manual_activity(frame)
     assert setup_proactive(frame)
@@ -191,6 +194,7 @@ def test_setup_that_says_nothing(setup):
     frame = json.dumps({"setup": setup})
     assert setup_model(frame) == ""
     assert setup_handle(frame) is None
+    assert setup_transparent(frame) is None
     assert not setup_seeds_history(frame)
     assert not setup_manual_activity(frame)
     assert not setup_proactive(frame)
