@@ -56,6 +56,7 @@ __all__ = ["Bridge", "Client", "Session", "SessionLost", "connect", "http_option
 
 _Config: TypeAlias = types.LiveConnectConfigOrDict | None
 _History: TypeAlias = Iterable[types.Content | Mapping[str, Any] | str] | types.Content | str | None
+_Key: TypeAlias = str | Callable[[], str | None] | None
 _AnyClient: TypeAlias = genai.Client | Callable[[], genai.Client | Awaitable[genai.Client]]
 
 
@@ -282,6 +283,12 @@ def _is_transparent(policy: Policy, setup: str, *, vertex: bool) -> bool:
     return setup_transparent(setup) is not False if wanted == "auto" else wanted
 
 
+def _kept(key: _Key, store: str | HandleStore | None) -> tuple[str | None, str | HandleStore | None]:
+    """Return the key and the store of one session of many."""
+    name = key() if callable(key) else key
+    return name, None if name is None else store or "memory://"
+
+
 class _ClientArguments(TypedDict, total=False):
     """Those of `google.genai.Client`; an older version does not know them all."""
 
@@ -302,6 +309,9 @@ class Client(genai.Client):
     framework keeps them to itself, `on_event` tells what happens to them, each event with the name of its session.
 
     Args:
+        key: As for `connect`, or a callable that returns the name for a session that is being opened (None: it has
+            none). One name for all is right only for a client that opens one session at a time.
+        store: As for `connect`.
         history: As for `connect`. A client opens many sessions, so that a callable is of more use here.
         policy: Limits and choices of each session.
         plugins: As for `connect`.
@@ -312,6 +322,8 @@ class Client(genai.Client):
     def __init__(
         self,
         *,
+        key: _Key = None,
+        store: str | HandleStore | None = None,
         history: Maybe[_History] = None,
         policy: Policy | None = None,
         plugins: Iterable[object] = (),
@@ -322,17 +334,20 @@ class Client(genai.Client):
 
         def open_session(live: AsyncLive, model: str, config: _Config) -> connect:
             # Whatever has the inner client will do for a client; this one may outlive the one that made it.
-            client = cast("genai.Client", live)
+            name, its_store = _kept(key, store)
             return connect(
-                client,
+                cast("genai.Client", live),
                 model=model,
                 config=config,
+                key=name,
+                store=its_store,
                 history=history,
                 policy=policy,
                 plugins=given,
                 on_event=on_event,
             )
 
+        check_keeping("any" if callable(key) else key, store)
         given = plugins if isinstance(plugins, str) else tuple(plugins)
         checked_policy(policy)
         self._resumable = _AsyncClient(super().aio, open_session)
@@ -347,26 +362,34 @@ def http_options(
     base: types.HttpOptionsOrDict | None = None,
     *,
     additional_headers: Maybe[Mapping[str, str]] | None = None,
+    key: _Key = None,
+    store: str | HandleStore | None = None,
     history: Maybe[_History] = None,
     policy: Policy | None = None,
+    plugins: Iterable[object] = (),
     on_event: OnEvent | None = None,
 ) -> types.HttpOptions:
     """Return options with which every Live session of a client lives on, for a framework that takes no client.
 
     Where a client can be given, use `Client`: it can do what this cannot. Here google-genai itself opens the first
-    connection, so that its failure is not retried; later ones go to the same address with the same headers, so that
-    the token of Vertex goes stale, and with it the session ends after an hour, unless `additional_headers` is a
-    callable that returns a new one; and `on_event` alone tells what happens.
+    connection, so that a failure of it is not retried. Later ones go to the same address with the same headers: the
+    token of Vertex goes stale within the hour, and the next reconnect is refused, unless `additional_headers` is a
+    callable that returns a new one. And `on_event` alone tells what happens.
 
     Args:
         base: The options so far. They are not changed.
         additional_headers: For later connections, in place of those of the same name; a callable, also an asynchronous
             one, is asked at each dial: say, for `{"Authorization": "Bearer …"}`.
+        key: As for `Client`.
+        store: As for `Client`.
         history: As for `Client`.
         policy: As for `Client`.
+        plugins: As for `Client`.
         on_event: As for `Client`.
     """
     policy = checked_policy(policy)
+    check_keeping("any" if callable(key) else key, store)
+    plugins = plugins if isinstance(plugins, str) else tuple(plugins)
     given = types.HttpOptions.model_validate(base or {})
     arguments = {**(given.async_client_args or {}), **websocket_options(policy)}
 
@@ -384,7 +407,9 @@ def http_options(
                 options={**facade.options_of_websockets(arguments), **address.options},
             )
 
-        driver = session_driver(
+        name, its_store = _kept(key, store)
+        check_keeping(name, its_store)
+        driver = await session_driver(
             setup,
             dial,
             policy=policy,
@@ -392,6 +417,9 @@ def http_options(
             history=history,
             to_dict=_as_dict,
             on_event=on_event,
+            key=name,
+            store=its_store,
+            plugins=plugins,
             credentials_renewable=callable(additional_headers),
         )
         failure = await _start(driver)

@@ -32,11 +32,11 @@ PROFILES = pytest.mark.parametrize("profile", ["developer", "vertex"])
 CONFIG = {"response_modalities": ["TEXT"]}
 
 
-def client_of(live, *, key="k", tls=None, made_by=genai.Client, **arguments):
+def client_of(live, *, api_key="k", tls=None, made_by=genai.Client, **arguments):
     options = types.HttpOptions(base_url=live.base_url, async_client_args={"ssl": tls or live.client_ssl_context()})
     if live.settings.profile == "developer":
-        return made_by(api_key=key, http_options=options, **arguments)
-    account = {"vertexai": True, "project": "p", "location": "us-central1", "credentials": Credentials(key)}
+        return made_by(api_key=api_key, http_options=options, **arguments)
+    account = {"vertexai": True, "project": "p", "location": "us-central1", "credentials": Credentials(api_key)}
     return made_by(**account, http_options=options, **arguments)
 
 
@@ -553,7 +553,7 @@ async def test_a_callable_client_is_asked_at_each_dial(profile, asynchronous):
         made = []
 
         def make():
-            made.append(client_of(live, key=f"key-{len(made)}"))
+            made.append(client_of(live, api_key=f"key-{len(made)}"))
             return made[-1]
 
         async def make_later():
@@ -570,7 +570,7 @@ async def test_a_callable_client_is_asked_at_each_dial(profile, asynchronous):
 async def test_new_credentials_mend_a_401():
     async with server(credential="new") as live:
         keys = iter(["old", "new", "new", "new"])
-        async with connect(live, client=lambda: client_of(live, key=next(keys))) as session:
+        async with connect(live, client=lambda: client_of(live, api_key=next(keys))) as session:
             assert (await ask(session, "one")).asked == "one"
 
 
@@ -598,7 +598,7 @@ async def test_no_handle_and_no_key_is_in_a_log_or_a_repr(profile, caplog):
     seen = []
     async with server(profile, faults=[Fault.rst(Trigger.client_message(2), binding=1)]) as live:
         config = {**CONFIG, "session_resumption": {"handle": CANARY}}
-        client = client_of(live, key="SECRET-KEY-123456")
+        client = client_of(live, api_key="SECRET-KEY-123456")
         handles = set()
         async with connect(live, config=config, client=client, on_event=seen.append) as session:
             await ask(session, "one")

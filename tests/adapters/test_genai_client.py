@@ -12,7 +12,7 @@ from resumekit import errors
 from resumekit.core import events
 from resumekit.emulator import Fault, Trigger
 from tests.adapters.support import MODEL, nothing_is_left, policy, server, settled
-from tests.adapters.test_genai import CONFIG, PROFILES, ask, client_of
+from tests.adapters.test_genai import CONFIG, PROFILES, anchored, ask, client_of
 
 genai = pytest.importorskip("google.genai")
 from google.genai import types  # noqa: E402
@@ -190,3 +190,48 @@ async def test_the_first_connect_fails_as_with_google_genai():
 
 def test_the_session_is_an_async_session():
     assert issubclass(resumable.Session, AsyncSession)
+
+
+# --- names of conversations ------------------------------------------------------------------------------------------
+
+
+async def test_each_session_is_asked_for_its_name():
+    names = iter(["a", "b", "a", None])
+    async with server() as live, nothing_is_left():
+        ours = client(live, key=lambda: next(names), store="memory://client")
+        held = []
+        for question in ("one", "two", "three", "four"):
+            async with ours.aio.live.connect(model=MODEL, config=CONFIG) as session:
+                held.append((await ask(session, question)).turns_held)
+                assert await anchored(session)
+        assert held == [1, 1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"store": "memory://"}, {"key": 3}, {"key": "", "store": "memory://"}, {"key": "a", "store": "x"}]
+)
+def test_a_wrong_key_or_store_is_told_when_the_client_is_made(arguments):
+    with pytest.raises(errors.ConfigurationError, match=r"key|store"):
+        offline(**arguments)
+    with pytest.raises(errors.ConfigurationError, match=r"key|store"):
+        resumable.http_options(**arguments)
+
+
+async def test_a_key_alone_warns_once_and_keeps_in_memory():
+    async with server() as live, nothing_is_left():
+        with pytest.warns(UserWarning, match="kept in memory") as caught:
+            offline(key="alone")
+        assert caught[0].filename == __file__
+        with pytest.warns(UserWarning, match="kept in memory"):
+            ours = client(live, key="alone")
+        for turns in (1, 2):
+            async with ours.aio.live.connect(model=MODEL, config=CONFIG) as session:
+                assert (await ask(session, f"{turns}")).turns_held == turns
+                assert await anchored(session)
+
+
+async def test_a_nonsensical_name_is_an_error():
+    async with server() as live, nothing_is_left():
+        ours = client(live, key=lambda: 3, store="memory://")
+        with pytest.raises(errors.ConfigurationError, match="key is 3"):
+            ours.aio.live.connect(model=MODEL, config=CONFIG)

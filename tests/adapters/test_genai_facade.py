@@ -30,14 +30,14 @@ def base_options(live, **more):
     return types.HttpOptions(base_url=live.base_url, async_client_args={"ssl": live.client_ssl_context(), **more})
 
 
-def framework(live, *, fields=None, key="k", base=None, **arguments):
+def framework(live, *, fields=None, api_key="k", base=None, **arguments):
     """What a framework does that takes options: it writes into them, and makes its own client with them."""
     options = resumable.http_options(base or base_options(live), policy=policy(**(fields or {})), **arguments)
     options.headers = {**(options.headers or {}), "x-goog-api-client": "a-framework"}
     options = options.model_copy()
     if live.settings.profile == "developer":
-        return genai.Client(api_key=key, http_options=options)
-    credentials = Credentials(key)
+        return genai.Client(api_key=api_key, http_options=options)
+    credentials = Credentials(api_key)
     return genai.Client(
         vertexai=True, project="p", location="us-central1", credentials=credentials, http_options=options
     )
@@ -339,7 +339,7 @@ async def test_no_handle_and_no_key_is_in_a_log(profile, caplog):
     seen = []
     async with server(profile) as live:
         config = {**CONFIG, "session_resumption": {"handle": CANARY}}
-        async with connect(live, config=config, key="SECRET-KEY-123456", on_event=seen.append) as session:
+        async with connect(live, config=config, api_key="SECRET-KEY-123456", on_event=seen.append) as session:
             await ask(session, "one")
             live.inject(Fault.rst())
             await ask(session, "two")
@@ -348,3 +348,13 @@ async def test_no_handle_and_no_key_is_in_a_log(profile, caplog):
     )
     for secret in (CANARY, "SECRET-KEY-123456"):
         assert secret not in text + repr(seen)
+
+
+async def test_the_handle_is_kept_under_a_key():
+    async with server() as live, nothing_is_left():
+        for turns, question in enumerate(("one", "two"), 1):
+            async with connect(live, key="a conversation", store="memory://facade") as session:
+                assert (await ask(session, question)).turns_held == turns
+                async for message in session.receive():
+                    if message.session_resumption_update:
+                        break

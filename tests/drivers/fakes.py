@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import os
 from collections import deque
 
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK

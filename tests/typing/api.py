@@ -55,6 +55,7 @@ async def through_a_client() -> None:
     a_framework(client)
     async with client.aio.live.connect(model="m", config={"temperature": 0.5}) as session:
         assert_type(session, genai.Session)
+    assert_type(genai.http_options({"timeout": 3}, additional_headers=dict, policy=Policy()), types.HttpOptions)
     genai.Client(api_kee="k")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue] -- no such argument
 
 
