@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "main"]
 
-COMMANDS = ("demo", "emulate")
+COMMANDS = ("demo", "emulate", "doctor")
 """Names of the commands, and of their modules."""
 
 

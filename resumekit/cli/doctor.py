@@ -1,0 +1,212 @@
+"""``resumekit doctor``: what is installed, whether it fits, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from resumekit.plugins import Plugin
+
+__all__ = ["HELP", "SUPPORTED", "add_arguments", "run"]
+
+HELP = """\
+Say what is installed, whether resumekit fits it, and what is wrong.
+
+It looks at versions, at the places of google-genai that resumekit builds on, at plugins and stores, and at the names of
+environment variables that matter. It dials nothing, and shows no value of a variable. The exit status is 1 if something
+would keep a session from working as it should, else 0.
+
+To report a bug, add the output of `resumekit doctor --json`.
+"""
+
+_Status = Literal["ok", "new", "absent", "bad"]
+_SIGNS: dict[str, str] = {"ok": "ok", "new": "?", "absent": "-", "bad": "BAD"}
+
+
+@dataclass(frozen=True)
+class Supported:
+    """The versions of a package that resumekit is for."""
+
+    least: str
+    tested: str
+    """The newest major version that the tests run on; a newer one may work."""
+    needed_for: str = ""
+    """What it is for; empty: for everything."""
+
+
+SUPPORTED = {
+    "msgspec": Supported("0.19", "0"),
+    "pluggy": Supported("1.7", "1"),
+    "tenacity": Supported("8.2.3", "9"),
+    "websockets": Supported("13", "17"),
+    "google-genai": Supported("1.56", "3", "google-genai (the extra 'genai')"),
+    "google-adk": Supported("1.27.2", "2", "Google's ADK (the extra 'adk')"),
+    "trustme": Supported("1.2", "1", "demo and emulator over TLS (the extra 'emulator')"),
+}
+
+_NEWEST_PYTHON = (3, 13)
+"""That the tests run on; pip sees to the oldest."""
+
+_VARIABLES = {
+    "GOOGLE_API_KEY": "key of the Developer API",
+    "GEMINI_API_KEY": "the same; GOOGLE_API_KEY goes before it",
+    "GOOGLE_GENAI_USE_VERTEXAI": "Vertex rather than the Developer API",
+    "GOOGLE_CLOUD_PROJECT": "project on Vertex",
+    "GOOGLE_CLOUD_LOCATION": "region on Vertex",
+    "GOOGLE_APPLICATION_CREDENTIALS": "credentials on Vertex",
+    "GOOGLE_GEMINI_BASE_URL": "the Developer API is looked for elsewhere, at an emulator for example",
+    "GOOGLE_VERTEX_BASE_URL": "Vertex is looked for elsewhere",
+    "SSL_CERT_FILE": "certificates that are trusted",
+    "SSL_CERT_DIR": "certificates that are trusted",
+    "HTTPS_PROXY": "websockets 15 and later go through it",
+    "ALL_PROXY": "websockets 15 and later go through it",
+    "NO_PROXY": "hosts that are reached directly",
+    "RESUMEKIT_LOAD_PLUGINS": "which plugins are loaded",
+    "PYTHONASYNCIODEBUG": "asyncio is in debug mode, and slow",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report."""
+
+    name: str
+    status: _Status
+    found: str
+    remark: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Look, and print what was found; returns 1 if something is wrong."""
+    from resumekit.plugins import LOAD_PLUGINS, installed_plugins
+
+    plugins = installed_plugins()
+    report = {
+        "packages": list(_packages()),
+        "google-genai": list(_seam()),
+        "plugins": [_plugin(plugin) for plugin in plugins],
+        "stores": list(_stores(plugins)),
+    }
+    variables = {name: use for name, use in _VARIABLES.items() if name in os.environ or name.lower() in os.environ}
+    problems = [
+        f"{finding.name}: {finding.remark}"
+        for findings in report.values()
+        for finding in findings
+        if finding.status == "bad"
+    ]
+    if arguments.json:
+        shown = {part: [asdict(finding) for finding in findings] for part, findings in report.items()}
+        print(json.dumps({**shown, "environment": sorted(variables), "problems": problems}, indent=2))
+        return int(bool(problems))
+    print("Packages")
+    _print(report["packages"])
+    if report["google-genai"]:
+        print("\ngoogle-genai as resumekit uses it")
+        _print(report["google-genai"])
+    which = "is set: only those that it names" if LOAD_PLUGINS in os.environ else "is not set: all that are installed"
+    print(f"\nPlugins ({LOAD_PLUGINS} {which})")
+    _print(report["plugins"])
+    print("\nStores")
+    _print(report["stores"])
+    print("\nEnvironment variables that are set (their values are not shown)")
+    for name, use in variables.items():
+        print(f"       {name}: {use}")
+    if not variables:
+        print("       none that matter")
+    print("\n" + (f"{len(problems)} problem{'s' * (len(problems) > 1)}:" if problems else "No problem found."))
+    for problem in problems:
+        print(f"  {problem}")
+    return int(bool(problems))
+
+
+def _print(findings: list[Finding]) -> None:
+    names = max((len(finding.name) for finding in findings), default=0)
+    found = max((len(finding.found) for finding in findings), default=0)
+    for one in findings:
+        print(f"  {_SIGNS[one.status]:<3}  {one.name:<{names}}  {one.found:<{found}}  {one.remark}".rstrip())
+    if not findings:
+        print("       none")
+
+
+# ---------------------------------------------------------------------- what is installed
+
+
+def _packages() -> Iterator[Finding]:
+    python = platform.python_version()
+    is_new = _numbers(python)[:2] > _NEWEST_PYTHON
+    remark = "newer than what resumekit was tested with" if is_new else platform.python_implementation()
+    yield Finding("Python", "new" if is_new else "ok", python, remark)
+    try:
+        yield Finding("resumekit", "ok", version("resumekit"))
+    except PackageNotFoundError:
+        yield Finding(
+            "resumekit", "bad", "not installed", "it runs from a folder: its plugins are not found; pip install it"
+        )
+    for name, supported in SUPPORTED.items():
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            if supported.needed_for:
+                yield Finding(name, "absent", "not installed", f"needed for {supported.needed_for}")
+            else:
+                yield Finding(name, "bad", "not installed", "resumekit needs it")
+            continue
+        yield _judge(name, found, supported)
+
+
+def _judge(name: str, found: str, supported: Supported) -> Finding:
+    if _numbers(found) < _numbers(supported.least):
+        return Finding(name, "bad", found, f"too old: {supported.least} or newer is needed")
+    if _numbers(found)[0] > int(supported.tested):
+        return Finding(name, "new", found, f"newer than what resumekit was tested with ({supported.tested}.x)")
+    return Finding(name, "ok", found)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Return the numbers that a version begins with."""
+    match = re.match(r"\d+(\.\d+)*", text)
+    return tuple(map(int, match[0].split("."))) if match else (0,)
+
+
+def _seam() -> Iterator[Finding]:
+    """Look at what resumekit takes of google-genai beyond its public names."""
+    try:
+        version("google-genai")
+    except PackageNotFoundError:
+        return
+    try:
+        from resumekit.adapters import _genai_seam
+
+        _genai_seam.check()
+    except Exception as error:  # noqa: BLE001 -- whatever is wrong with it is what the user wants to know
+        yield Finding("private names", "bad", "changed", f"{type(error).__name__}: {error}")
+    else:
+        yield Finding("private names", "ok", "as expected")
+
+
+def _plugin(plugin: Plugin) -> Finding:
+    origin = f"{plugin.distribution} {plugin.version}".strip() or "unknown"
+    if plugin.error is not None:
+        return Finding(plugin.name, "bad", origin, f"not used: {plugin.error}")
+    return Finding(plugin.name, "ok", origin, ", ".join(plugin.hooks))
+
+
+def _stores(plugins: tuple[Plugin, ...]) -> Iterator[Finding]:
+    yield Finding("memory://", "ok", "built in", "kept as long as the process lives")
+    for plugin in plugins:
+        if "provide_handle_store" in plugin.hooks:
+            yield Finding(plugin.name, "ok", "plugin", "answers for URLs of its own")

@@ -1,0 +1,185 @@
+"""``resumekit doctor``: what it says, and that it shows no value of a variable."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import json
+import re
+import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import pytest
+
+from resumekit import plugins
+from resumekit.cli import doctor, main
+from resumekit.errors import ConfigurationError
+from resumekit.plugins import Plugin
+
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+INSTALLED = {name: supported.least for name, supported in doctor.SUPPORTED.items()} | {"resumekit": "0.1.0"}
+
+
+@pytest.fixture
+def examine(monkeypatch, capsys):
+    """Run the doctor on made-up versions and plugins; returns exit status and what it printed."""
+    for name in doctor._VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+    def examine(*arguments, found=(), **versions):
+        installed = INSTALLED | {name.replace("_", "-"): number for name, number in versions.items()}
+
+        def version(name):
+            if installed[name] is None:
+                raise PackageNotFoundError(name)
+            return installed[name]
+
+        monkeypatch.setattr(doctor, "version", version)
+        monkeypatch.setattr(plugins, "installed_plugins", lambda: tuple(found))
+        status = main(["doctor", *arguments])
+        return status, capsys.readouterr().out
+
+    return examine
+
+
+def line(told, name):
+    (found,) = re.findall(rf"^  (\S+) +{re.escape(name)}  +(.*)$", told, re.MULTILINE)
+    return found
+
+
+def test_this_environment_is_well(capsys, monkeypatch):
+    pytest.importorskip("google.genai")
+    monkeypatch.setenv(plugins.LOAD_PLUGINS, "none")
+    plugins.installed_plugins.cache_clear()
+    status = main(["doctor"])
+    plugins.installed_plugins.cache_clear()
+    told = capsys.readouterr().out
+
+    assert (status, told.rstrip().splitlines()[-1]) == (0, "No problem found."), told
+    assert line(told, "private names") == ("ok", "as expected")
+
+
+def test_the_least_versions_are_those_of_the_project():
+    required = [*PROJECT["dependencies"], *itertools.chain(*PROJECT["optional-dependencies"].values())]
+    least = dict(re.match(r"([\w-]+)>=([\d.]+)$", one).groups() for one in required if ">=" in one)
+
+    assert {name: least[name] for name in doctor.SUPPORTED} == {
+        name: supported.least for name, supported in doctor.SUPPORTED.items()
+    }
+    assert {re.match(r"[\w-]+", one)[0] for one in PROJECT["dependencies"]} == {
+        name for name, supported in doctor.SUPPORTED.items() if not supported.needed_for
+    }
+
+
+@pytest.mark.parametrize(
+    ("versions", "status", "expected"),
+    [
+        ({"websockets": "12.0"}, 1, ("BAD", "12.0  too old: 13 or newer is needed")),
+        ({"websockets": "13"}, 0, ("ok", "13")),
+        ({"websockets": "17.9.1rc1"}, 0, ("ok", "17.9.1rc1")),
+        ({"websockets": "18.0"}, 0, ("?", "18.0  newer than what resumekit was tested with (17.x)")),
+        ({"websockets": None}, 1, ("BAD", "not installed  resumekit needs it")),
+        ({"websockets": "unknown"}, 1, ("BAD", "unknown  too old: 13 or newer is needed")),
+    ],
+)
+def test_versions_are_judged(examine, versions, status, expected):
+    got, told = examine(**versions)
+    sign, rest = line(told, "websockets")
+
+    assert (got, sign, re.sub(" {2,}", "  ", rest)) == (status, *expected)
+    assert ("1 problem:\n  websockets: " in told) is bool(status)
+
+
+def test_what_is_optional_may_be_absent(examine):
+    status, told = examine(google_genai=None, google_adk=None, trustme=None)
+
+    assert status == 0
+    assert "needed for google-genai (the extra 'genai')" in line(told, "google-genai")[1]
+    assert "private names" not in told
+
+
+def test_a_google_genai_that_is_built_otherwise_is_a_problem(examine, monkeypatch):
+    pytest.importorskip("google.genai")
+    from resumekit.adapters import _genai_seam
+
+    def check():
+        raise ConfigurationError("google-genai 9.9 is not known to resumekit")
+
+    monkeypatch.setattr(_genai_seam, "check", check)
+    status, told = examine()
+
+    assert status == 1
+    assert "google-genai 9.9 is not known" in line(told, "private names")[1]
+
+
+def test_a_google_genai_that_cannot_be_imported_is_a_problem(examine, monkeypatch):
+    adapters = importlib.import_module("resumekit.adapters")
+    monkeypatch.setitem(sys.modules, "resumekit.adapters._genai_seam", None)
+    monkeypatch.delattr(adapters, "_genai_seam", raising=False)
+    status, told = examine()
+
+    assert status == 1
+    assert "ModuleNotFoundError" in line(told, "private names")[1]
+
+
+PATIENT = Plugin(name="patient", distribution="resumekit-patient", version="1.2", hooks=("choose_delay", "on_event"))
+REDIS = Plugin(name="redis", distribution="resumekit-redis", version="0.3", hooks=("provide_handle_store",))
+BROKEN = Plugin(name="broken", distribution="resumekit-broken", version="0.1", error="OSError: no")
+
+
+def test_plugins_are_listed_with_their_hooks_and_what_is_wrong(examine):
+    status, told = examine(found=[PATIENT, BROKEN])
+
+    assert status == 1
+    assert line(told, "patient")[1].split("  ")[-1] == "choose_delay, on_event"
+    assert line(told, "broken")[0] == "BAD"
+    assert "broken: not used: OSError: no" in told.splitlines()[-1]
+
+
+def test_a_plugin_that_provides_stores_is_listed_with_them(examine):
+    status, told = examine(found=[PATIENT, REDIS])
+
+    stores = told.partition("\nStores\n")[2].partition("\n\n")[0]
+    assert status == 0
+    assert re.findall(r"^  ok +(\S+)", stores, re.MULTILINE) == ["memory://", "redis"]
+
+
+def test_variables_are_named_and_their_values_never_shown(examine, monkeypatch):
+    for name in doctor._VARIABLES:
+        monkeypatch.setenv(name, "CANARY")
+    for arguments in ([], ["--json"]):
+        _, told = examine(*arguments)
+        assert "CANARY" not in told
+        assert all(name in told for name in doctor._VARIABLES)
+    _, told = examine()
+    assert "Plugins (RESUMEKIT_LOAD_PLUGINS is set: only those that it names)" in told
+
+
+def test_no_variable_is_said_too(examine):
+    assert "none that matter" in examine()[1]
+
+
+def test_lower_case_proxies_count(examine, monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+
+    assert "HTTPS_PROXY" in examine()[1]
+
+
+def test_json_says_the_same(examine):
+    status, told = examine("--json", found=[BROKEN], websockets="12.0")
+    report = json.loads(told)
+
+    assert status == 1
+    assert report["problems"] == ["websockets: too old: 13 or newer is needed", "broken: not used: OSError: no"]
+    assert {one["name"]: one["status"] for one in report["packages"]}["websockets"] == "bad"
+    assert set(report) == {"packages", "google-genai", "plugins", "stores", "environment", "problems"}
+
+
+@pytest.mark.parametrize(("version", "sign"), [("3.13.1", "ok"), ("3.14.0rc1", "?")])
+def test_a_newer_python_is_said(examine, monkeypatch, version, sign):
+    monkeypatch.setattr(doctor.platform, "python_version", lambda: version)
+
+    assert line(examine()[1], "Python")[0] == sign
