@@ -17,7 +17,7 @@ from resumekit.core.outbox import Message, Outbox
 from resumekit.core.policy import Policy
 from resumekit.core.setup import Setup, TextForm
 from resumekit.core.speech import Speech
-from resumekit.core.stats import Stats
+from resumekit.core.stats import Counters
 from resumekit.core.tools import Tools
 from resumekit.core.transcript import Transcript
 from resumekit.core.turns import Call, Turn
@@ -68,7 +68,7 @@ class Conversation:
         transparent: bool,
         notify: Callable[[events.Event], None],
         save: Callable[[HandleRecord], None],
-        stats: Stats,
+        stats: Counters,
     ) -> None:
         self._policy = policy
         self._setup = setup
@@ -232,7 +232,8 @@ class Conversation:
 
     def _bound_sent_audio(self) -> None:
         """RULES 10: handle-only mode keeps `audio_resend` seconds, transparent mode the buffer."""
-        limit = self._policy.audio_seconds if self._transparent else self._policy.audio_resend
+        held = self._transparent and self._policy.handles_hold_audio
+        limit = self._policy.audio_seconds if held else self._policy.audio_resend
         self.outbox.bound_sent_audio(limit)
 
     def _bound_sent_control(self, link: Link) -> None:
@@ -449,10 +450,19 @@ class Conversation:
 
     def _receive_update(self, link: Link, update: SessionResumptionUpdate, now: float) -> None:
         """RULES 1, 3, 14: a record becomes the base only if its state is known to be quiet."""
-        if update.handle is None or not update.resumable:
+        if update.handle is None or not update.resumable or self._policy.resumption == "off":
             return
         self._notify(events.HandleReceived(connection=link.number, digest=repr(update.handle), index=update.index))
-        record = self.record(update.handle, update.index, link.number, now)
+        if not self._policy.older_handles_valid:
+            self.point.clear()
+        if update.handle in self.point.poisoned:
+            return
+        index = update.index
+        if index is not None:
+            index += 1 - self._policy.first_index
+        elif self._transparent and self._policy.first_index == 0 and link.next_index > 1:
+            return  # a zero is left out on the wire: the first message may be in it, or not
+        record = self.record(update.handle, index, link.number, now)
         candidate = Candidate(record, link.next_index)
         if link.owed is not None:
             link.postponed = candidate
@@ -492,11 +502,12 @@ class Conversation:
         self.point.adopt(record)
         covered = (record.index or 0) if self._transparent else link.covered_index
         pruned = self.outbox.control.prune(covered)
-        if self._transparent:
+        if self._transparent and self._policy.handles_hold_audio:
             self.outbox.prune_audio(covered)
         else:
             # What was sent since the turn ended may not be in the handle's state, whenever it came.
             self.outbox.prune_audio(link.turn_end_last_index)
+        if not self._transparent:
             for message in self.outbox.control.sent:
                 message.doubtful = message.index < candidate.next_index
         for message in pruned:
@@ -539,6 +550,15 @@ class Conversation:
         self.outbox.rewind()
         link.turns.clear()
         link.ended.clear()
+        self._bound_shadows()
+
+    def _bound_shadows(self) -> None:
+        """Give the resume point up where too many answered turns would have to be run again from it (RULES 5)."""
+        again = self.outbox.control.unsent
+        shadows = {message.turn for message in again if message.turn is not None and message.turn.whole}
+        if self.point.base is not None and len(shadows) > self._policy.max_shadow_turns:
+            self._notify(events.ResumePointDropped(messages=len(again)))
+            self.point.clear()
 
     def _forget(self, turn: Turn) -> set[Message]:
         """RULES 10: the audio of an answered turn is not resent; nor are its activity marks."""
@@ -608,6 +628,11 @@ class Conversation:
         self.inbox.put(decode_server(frame))
 
     # ------------------------------------------------------------------ a new connection
+
+    @property
+    def owes_speech(self) -> bool:
+        """Whether a spoken question was asked again that the service has said nothing to."""
+        return self._speech.cut is not None
 
     def resend(self, link: Link) -> Resend:
         """Return what is about to be sent again on a new connection; name what may be repeated by it (RULES 14)."""

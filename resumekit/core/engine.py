@@ -8,7 +8,6 @@ This file owns the life of connections; what is said on them is `Conversation`'s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from resumekit.core import actions, events, inputs
 from resumekit.core.conversation import Conversation
@@ -16,12 +15,12 @@ from resumekit.core.failures import Failure, Phase, Side, Verdict
 from resumekit.core.handles import HandleRecord
 from resumekit.core.history import History
 from resumekit.core.inbox import Inbox
+from resumekit.core.limits import SessionAge
 from resumekit.core.link import Link
 from resumekit.core.outage import Outage
 from resumekit.core.policy import (
     Decisions,
     FailureDetails,
-    Move,
     MoveDetails,
     Policy,
     RecoveryAction,
@@ -29,9 +28,12 @@ from resumekit.core.policy import (
 )
 from resumekit.core.setup import Setup, TextForm
 from resumekit.core.state import FINAL, Machine, State, Trigger
-from resumekit.core.stats import Stats
-from resumekit.errors import BufferFull, ConnectFailed, ConnectRefused, ResumekitError, SessionClosed
+from resumekit.core.stats import Counters
+from resumekit.core.timers import TimerName, Timers
+from resumekit.core.watch import Watch
+from resumekit.errors import BufferFull, ResumekitError, SessionClosed
 from resumekit.wire import (
+    ClientKind,
     ClientMessage,
     HistoryTurn,
     ResumptionHandle,
@@ -44,12 +46,6 @@ __all__ = ["Engine"]
 _IN_FLIGHT = 16
 """Frames that the transport may hold; more wait in the outbox, where they can still be dropped."""
 _ON_AIR = (State.LIVE, State.DRAINING)
-# fmt: off
-_Timer = Literal[
-    "dial", "bind", "history", "first", "proof", "outage", "retry", "drain", "warm", "handle", "release", "silence", "drops", "rebind",
-    "owed",
-]
-# fmt: on
 
 
 class Engine:
@@ -94,7 +90,7 @@ class Engine:
         self._renewable = credentials_renewable
         self._machine = Machine()
         self._outage = Outage(policy)
-        self.stats = Stats()
+        self.stats = Counters()
         self._talk = Conversation(
             policy,
             self._setup,
@@ -110,7 +106,7 @@ class Engine:
 
         self._now = 0.0
         self._actions: list[actions.Action] = []
-        self._timers: dict[_Timer, float] = {}
+        self._timers = Timers()
         self._link: Link | None = None
         """The current connection; the one that is being dialled included."""
         self._warm: Link | None = None
@@ -120,9 +116,12 @@ class Engine:
         self._replay: tuple[list[HistoryTurn], int] = ([], 0)
         self._failure: Failure | None = None
         """The last one."""
-        self._started_at = 0.0
         self._down_since: float | None = None
         self._planned = False
+        self._watch = Watch(
+            policy, proactive=self._setup.proactive, timers=self._timers, inbox=self._talk.inbox, do=self._do
+        )
+        self._age = SessionAge(policy, self._setup, self._timers)
 
     # ------------------------------------------------------------------ for the driver
 
@@ -182,7 +181,7 @@ class Engine:
             case inputs.ForceReconnect():
                 self._on_force_reconnect()
             case inputs.ClockJumped():
-                self._notify(events.ClockJumped(seconds=happened.seconds))
+                self._on_clock_jumped(happened.seconds)
             case _:
                 self._on_close(happened)
         return todo
@@ -206,7 +205,6 @@ class Engine:
     # ------------------------------------------------------------------ the application
 
     def _on_start(self, happened: inputs.Start) -> None:
-        self._started_at = self._now
         self._outage.begin(self._now)
         self._timers["first"] = self._now + self._policy.first_connect_deadline
         handle, age = (self._given_handle, 0.0) if self._given_handle is not None else (happened.handle, happened.age)
@@ -233,6 +231,8 @@ class Engine:
     def _on_force_reconnect(self) -> None:
         if self.state in _ON_AIR:
             self._move(quiet=False)
+        elif self.state is State.WAITING:
+            self._timers["retry"] = min(self._timers["retry"], self._now + self._outage.closed_for(self._now))
 
     # ------------------------------------------------------------------ dialling and binding
 
@@ -240,7 +240,7 @@ class Engine:
         """Have a connection opened, or take the warm one."""
         if self.state is not State.DIALING:
             self._machine.fire(Trigger.DIAL)
-        self._timers.pop("retry", None)
+        self._timers.stop("retry")
         self._link, self._warm = self._warm, None
         if self._link is None:
             self._link = self._dial(ahead=False)
@@ -255,9 +255,13 @@ class Engine:
         return Link(self._last_number)
 
     def _resume_record(self) -> HandleRecord | None:
-        """Return the record to resume from, unless it is too old to be tried."""
+        """Return the record to resume from, unless it is too old to be tried, or its session nears its limit."""
         record = self._talk.point.base
         if record is None:
+            return None
+        if self._age.renewing:
+            self._talk.point.clear()
+            self._do(actions.ForgetHandle())
             return None
         # It expires some time after the *end* of its connection, so its age is a careful measure.
         since = self._down_since if self._down_since is not None else self._now
@@ -270,13 +274,15 @@ class Engine:
         for link in (self._link, self._warm):
             if link is not None and link.number == happened.connection:
                 link.opened = True
-                self._timers.pop("dial", None)
+                self._timers.stop("dial")
                 if link is self._link:
                     self._bind()
                 return
         self.stats.stale_inputs += 1
 
     def _on_history_loaded(self, happened: inputs.HistoryLoaded) -> None:
+        if happened.turns is None:
+            self._notify(events.HistoryNotLoaded(problem=happened.problem))
         if self._history.loaded(happened.turns) and self.state is State.DIALING:
             self._bind()
 
@@ -291,7 +297,7 @@ class Engine:
             return
         if not link.opened:
             return
-        self._timers.pop("history", None)
+        self._timers.stop("history")
         link.record = record
         turns: list[HistoryTurn] = []
         holes = 0
@@ -317,14 +323,17 @@ class Engine:
     def _bound(self, link: Link, message: ServerMessage) -> None:
         """`setupComplete`: replay what must be replayed, resend what must be resent, go on."""
         self._machine.fire(Trigger.BOUND)
-        link.bound_at = link.last_byte = self._now
+        link.bound_at = link.last_byte = link.answered_at = self._now
         del self._timers["bind"]
-        self._timers.pop("first", None)
+        self._timers.stop("first")
         self._timers["proof"] = self._now + self._policy.proven_after
         self._timers["silence"] = self._now + self._policy.ping_idle
         first = self.setup_complete is None
         if first:
             self.setup_complete = message
+        if first or link.record is None:
+            self._watch.progressed()
+            self._age.begin(self._now)
         turns, holes = self._replay
         self._replay = ([], 0)
         if turns:
@@ -343,9 +352,9 @@ class Engine:
             )
             return
         self.stats.downtime += downtime
+        self.stats.moves += self._planned
         if link.record is not None:
             self.stats.resumes += 1
-            self.stats.moves += self._planned
             self._notify(
                 events.Resumed(
                     connection=link.number,
@@ -370,6 +379,8 @@ class Engine:
                 )
             )
         self._planned = False
+        if self._age.renewing:
+            self._renew(link)
 
     # ------------------------------------------------------------------ frames
 
@@ -386,19 +397,20 @@ class Engine:
         link = self._link
         if link is None or self.state not in _ON_AIR:
             return
-        asked = len(link.turns)
         while link.in_flight < _IN_FLIGHT:
             message = self._talk.next_message(link)
             if message is None:
                 break
             self._write(link, self._talk.mark_sent(link, message))
-        if len(link.turns) > asked:
-            link.asked_at = self._now
+            if message.turn is not None:
+                link.asked_at = self._now
+            elif message.body.kind is ClientKind.VIDEO and not self._age.video:
+                self._age.show_video(self._now)
         if link.held_from is not None:
             self._timers.setdefault("rebind", self._now + self._policy.rebind_timeout)
         else:
-            self._timers.pop("rebind", None)
-        self._watch_silence(link)
+            self._timers.stop("rebind")
+        self._watch_out(link)
 
     def _write(self, link: Link, frame: str) -> None:
         link.in_flight += 1
@@ -409,7 +421,6 @@ class Engine:
         if link is None or link.number != happened.connection or self.state is State.MOVING:
             self.stats.stale_inputs += 1
             return
-        link.pinged = False
         self.stats.frames_received += 1
         message = happened.message
         if self.state is State.BINDING:
@@ -419,12 +430,16 @@ class Engine:
                 self._discard_frame(link, len(message.raw), "it came before setupComplete")
             return
         ended = self._talk.receive(link, message, self._now)
-        link.last_byte = self._now
+        link.hear(self._now)
+        if message.server_content is not None or message.tool_call is not None:
+            link.answered_at = self._now
         if ended:
+            self._watch.progressed()
             self._prove(link)
             if link.owed is not None:
                 self._timers["owed"] = self._now + self._policy.part_wait
         self._close_owed(link)
+        self._watch.look_at_reading(link, self._now)
         if message.go_away is not None:
             self._go_away(link, message.go_away.seconds)
         if self._talk.outbox.first_unsent() is not None:
@@ -435,7 +450,7 @@ class Engine:
     def _on_unreadable(self, happened: inputs.FrameUnreadable) -> None:
         link = self._link
         if link is not None and link.number == happened.connection:
-            link.last_byte = self._now
+            link.hear(self._now)
             self._discard_frame(link, happened.size, happened.problem)
 
     def _discard_frame(self, link: Link, size: int, problem: str) -> None:
@@ -444,8 +459,7 @@ class Engine:
     def _on_pong(self, happened: inputs.PongReceived) -> None:
         link = self._link
         if link is not None and link.number == happened.connection:
-            link.last_byte = self._now
-            link.pinged = False
+            link.hear(self._now)
             self._close_owed(link)
             self._pump()
 
@@ -457,13 +471,20 @@ class Engine:
 
     def _prove(self, link: Link) -> None:
         link.proven = True
-        self._timers.pop("proof", None)
-        self._timers.pop("outage", None)
+        self._timers.stop("proof", "outage")
         self._outage.proved()
 
     # ------------------------------------------------------------------ goAway and moves
 
-    def _go_away(self, link: Link, time_left: float | None) -> None:
+    def _go_away(self, link: Link, announced: float | None) -> None:
+        self._drain(link, Trigger.GO_AWAY, link.time_left(announced, self._policy, self._now))
+        self._notify(
+            events.GoAwayReceived(
+                connection=link.number, time_left=announced, move_within=self._timers["drain"] - self._now
+            )
+        )
+
+    def _drain(self, link: Link, trigger: Trigger, time_left: float | None) -> None:
         """DESIGN decisions 2 and 3: at a quiet point if there is one, by the own deadline at the latest."""
         record = self._talk.point.base
         move = self._decisions.choose_move(
@@ -480,27 +501,22 @@ class Engine:
         if self.state is State.DRAINING:
             self._timers["drain"] = min(self._timers.get("drain", deadline), deadline)
         else:
-            self._machine.fire(Trigger.GO_AWAY)
+            self._machine.fire(trigger)
             self._timers["drain"] = deadline
-            self._plan_warm_dial(link, move)
-        self._notify(
-            events.GoAwayReceived(
-                connection=link.number, time_left=time_left, move_within=self._timers["drain"] - self._now
-            )
-        )
-
-    def _plan_warm_dial(self, link: Link, move: Move) -> None:
-        # A connection that has proved nothing and is told to go counts as a failure: no dial ahead of the backoff.
-        if move.warm_dial is not None and link.proven:
-            self._timers["warm"] = self._now + move.warm_dial
+            # A connection that has proved nothing and is told to go counts as a failure: no dial ahead of the backoff.
+            if move.warm_dial is not None and link.proven:
+                self._timers["warm"] = self._now + move.warm_dial
 
     def _move_if_quiet(self) -> None:
         """Move now if nothing is open and the last turn is anchored (RULES 1)."""
         link = self._current
         if link.busy or link.speaking or self._talk.outbox.control.unsent:
             return
-        if self._policy.resumption == "on" and self._talk.point.base is None:
-            return
+        if not self._age.renewing:
+            if self._policy.resumption == "on" and self._talk.point.base is None:
+                return
+            if not link.proven and self._talk.point.base is link.record:
+                return  # one planned move for each handle, or a service that says goAway to all would be stormed
         if link.ended and link.turn_end_at is not None:
             patience = link.turn_end_at + self._policy.handle_wait
             if self._now < patience:
@@ -524,7 +540,7 @@ class Engine:
     def _released(self) -> None:
         """The old connection is gone: bind the next one."""
         link = self._current
-        self._timers.pop("release", None)
+        self._timers.stop("release")
         self._link = None
         self._machine.fire(Trigger.WAIT)
         if link.proven:
@@ -537,7 +553,7 @@ class Engine:
 
     def _on_dial_failed(self, happened: inputs.DialFailed) -> None:
         if self._warm is not None and self._warm.number == happened.connection:
-            self._timers.pop("dial", None)
+            self._timers.stop("dial")
             self._warm = None
         elif self._link is not None and self._link.number == happened.connection:
             self._lost(happened.failure)
@@ -554,13 +570,13 @@ class Engine:
         else:
             self._lost(happened.failure)
 
-    def _give_up_connection(self, phase: Phase, problem: str) -> None:
+    def _give_up_connection(self, phase: Phase, problem: str, *, poisoned: bool = False) -> None:
         """Abort the current connection: it did not answer in time."""
         link = self._current
         self._do(actions.AbortConnection(link.number))
-        self._lost(Failure(phase=phase, side=Side.WE, reason=problem))
+        self._lost(Failure(phase=phase, side=Side.WE, reason=problem), poisoned=poisoned)
 
-    def _lost(self, failure: Failure) -> None:
+    def _lost(self, failure: Failure, *, poisoned: bool = False) -> None:
         """A connection, or a dial, is lost: find out what it means, and go on accordingly."""
         link = self._current
         self._link = None
@@ -596,8 +612,8 @@ class Engine:
         if verdict is Verdict.FATAL:
             self._give_up(failure, refused=True)
             return
-        if verdict is Verdict.HANDLE_DEAD and record is not None:
-            self._refuse(record, failure.reason)
+        if (poisoned or verdict is Verdict.HANDLE_DEAD) and record is not None:
+            self._refuse(record, failure.reason, poisoned=poisoned)
             record = None
         self._recover(failure, verdict, record)
 
@@ -623,12 +639,13 @@ class Engine:
         self._machine.fire(Trigger.FAIL)
         self._wait(verdict, failure.retry_after)
 
-    def _refuse(self, record: HandleRecord, reason: str) -> None:
+    def _refuse(self, record: HandleRecord, reason: str, *, poisoned: bool = False) -> None:
         self._talk.point.clear()
-        self._notify(
-            events.HandleRefused(digest=repr(record.handle), age=self._now - record.received_at, reason=reason)
-        )
-        self._do(actions.ForgetHandle())
+        age = self._now - record.received_at
+        self._notify(events.HandleRefused(digest=repr(record.handle), age=age, reason=reason, poisoned=poisoned))
+        if poisoned:
+            self._talk.point.poisoned.add(record.handle)
+        self._do(actions.PoisonHandle(record) if poisoned else actions.ForgetHandle())
 
     def _wait(self, verdict: Verdict, retry_after: float | None) -> None:
         """Schedule the next dial, within the outage that the policy allows."""
@@ -642,14 +659,10 @@ class Engine:
 
     def _give_up(self, failure: Failure, *, refused: bool) -> None:
         """The session is over, with one error that says what was lost and what to do."""
-        error: ResumekitError
         if self.setup_complete is not None:
             error = self._outage.session_lost(failure, self._talk.outbox, refused=refused, now=self._now)
-        elif refused:
-            error = ConnectRefused(str(failure))
         else:
-            elapsed = self._now - self._started_at
-            error = ConnectFailed(str(failure), attempts=self._outage.attempts, elapsed=elapsed)
+            error = self._outage.no_session(failure, refused=refused, now=self._now)
         error.__cause__ = failure.error
         self._machine.fire(Trigger.GIVE_UP)
         self._end(error)
@@ -674,25 +687,27 @@ class Engine:
     # ------------------------------------------------------------------ time
 
     def _on_tick(self) -> None:
+        self._watch.look_at_reading(self._link, self._now)
         for name in sorted(self._timers, key=self._timers.__getitem__):
-            if self._timers.get(name, self._now + 1) <= self._now and self.state not in FINAL:
+            if self._timers.due(name, self._now) and self.state not in FINAL:
                 del self._timers[name]
                 self._fire(name)
 
-    def _fire(self, timer: _Timer) -> None:
+    def _fire(self, timer: TimerName) -> None:
         match timer:
             case "dial":
                 self._dial_too_long()
             case "bind":
                 self._give_up_connection(Phase.BIND, "no setupComplete within setup_timeout")
             case "history":
-                self._history.loaded(None)
-                self._bind()
+                self._on_history_loaded(inputs.HistoryLoaded(None, "it did not come within setup_timeout"))
             case "first":
                 waited = Failure(phase=Phase.DIAL, side=Side.WE, reason="no connection within first_connect_deadline")
                 self._give_up(self._failure or waited, refused=False)
             case "proof":
                 self._prove(self._current)
+                if self.state is State.DRAINING:
+                    self._move_if_quiet()
             case "outage":
                 if self._failure is not None and self.state not in (*_ON_AIR, State.MOVING):
                     self._give_up(self._failure, refused=False)
@@ -709,6 +724,10 @@ class Engine:
                 self._released()
             case "silence":
                 self._silent()
+            case "progress":
+                self._no_progress()
+            case "limit":
+                self._near_limit()
             case "rebind":
                 self._current.lane_released = True
                 self._pump()
@@ -721,10 +740,8 @@ class Engine:
                     self._timers["drops"] = self._now + 1.0
 
     def _clear_link_timers(self) -> None:
-        kept: tuple[_Timer, ...] = ("first", "outage", "drops")
-        if self._warm is not None:
-            kept = (*kept, "dial")
-        self._timers = {name: at for name, at in self._timers.items() if name in kept}
+        kept: tuple[TimerName, ...] = ("first", "outage", "limit", "drops")
+        self._timers.keep(kept if self._warm is None else (*kept, "dial"))
 
     def _dial_too_long(self) -> None:
         if self._warm is not None:
@@ -733,24 +750,52 @@ class Engine:
             return
         self._give_up_connection(Phase.DIAL, "no connection within connect_timeout")
 
-    def _watch_silence(self, link: Link) -> None:
-        self._timers["silence"] = link.silence_ends(self._policy, proactive=self._setup.proactive)
+    def _watch_out(self, link: Link) -> None:
+        self._watch.arm(link, owes_speech=self._talk.owes_speech)
 
     def _silent(self) -> None:
-        """DESIGN decision 12: any byte is a sign of life; an abort needs silence and no pong."""
         link = self._current
-        if self.inbox.full:  # the socket is not read, so its silence means nothing (DESIGN decision 11)
-            link.last_byte = self._now
-            link.pinged = False
-        self._watch_silence(link)
-        if self._timers["silence"] > self._now:
-            return
-        if link.pinged:
+        if self._watch.is_dead(link, self._now):
             self._give_up_connection(Phase.LIVE, "silence, and no answer to a ping")
-            return
-        link.pinged = True
-        self._do(actions.SendPing(link.number))
-        self._watch_silence(link)
+        else:
+            self._watch_out(link)
+
+    def _no_progress(self) -> None:
+        """RULES 12: a handle that was accepted may be dead: once more with it, then never again."""
+        link = self._current
+        if self._watch.is_mute(link, self._now):
+            problem = "no answer on a resumed connection"
+            self._give_up_connection(Phase.LIVE, problem, poisoned=self._watch.poisoned)
+        else:
+            self._watch_out(link)
+
+    def _on_clock_jumped(self, seconds: float) -> None:
+        """DESIGN decision 1: what ran out while the process was frozen proves nothing, save a missed deadline."""
+        self._notify(events.ClockJumped(seconds=seconds))
+        self._outage.slept(seconds, self._now)
+        self._timers.shift(seconds, "first", "outage")
+        self._timers.postpone(self._now + self._policy.suspect_patience, "dial", "bind", "history")
+        if self._warm is not None:
+            self._do(actions.AbortConnection(self._warm.number))
+            self._timers.stop("dial")
+            self._warm = None
+        if self._timers.due("drain", self._now + seconds):
+            self._move(quiet=False)
+        elif self.state in _ON_AIR:
+            self._watch.suspect(self._current, seconds, self._now)
+            self._watch_out(self._current)
+
+    # ------------------------------------------------------------------ the service's session nears its limit
+
+    def _near_limit(self) -> None:
+        self._notify(self._age.expire(self._now))
+        if self._age.renewing and self.state in _ON_AIR:
+            self._renew(self._current)
+
+    def _renew(self, link: Link) -> None:
+        """Leave for a new session at the next quiet point."""
+        self._drain(link, Trigger.LIMIT, self._age.seconds_left(self._now))
+        self._move_if_quiet()
 
     # ------------------------------------------------------------------ helpers
 

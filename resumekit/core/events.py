@@ -84,7 +84,7 @@ class Moving(Event, frozen=True, kw_only=True):
 
     connection: int
     quiet: bool
-    """False: the deadline came first, and a turn was cut."""
+    """False: the deadline came first, or the application wished it; a turn may have been cut."""
 
 
 class ConnectionLost(Event, frozen=True, kw_only=True):
@@ -145,10 +145,12 @@ class HandleRefused(Event, frozen=True, kw_only=True):
 
 
 class ResumePointDropped(Event, frozen=True, kw_only=True):
-    """No handle came for so long that the resend buffer is full: the next loss is a fresh start."""
+    """No handle came for so long that the resend buffer is full, or that too many answered turns would have to be run
+    again (`Policy.max_shadow_turns`): the next connection is a fresh start.
+    """
 
     messages: int
-    """Sent messages that were let go."""
+    """Sent messages that the handle does not hold."""
 
 
 class TurnCut(Event, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ one that still has to age because audio was streaming when it came (RULES 3).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from resumekit.wire import ResumptionHandle
 
@@ -44,6 +44,8 @@ class ResumePoint:
 
     base: HandleRecord | None = None
     ageing: Candidate | None = None
+    poisoned: set[ResumptionHandle] = field(default_factory=set[ResumptionHandle])
+    """Never resumed from again, whoever offers them."""
 
     def adopt(self, record: HandleRecord) -> None:
         """Make `record` the base; the caller prunes what it covers."""

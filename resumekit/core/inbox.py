@@ -43,14 +43,16 @@ class Inbox:
         self._bytes = 0
         self._max_frames = max_frames
         self._max_bytes = max_bytes
+        self.full = False
+        """The socket should not be read: a bound was reached, and less than half of it has been taken since."""
 
     def __len__(self) -> int:
         return len(self._items)
 
     @property
-    def full(self) -> bool:
-        """Whether the socket should not be read for now."""
-        return len(self._items) >= self._max_frames or self._bytes >= self._max_bytes
+    def size(self) -> int:
+        """Bytes that wait."""
+        return self._bytes
 
     def put(
         self, message: ServerMessage, kind: Kind = Kind.KEEP, turn: Turn | None = None, calls: tuple[Call, ...] = ()
@@ -59,6 +61,7 @@ class Inbox:
         size = len(message.raw)
         self._items.append(Item(message, kind, turn, calls, 0 if turn is None else turn.part, size))
         self._bytes += size
+        self.full = self.full or len(self._items) >= self._max_frames or self._bytes >= self._max_bytes
 
     def take(self) -> ServerMessage | None:
         """Hand the next frame over; from now on the app has seen it."""
@@ -66,6 +69,7 @@ class Inbox:
             return None
         item = self._items.popleft()
         self._bytes -= item.size
+        self._drained()
         if item.turn is not None:
             if item.kind is not Kind.KEEP:
                 # A tool call alone is nothing to be interrupted, nor is what belongs to a part that is over.
@@ -83,7 +87,12 @@ class Inbox:
         if dropped:
             self._items = deque(kept)
             self._bytes = sum(item.size for item in kept)
+            self._drained()
         return dropped
+
+    def _drained(self) -> None:
+        if self.full:
+            self.full = len(self._items) * 2 > self._max_frames or self._bytes * 2 > self._max_bytes
 
     @staticmethod
     def _stays(item: Item) -> bool:

@@ -68,8 +68,15 @@ class Link:
     # Signs of life
     last_byte: float = 0.0
     asked_at: float = 0.0
-    """When the last question was sent."""
+    """When the last question, or tool response, was sent."""
+    answered_at: float = 0.0
+    """When the service last said something to a question."""
     pinged: bool = False
+    suspected_at: float | None = None
+    """The process was frozen then, and nothing has come since."""
+    behind: float = 0.0
+    """What comes before `behind_until` may have waited this long in the socket."""
+    behind_until: float = 0.0
 
     @property
     def paced(self) -> bool:
@@ -114,8 +121,37 @@ class Link:
         An answer is expected only after an explicit question, while no tool of the app runs, and
         never of a proactive model (DESIGN decision 12).
         """
+        if self.suspected_at is not None:
+            return self.suspected_at + policy.suspect_patience
         asked = any(turn.number is not None and not turn.waits_for_app for turn in self.turns)
         if asked and not proactive:
             patience = policy.abort_expecting if self.pinged else policy.ping_expecting
             return max(self.last_byte, self.asked_at) + patience
         return self.last_byte + (policy.abort_idle if self.pinged else policy.ping_idle)
+
+    def progress_ends(self, policy: Policy, *, owes_speech: bool) -> float | None:
+        """Return when its handle counts as dead; None: it owes nothing, or has proved the handle (RULES 12)."""
+        if self.record is None or self.turn_end_at is not None:
+            return None
+        if self.activity_open or any(turn.waits_for_app for turn in self.turns):
+            return None
+        if not self.turns and not owes_speech:
+            return None
+        return max(self.asked_at, self.answered_at) + policy.progress_watchdog
+
+    def hear(self, now: float) -> None:
+        """Note a sign of life."""
+        self.last_byte = now
+        self.pinged = False
+        self.suspected_at = None
+
+    def fall_behind(self, seconds: float, now: float) -> None:
+        """Note that nothing was read for a while: what comes next may be old (DESIGN decision 11)."""
+        self.behind = seconds
+        self.behind_until = now + seconds
+
+    def time_left(self, announced: float | None, policy: Policy, now: float) -> float | None:
+        """Return what is left of the time that goAway announced, whenever it came."""
+        if now >= self.behind_until:
+            return announced
+        return max(0.0, (policy.go_away_assumed if announced is None else announced) - self.behind)

@@ -11,7 +11,7 @@ from collections import deque
 from resumekit.core.failures import Failure, Verdict
 from resumekit.core.outbox import Outbox
 from resumekit.core.policy import Decisions, DelayDetails, Exactly, Policy
-from resumekit.errors import SessionLost
+from resumekit.errors import ConnectFailed, ConnectRefused, ResumekitError, SessionLost
 
 __all__ = ["Outage"]
 
@@ -42,6 +42,11 @@ class Outage:
         """Count a dial; one that was made ahead of a move is no new attempt."""
         self.attempts += not ahead
         self._dials.append(now)
+
+    def slept(self, seconds: float, now: float) -> None:
+        """Do not count a time in which nothing could be tried."""
+        if self.since is not None:
+            self.since = min(self.since + seconds, now)
 
     def proved(self) -> None:
         """Forget everything: the session is well."""
@@ -77,11 +82,21 @@ class Outage:
         delay = bound.seconds if isinstance(bound, Exactly) else bound * draw
         if retry_after is not None:
             delay = max(delay, retry_after)
-        if len(self._dials) == _DIALS:
-            delay = max(delay, self._dials[0] + _WINDOW * self._policy.proven_after - now)
-        return max(delay, 0.0)
+        return max(delay, self.closed_for(now))
 
-    def session_lost(self, failure: Failure, outbox: Outbox, *, refused: bool, now: float) -> SessionLost:
+    def closed_for(self, now: float) -> float:
+        """Return how long the window forbids another dial."""
+        if len(self._dials) < _DIALS:
+            return 0.0
+        return max(0.0, self._dials[0] + _WINDOW * self._policy.proven_after - now)
+
+    def no_session(self, failure: Failure, *, refused: bool, now: float) -> ResumekitError:
+        """Return the error of a session that never began."""
+        if refused:
+            return ConnectRefused(str(failure))
+        return ConnectFailed(str(failure), attempts=self.attempts, elapsed=self.elapsed(now))
+
+    def session_lost(self, failure: Failure, outbox: Outbox, *, refused: bool, now: float) -> ResumekitError:
         """Return the error that ends a session: what happened, what was lost, what to do."""
         fresh = "start a new session with history=..."
         return SessionLost(

@@ -150,8 +150,10 @@ class Policy:
     at_session_limit: Literal["warn", "fresh_start"] = "warn"
     """What happens ahead of the limit: only `SessionExpiring`, or also a new session, with its history replayed, at
     the next quiet point. See `resumekit.core.limits`; none of it where context window compression is on."""
+    session_limit: _Seconds | None = field(default=None, metadata={"unit": "s"})
+    """The limit; None: what is known of the service, by its kind and by whether video is sent."""
     session_limit_warning: _Seconds = _seconds(120.0)
-    """How long ahead."""
+    """How long ahead; at most half of the limit."""
 
     # What is not known for certain of the service
     first_index: Literal[0, 1] = 1

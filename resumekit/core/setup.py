@@ -9,6 +9,7 @@ from typing import NamedTuple
 from resumekit.wire import (
     ResumptionHandle,
     bind_setup,
+    setup_compresses,
     setup_compression_trigger,
     setup_fingerprint,
     setup_handle,
@@ -64,6 +65,8 @@ class Setup:
     handle: ResumptionHandle | None
     compression_trigger: int | None
     """Tokens at which the service compresses the context."""
+    compresses: bool
+    """It does so at all: its session has no limit then."""
 
     @classmethod
     def parse(cls, frame: str) -> Setup:
@@ -80,7 +83,13 @@ class Setup:
             proactive=setup_proactive(frame),
             handle=setup_handle(frame),
             compression_trigger=setup_compression_trigger(frame),
+            compresses=setup_compresses(frame),
         )
+
+    @property
+    def on_vertex(self) -> bool:
+        """Whether the model is named as on Vertex: by project, or by publisher."""
+        return self.model.startswith(("projects/", "publishers/"))
 
     @property
     def family(self) -> Family:

@@ -26,7 +26,7 @@ class State(enum.Enum):
     LIVE = "live"
     """Messages go to the wire."""
     DRAINING = "draining"
-    """Live, and the service said goAway: a quiet point or the deadline is waited for."""
+    """Live, and its end is announced, or its session's near: a quiet point or the deadline is waited for."""
     MOVING = "moving"
     """The old connection is being closed; the next one is not bound yet."""
     WAITING = "waiting"
@@ -44,6 +44,7 @@ class Trigger(enum.Enum):
     BIND = "bind"
     BOUND = "setupComplete"
     GO_AWAY = "goAway"
+    LIMIT = "session limit"
     MOVE = "move"
     FAIL = "connection failed"
     WAIT = "wait"
@@ -62,6 +63,7 @@ TRANSITIONS: dict[tuple[State, Trigger], State] = {
     (State.BINDING, Trigger.BOUND): State.LIVE,
     (State.BINDING, Trigger.FAIL): State.WAITING,
     (State.LIVE, Trigger.GO_AWAY): State.DRAINING,
+    (State.LIVE, Trigger.LIMIT): State.DRAINING,
     (State.LIVE, Trigger.MOVE): State.MOVING,
     (State.LIVE, Trigger.FAIL): State.WAITING,
     (State.DRAINING, Trigger.MOVE): State.MOVING,

@@ -90,6 +90,8 @@ class Driver:
         self._acting = False
         self._timer: asyncio.TimerHandle | None = None
         self._alarm = asyncio.Event()
+        self._wall = time.time() - self._loop.time()
+        """How far the wall clock is ahead of the loop's."""
 
         self._event_log = EventLog()
         self._on_event_failed = False
@@ -112,8 +114,8 @@ class Driver:
 
     @property
     def stats(self) -> Stats:
-        """The engine's counters."""
-        return self._engine.stats
+        """The engine's counters, as they are now."""
+        return self._engine.stats.snapshot()
 
     @property
     def setup_complete(self) -> ServerMessage | None:
@@ -244,7 +246,11 @@ class Driver:
     # ------------------------------------------------------------------ the engine
 
     def _feed(self, happened: inputs.Input) -> None:
-        todo = self._engine.feed(happened, self._loop.time())
+        now = self._loop.time()
+        todo: list[actions.Action] = []
+        if (frozen := self._frozen_for(now)) > self._policy.frozen_after:
+            todo = self._engine.feed(inputs.ClockJumped(frozen), now)
+        todo += self._engine.feed(happened, now)
         if todo or self._todo:
             self._todo.extend(todo)
             if self._acting:  # `on_event` called us: first things first
@@ -265,6 +271,16 @@ class Driver:
                 self._act(self._todo.popleft())
         finally:
             self._acting = False
+
+    def _frozen_for(self, now: float) -> float:
+        """Return how long the process stood still just now, as far as can be seen.
+
+        Either a wake-up comes late (SIGSTOP), or the monotonic clock stood still while the wall clock went on (suspend).
+        """
+        wall = time.time() - now
+        asleep, self._wall = wall - self._wall, wall
+        late = 0.0 if self._timer is None else now - self._timer.when()
+        return max(asleep, late)
 
     def _act(self, action: actions.Action) -> None:
         match action:  # the frequent ones first
@@ -307,7 +323,7 @@ class Driver:
         at = self._engine.wake_at
         timer = self._timer
         if timer is not None:
-            if at is not None and timer.when() <= at:
+            if at is not None and self._loop.time() < timer.when() <= at:
                 return  # it fires early, and then looks again: cheaper than a new timer for each frame
             timer.cancel()
         self._timer = None if at is None else self._loop.call_at(at, self._alarm.set)
@@ -317,6 +333,7 @@ class Driver:
         self._set_timer()
         if self._paused and not self._engine.inbox.full:
             self._paused = False
+            self._feed(inputs.Tick())  # the engine tells
             for link in self._links.values():
                 link.resume.set()
 
@@ -356,13 +373,11 @@ class Driver:
             while not self._over:
                 await self._alarm.wait()
                 self._alarm.clear()
-                if self._timer is not None:
-                    self._timer.cancel()
-                    self._timer = None
                 at = self._engine.wake_at
                 if at is not None and at <= self._loop.time():
                     self._feed(inputs.Tick())
-                else:
+                else:  # it was set for something that is over, or fired a tick early
+                    self._timer = None
                     self._set_timer()
             await self._wind_up()
 
@@ -439,12 +454,14 @@ class Driver:
     async def _load(self) -> None:
         assert self._load_history is not None
         turns: Sequence[HistoryTurn] | None = None
+        problem = ""
         try:
             async with asyncio.timeout(self._policy.setup_timeout):
                 turns = await self._load_history()
-        except Exception:  # noqa: BLE001 -- the application's own code, or its time is up: go on without
+        except Exception as error:  # noqa: BLE001 -- the application's own code, or its time is up: go on without
             _log.exception("%s: the history could not be loaded", self._name)
-        self._feed(inputs.HistoryLoaded(turns))
+            problem = type(error).__name__
+        self._feed(inputs.HistoryLoaded(turns, problem))
 
     # ------------------------------------------------------------------ connections
 

@@ -22,7 +22,7 @@ from resumekit.wire.server import FunctionCall, Transcription, as_object, int64,
 
 __all__ = [
     "INTERRUPTED_FRAME", "TURN_COMPLETE_FRAME", "activity_start_frame", "args_key", "bind_setup", "content_frame",
-    "input_transcription_frame", "realtime_text_frame", "setup_compression_trigger", "setup_fingerprint", "setup_handle",
+    "input_transcription_frame", "realtime_text_frame", "setup_compresses", "setup_compression_trigger", "setup_fingerprint", "setup_handle",
     "setup_manual_activity", "setup_model", "setup_proactive", "setup_seeds_history", "setup_transparent",
     "tool_call_cancellation_frame", "tool_call_frame", "tool_response_frame", "with_transcription", "without_key",
 ]  # fmt: skip
@@ -109,6 +109,11 @@ def setup_compression_trigger(setup_frame: str) -> int | None:
     """Return the size of the context, in tokens, at which the service compresses it."""
     trigger = _dig(setup_frame, "context_window_compression", "trigger_tokens")
     return int64(trigger) if isinstance(trigger, int | str) else None
+
+
+def setup_compresses(setup_frame: str) -> bool:
+    """Whether the service compresses the context, so that its session has no limit."""
+    return isinstance(_dig(setup_frame, "context_window_compression"), dict)
 
 
 def setup_fingerprint(setup_frame: str) -> str:

@@ -248,6 +248,10 @@ class World:
                 self.kept = record
             case actions.ForgetHandle():
                 self.kept = None
+            case actions.PoisonHandle(record):
+                if record.handle.reveal() not in self.server.poisoned:
+                    raise Violation("poison", f"{record.handle.reveal()} was good")
+                self.kept = None
             case actions.Finish(error):
                 self.finished = action
                 self._judge_end(error)
@@ -264,7 +268,7 @@ class World:
                 raise Violation("quiet", f"message {event.message} was cut by a move at a quiet point")
             case events.ResumePointDropped():
                 self.kept = None
-            case events.HandleRefused():
+            case events.HandleRefused(poisoned=False):
                 handle = self.kept.handle.reveal() if self.kept is not None else ""
                 if handle not in self.server.refused and self.now - self.last_up < self.config.policy.old_binding_grace:
                     raise Violation("grace", f"{handle} is given up, and was never refused: {event.reason}")
@@ -342,7 +346,7 @@ class World:
             wire.setups += 1
             if wire.setups > 1:
                 raise Violation("I4", f"connection {number}: a second setup")
-            if self.kept is not None and '"handle"' not in frame:
+            if self.kept is not None and self.config.policy.older_handles_valid and '"handle"' not in frame:
                 raise Violation("I2", f"connection {number}: a fresh start, and {self.kept.handle!r} is good")
         elif not wire.bound:
             raise Violation("I5", f"connection {number}: written before setupComplete: {frame[:80]}")

@@ -715,11 +715,64 @@ def test_go_away_from_a_connection_that_proved_nothing_counts_as_a_failure() -> 
     for _ in range(5):
         bench.resume()
         bench.goes_away("10s")
-        assert bench.engine.state is State.MOVING
+        while bench.engine.state is State.DRAINING:
+            bench.tick()
         bench.closes()
         assert bench.engine.state is State.WAITING
     attempts = [scheduled.attempt for scheduled in bench.events(events.ReconnectScheduled)]
     assert attempts == sorted(set(attempts))
+
+
+def test_there_is_one_planned_move_for_each_handle() -> None:
+    """A service that says goAway to every new connection is not stormed: the deadline, or a new handle, is waited for."""
+    bench = Bench()
+    bench.connect()
+    anchored(bench)
+    bench.goes_away("30s")
+    bench.closes()
+    bench.bind()
+    bench.goes_away("30s")
+    assert bench.engine.state is State.DRAINING
+    anchored(bench, "q1", "h1")
+    assert bench.engine.state is State.MOVING
+    assert bench.events(events.Moving)[-1].quiet is True
+
+
+def test_a_connection_that_proves_itself_while_it_drains_moves_after_all() -> None:
+    bench = Bench()
+    bench.connect()
+    anchored(bench)
+    bench.cut()
+    bench.resume()
+    bench.goes_away("600s")
+    bench.tick(Policy().proven_after - 1)
+    assert bench.engine.state is State.DRAINING
+    bench.tick(1.0)
+    assert bench.engine.state is State.MOVING
+
+
+@pytest.mark.parametrize("time_left", ["0s", "5s", None])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_storm_of_go_aways_is_no_hot_loop_and_ends_with_one_error(time_left: str | None, times: int) -> None:
+    bench = Bench()
+    bench.connect()
+    anchored(bench)
+    bench.asks("q1")
+    dials: list[float] = []
+    while bench.engine.state is not State.LOST:
+        if bench.engine.state is State.DIALING:
+            dials.append(bench.now)
+            bench.bind()
+        if bench.engine.state is State.LIVE:
+            for _ in range(times):
+                bench.goes_away(time_left)
+        if bench.engine.state is State.MOVING:
+            bench.closes()
+        bench.tick()
+    assert isinstance(bench.error, SessionLost)
+    for at in dials:
+        assert sum(at <= other < at + 60.0 for other in dials) <= 10
+    assert bench.bound_with == "h0", "the handle was not to blame"
 
 
 def test_an_old_connection_that_does_not_close_is_aborted() -> None:
@@ -746,15 +799,52 @@ def test_a_loss_while_draining_uses_the_warm_connection() -> None:
     assert bench.connection == 2
 
 
-def test_the_app_can_force_a_reconnect_and_it_is_ignored_while_there_is_none() -> None:
+def test_the_app_can_force_a_reconnect_and_it_is_ignored_while_one_is_under_way() -> None:
     bench = Bench()
     bench.start()
     bench.feed(inputs.ForceReconnect())
     assert bench.engine.state is State.DIALING
-    bench.bind()
+    bench.opens()
+    bench.feed(inputs.ForceReconnect())
+    assert bench.engine.state is State.BINDING
+    bench.server({"setupComplete": {}})
     anchored(bench)
     bench.feed(inputs.ForceReconnect())
     assert bench.engine.state is State.MOVING
+    bench.feed(inputs.ForceReconnect())
+    assert len(bench.done(actions.OpenConnection)) == 1
+    assert bench.events(events.Moving)[0].quiet is False
+
+
+def test_a_forced_reconnect_leaves_a_draining_connection_at_once() -> None:
+    bench = Bench()
+    bench.connect()
+    anchored(bench)
+    bench.asks("q1")
+    bench.goes_away("30s")
+    bench.feed(inputs.ForceReconnect())
+    assert bench.engine.state is State.MOVING
+
+
+def test_a_forced_reconnect_cuts_the_wait_short_but_not_the_window_of_ten_dials() -> None:
+    """DESIGN section 4: whatever the app does, ten dials in 60 s."""
+    bench = Bench()
+    bench.connect()
+    anchored(bench)
+    bench.cut()
+    unreachable = Failure(phase=Phase.DIAL, side=Side.NOBODY, reason="unreachable")
+    start = bench.now
+    for _ in range(9):
+        assert bench.engine.state is State.WAITING
+        bench.feed(inputs.ForceReconnect())
+        assert bench.engine.wake_at == start
+        bench.tick()
+        bench.feed(inputs.DialFailed(bench.connection, unreachable))
+    bench.feed(inputs.ForceReconnect())
+    bench.tick()
+    bench.feed(inputs.DialFailed(bench.connection, unreachable))
+    bench.feed(inputs.ForceReconnect())
+    assert bench.engine.wake_at == start + 60.0
 
 
 def test_go_away_is_an_event_and_is_shown_only_if_wished() -> None:
@@ -961,13 +1051,3 @@ def test_the_same_inputs_give_the_same_outputs() -> None:
         return [repr(action) for action in bench.actions]
 
     assert run() == run()
-
-
-# ---------------------------------------------------------------------- a frozen process
-
-
-def test_a_jump_of_the_clock_is_told() -> None:
-    bench = Bench()
-    bench.connect()
-    bench.feed(inputs.ClockJumped(60.0))
-    assert bench.events(events.ClockJumped)[0].seconds == 60.0

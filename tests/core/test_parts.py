@@ -357,7 +357,9 @@ def test_the_inbox_is_full_by_frames_or_by_bytes() -> None:
     assert by_bytes.full
     assert len(by_bytes) == 2
     assert by_bytes.take() is frame
-    assert not by_bytes.full
+    assert by_bytes.full, "it opens again at half, not frame by frame"
+    by_bytes.take()
+    assert (by_bytes.full, by_bytes.size) == (False, 0)
 
 
 def test_discarding_leaves_endings_and_other_turns() -> None:

@@ -102,6 +102,7 @@ async def test_the_next_connection_is_dialled_ahead_and_bound_only_after_the_old
         name="warm",
         armed=(Fault.go_away(30, at=Trigger.client_message(2)),),
         steps=(Ask("one"), ARM, Ask("two [think:19]"), Until(events.Resumed), Ask("three")),
+        policy={"progress_watchdog": 60},  # it thinks longer than a handle would be trusted
     )
     run = await converse(scenario, profile=profile)
     assert not run.problems(), str(run)

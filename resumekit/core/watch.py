@@ -1,0 +1,110 @@
+"""Looks after a live connection: silence, a resumed handle that is dead, a socket that is not read, a frozen process.
+
+`Watch` sets timers, pings and tells; what becomes of a connection that fails is the engine's to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from resumekit.core import actions, events
+from resumekit.core.inbox import Inbox
+from resumekit.core.link import Link
+from resumekit.core.policy import Policy
+from resumekit.core.timers import Timers
+
+__all__ = ["Watch"]
+
+
+class Watch:
+    """The signs of life of the current connection (DESIGN decisions 11 and 12, RULES 12).
+
+    Args:
+        policy: how long silence is borne.
+        proactive: the model may leave a question unanswered, so nothing is expected of it.
+        timers: the engine's; `silence` and `progress` are set here.
+        inbox: frames that the application has not taken.
+        do: has an action carried out.
+    """
+
+    def __init__(
+        self, policy: Policy, *, proactive: bool, timers: Timers, inbox: Inbox, do: Callable[[actions.Action], None]
+    ) -> None:
+        self._policy = policy
+        self._proactive = proactive
+        self._timers = timers
+        self._inbox = inbox
+        self._do = do
+        self._mute = 0
+        """Resumed connections in a row that said nothing to a turn."""
+        self._unread_since: float | None = None
+
+    def arm(self, link: Link, *, owes_speech: bool) -> None:
+        """Set the timers anew, after a message was sent or a sign of life came.
+
+        A frame that comes moves none: a timer that runs out looks again.
+        """
+        self._timers["silence"] = link.silence_ends(self._policy, proactive=self._proactive)
+        due = None if self._proactive else link.progress_ends(self._policy, owes_speech=owes_speech)
+        if due is None:
+            self._timers.stop("progress")
+        else:
+            self._timers["progress"] = due
+
+    def is_dead(self, link: Link, now: float) -> bool:
+        """Whether there was silence and no pong; silence alone is pinged. Call it when `silence` runs out."""
+        if self._inbox.full:  # the socket is not read, so its silence means nothing
+            link.hear(now)
+        if link.silence_ends(self._policy, proactive=self._proactive) > now:
+            return False
+        if link.pinged:
+            return True
+        self._ping(link)
+        return False
+
+    def is_mute(self, link: Link, now: float) -> bool:
+        """Whether the service said nothing to a turn that it owes. Call it when `progress` runs out."""
+        if self._inbox.full:
+            link.answered_at = now
+        due = link.progress_ends(self._policy, owes_speech=True)
+        if due is None or due > now:
+            return False
+        self._mute += 1
+        return True
+
+    @property
+    def poisoned(self) -> bool:
+        """Whether the handle had its second chance, and is dead."""
+        return self._mute > 1
+
+    def progressed(self) -> None:
+        """Note that a turn was completed, or that a new session of the service began."""
+        self._mute = 0
+
+    def look_at_reading(self, link: Link | None, now: float) -> None:
+        """Tell once when the socket is not read any more, and once when it is again."""
+        if self._inbox.full is (self._unread_since is not None):
+            return
+        if self._unread_since is None:
+            self._unread_since = now
+            self._notify(events.SlowConsumer(frames=len(self._inbox), size=self._inbox.size))
+            return
+        seconds = now - self._unread_since
+        self._unread_since = None
+        self._notify(events.ReadingResumed(seconds=seconds))
+        if link is not None:
+            link.fall_behind(seconds, now)
+
+    def suspect(self, link: Link, seconds: float, now: float) -> None:
+        """Ping a connection after the process was frozen; what ran out meanwhile proves nothing."""
+        link.fall_behind(seconds, now)
+        link.answered_at = link.suspected_at = now
+        self._timers.postpone(now + self._policy.proven_after, "proof")
+        self._ping(link)
+
+    def _ping(self, link: Link) -> None:
+        link.pinged = True
+        self._do(actions.SendPing(link.number))
+
+    def _notify(self, event: events.Event) -> None:
+        self._do(actions.Notify(event))
