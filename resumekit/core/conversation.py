@@ -139,7 +139,10 @@ class Conversation:
     def _bound_waiting_audio(self) -> None:
         lane = self.outbox.audio
         while lane.unsent_seconds > self._policy.audio_seconds or lane.unsent_bytes > self._policy.audio_bytes:
-            self.dropped_audio += lane.drop_unsent().body.media_seconds
+            dropped = lane.drop_unsent()
+            self.dropped_audio += dropped.body.media_seconds
+            if dropped.resent and self._speech.cut is not None:
+                self._speech.cut.question.clipped = True
             self.dropped_audio_frames += 1
 
     def report_drops(self) -> bool:
@@ -631,8 +634,8 @@ class Conversation:
 
     @property
     def owes_speech(self) -> bool:
-        """Whether a spoken question was asked again that the service has said nothing to."""
-        return self._speech.cut is not None
+        """Whether a spoken question was asked again, as a whole, that the service has said nothing to."""
+        return self._speech.cut is not None and not self._speech.cut.question.clipped
 
     def resend(self, link: Link) -> Resend:
         """Return what is about to be sent again on a new connection; name what may be repeated by it (RULES 14)."""

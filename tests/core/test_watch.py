@@ -195,6 +195,27 @@ def test_a_spoken_question_that_was_sent_again_is_watched_too() -> None:
     assert bench.shown == [INTERRUPTED, said("answer"), TURN_COMPLETE]
 
 
+def test_a_spoken_question_of_which_the_buffer_lost_a_part_proves_nothing() -> None:
+    bench = Bench()
+    bench.connect()
+    anchored(bench)
+    bench.speaks(2.0)
+    bench.says("half an ")
+    bench.cut()
+    bench.speaks(29.0)
+    bench.resume()
+    mute_for(bench, 60.0)
+    assert bench.engine.state is State.LIVE, "what is left of it may be no question any more"
+
+
+def test_while_the_user_speaks_on_the_service_owes_nothing() -> None:
+    bench = resumed()
+    bench.says("a1")
+    bench.sends({"realtime_input": {"activity_start": {}}})
+    mute_for(bench, 60.0)
+    assert bench.engine.state is State.LIVE
+
+
 def test_while_the_app_takes_nothing_a_handle_is_not_blamed() -> None:
     bench = Bench(policy=Policy(inbox_frames=3))
     bench.connect()
