@@ -403,7 +403,7 @@ class Engine:
                 break
             self._write(link, self._talk.mark_sent(link, message))
             if message.turn is not None:
-                link.asked_at = self._now
+                link.ask(self._now)
             elif message.body.kind is ClientKind.VIDEO and not self._age.video:
                 self._age.show_video(self._now)
         if link.held_from is not None:

@@ -71,6 +71,8 @@ class Link:
     """When the last question, or tool response, was sent."""
     answered_at: float = 0.0
     """When the service last said something to a question."""
+    heard: bool = False
+    """A sign of life came since the last question was sent."""
     pinged: bool = False
     suspected_at: float | None = None
     """The process was frozen then, and nothing has come since."""
@@ -139,9 +141,15 @@ class Link:
             return None
         return max(self.asked_at, self.answered_at) + policy.progress_watchdog
 
+    def ask(self, now: float) -> None:
+        """Note that a question, or a tool response, is sent."""
+        self.asked_at = now
+        self.heard = False
+
     def hear(self, now: float) -> None:
         """Note a sign of life."""
         self.last_byte = now
+        self.heard = True
         self.pinged = False
         self.suspected_at = None
 

@@ -63,13 +63,20 @@ class Watch:
         return False
 
     def is_mute(self, link: Link, now: float) -> bool:
-        """Whether the service said nothing to a turn that it owes. Call it when `progress` runs out."""
-        if self._inbox.full:
-            link.answered_at = now
+        """Whether the service said nothing to a turn that it owes. Call it when `progress` runs out.
+
+        It is to blame only if a sign of life came meanwhile, so a silent connection is pinged, and gets as long again.
+        The handle is to blame only if nothing at all was answered.
+        """
         due = link.progress_ends(self._policy, owes_speech=True)
         if due is None or due > now:
             return False
-        self._mute += 1
+        if self._inbox.full or not link.heard:
+            link.answered_at = now
+            if not self._inbox.full:
+                self._ping(link)
+            return False
+        self._mute = 0 if any(turn.begun for turn in link.turns) else self._mute + 1
         return True
 
     @property
@@ -99,12 +106,14 @@ class Watch:
         """Ping a connection after the process was frozen; what ran out meanwhile proves nothing."""
         link.fall_behind(seconds, now)
         link.answered_at = link.suspected_at = now
+        link.pinged = False
         self._timers.postpone(now + self._policy.proven_after, "proof")
         self._ping(link)
 
     def _ping(self, link: Link) -> None:
-        link.pinged = True
-        self._do(actions.SendPing(link.number))
+        if not link.pinged:
+            link.pinged = True
+            self._do(actions.SendPing(link.number))
 
     def _notify(self, event: events.Event) -> None:
         self._do(actions.Notify(event))

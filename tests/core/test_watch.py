@@ -195,6 +195,27 @@ def test_a_spoken_question_that_was_sent_again_is_watched_too() -> None:
     assert bench.shown == [INTERRUPTED, said("answer"), TURN_COMPLETE]
 
 
+def test_a_network_that_is_silent_is_not_taken_for_a_dead_handle() -> None:
+    """Only where pongs come, and no answer, the handle is to blame."""
+    bench = resumed()
+    for _ in range(4):
+        bench.redial()
+        assert bench.events(events.ConnectionLost)[-1].reason == "silence, and no answer to a ping"
+        bench.bind()
+        assert bench.bound_with == "h0"
+    assert bench.events(events.HandleRefused) == []
+
+
+def test_a_handle_that_the_service_answered_from_is_not_blamed_for_what_comes_after() -> None:
+    bench = resumed()
+    for _ in range(2):
+        bench.says("half an ")
+        mute(bench)
+        bench.bind()
+        assert bench.bound_with == "h0"
+    assert bench.events(events.HandleRefused) == []
+
+
 def test_a_spoken_question_of_which_the_buffer_lost_a_part_proves_nothing() -> None:
     bench = Bench()
     bench.connect()
@@ -227,6 +248,7 @@ def test_while_the_app_takes_nothing_a_handle_is_not_blamed() -> None:
         bench.server({"usageMetadata": {}})
     bench.tick(600.0)
     assert bench.engine.state is State.LIVE
+    assert bench.done(actions.SendPing) == []
 
 
 # ---------------------------------------------------------------------- a socket that is not read
