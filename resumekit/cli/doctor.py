@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from resumekit.plugins import Plugin
 
-__all__ = ["HELP", "SUPPORTED", "add_arguments", "run"]
+__all__ = ["HELP", "SUPPORTED", "Finding", "Supported", "add_arguments", "run"]
 
 HELP = """\
 Say what is installed, whether resumekit fits it, and what is wrong.
