@@ -1,0 +1,215 @@
+"""As a plugin author does it: the documented examples, built into a wheel, installed beside resumekit's own wheel into a
+clean environment, and each asked by its hook. Without network: built by the hatchling of `.venv/build`, and what
+resumekit depends on is copied from this environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+
+from resumekit.plugins import HOOKS
+from tests.examples import example
+
+ROOT = Path(__file__).parents[2]
+BUILD = Path(sys.prefix).parent / "build"
+"""Made by .ci/env.py beside this environment."""
+NEEDED = ["msgspec", "pluggy", "tenacity", "websockets"]
+PYPROJECT = """
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "resumekit-examples"
+version = "1.0"
+dependencies = ["resumekit"]
+
+[project.entry-points.resumekit]
+{entry_points}
+
+[tool.hatch.build.targets.wheel]
+packages = ["resumekit_examples"]
+"""
+BROKEN = {
+    "breaks_on_import": "import no_such_module",
+    "misspells": "from resumekit.hookspecs import hookimpl\n\n@hookimpl\ndef chose_delay(details): ...",
+}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (BUILD / "bin" / "hatchling").exists(), reason="made by `make setup`"),
+]
+
+
+def run(*command, **options):
+    done = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True, **options)
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def wheel_of(project, folder):
+    run(BUILD / "bin" / "hatchling", "build", "-t", "wheel", "-d", folder, cwd=project)
+    return max(folder.glob("*.whl"), key=lambda path: path.stat().st_mtime_ns)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """Return the Python of an environment that holds resumekit, its dependencies and the examples, all installed."""
+    folder = tmp_path_factory.mktemp("author")
+    project = folder / "resumekit-examples"
+    package = project / "resumekit_examples"
+    package.mkdir(parents=True)
+    modules = {hook: example(hook) for hook in HOOKS} | BROKEN
+    for name, source in modules.items():
+        (package / f"{name}.py").write_text(source)
+    entry_points = "\n".join(f'{name} = "resumekit_examples.{name}"' for name in modules)
+    (project / "pyproject.toml").write_text(PYPROJECT.format(entry_points=entry_points))
+    wheels = [wheel_of(source, folder / "wheels") for source in (ROOT, project)]
+
+    clean = folder / "clean"
+    venv.create(clean, with_pip=False)
+    python = clean / "bin" / "python"
+    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+    for name in NEEDED:
+        copy(name, site)
+    run(BUILD / "bin" / "uv", "pip", "install", "--offline", "--no-deps", "--quiet", "--python", python, *wheels)
+    return python
+
+
+def copy(name, site):
+    """Copy an installed distribution, as its RECORD lists it."""
+    found = distribution(name)
+    for file in found.files:
+        if ".." not in file.parts and file.suffix != ".pyc":
+            (site / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(found.locate_file(file), site / file)
+
+
+@pytest.fixture
+def ask(installed, tmp_path):
+    """Run a script in the clean environment, away from the working tree; return what it prints as JSON."""
+
+    def ask(script, **environment):
+        path = tmp_path / "script.py"
+        path.write_text(script)
+        variables = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RESUMEKIT"))}
+        return json.loads(run(installed, path, cwd=tmp_path, env={**variables, **environment}))
+
+    return ask
+
+
+LIST = """
+import json, sys
+from resumekit.plugins import installed_plugins
+print(json.dumps({plugin.name: [plugin.distribution, plugin.version, plugin.hooks, plugin.error] for plugin in installed_plugins()}))
+"""
+
+
+def test_resumekit_is_the_installed_one_and_brings_what_it_needs(ask):
+    where = ask("import json, resumekit.adapters.websockets as it; print(json.dumps(it.__file__))")
+
+    assert "site-packages" in where
+    assert not Path(where).is_relative_to(ROOT)
+
+
+def test_each_hook_is_found_through_its_entry_point_and_broken_ones_say_why(ask):
+    found = ask(LIST)
+
+    assert found.keys() == {*HOOKS, *BROKEN}
+    for hook in HOOKS:
+        assert found[hook] == ["resumekit-examples", "1.0", [hook], None]
+    assert "No module named 'no_such_module'" in found["breaks_on_import"][3]
+    assert "did you mean 'choose_delay'?" in found["misspells"][3]
+
+
+def test_the_environment_variable_limits_what_is_imported(ask):
+    script = LIST.replace("print(", "assert 'resumekit_examples.breaks_on_import' not in sys.modules; print(")
+
+    assert list(ask(script, RESUMEKIT_LOAD_PLUGINS="on_event")) == ["on_event"]
+    assert ask(script, RESUMEKIT_LOAD_PLUGINS="") == {}
+
+
+ASK = """
+import asyncio, json
+from resumekit import Exactly, Failure, Phase, Policy, RecoveryAction, Side, Verdict, events
+from resumekit import DelayDetails, FailureDetails, MoveDetails, RecoveryDetails
+from resumekit.plugins import make_decisions
+from resumekit.stores import HandleStore
+
+reported = []
+ask = make_decisions(report=reported.append)
+policy = Policy()
+refused = Failure(phase=Phase.DIAL, side=Side.THEY, status=403, reason="Maintenance")
+delay = ask.choose_delay(
+    DelayDetails(attempt=4, seconds_down=9.0, verdict=Verdict.RESUME_LATER, retry_after=None, policy=policy)
+)
+verdict = ask.classify_failure(
+    FailureDetails(failure=refused, repeats=0, seconds_down=0.0, with_handle=True, handle_age=1.0,
+                   credentials_renewable=False, policy=policy)
+)
+move = ask.choose_move(
+    MoveDetails(time_left=30.0, turn_open=True, pending_calls=1, handle_age=1.0, draw=0.5, policy=policy)
+)
+recovery = ask.choose_recovery(
+    RecoveryDetails(failure=refused, verdict=verdict, handle_age=4000.0, pending_messages=0, transcript=(),
+                    transparent=False, model="m")
+)
+ask.on_event(events.Moving(connection=1, quiet=True))
+store = ask.provide_handle_store("dict://")
+import resumekit_examples.on_event as listener
+print(json.dumps({
+    "choose_delay": delay == Exactly(20.0),
+    "classify_failure": verdict is Verdict.RESUME_LATER,
+    "choose_move": move.deadline == 29.0,
+    "choose_recovery": recovery.action is RecoveryAction.FRESH,
+    "on_event": listener.seen == {"Moving": 1},
+    "provide_handle_store": isinstance(store, HandleStore) and asyncio.run(store.load("k")) is None,
+    "reported": reported,
+}))
+"""
+
+
+def test_each_hook_is_asked(ask):
+    assert ask(ASK) == {**dict.fromkeys(HOOKS, True), "reported": []}
+
+
+def test_the_doctor_sees_them(installed, tmp_path):
+    doctor = installed.parent / "resumekit"
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RESUMEKIT"))}
+    done = subprocess.run(
+        [doctor, "doctor", "--json"], check=False, capture_output=True, text=True, cwd=tmp_path, env=variables
+    )
+    report = json.loads(done.stdout)
+
+    assert done.returncode == 1
+    assert sorted(problem.partition(":")[0] for problem in report["problems"]) == sorted(BROKEN)
+    assert {plugin["name"] for plugin in report["plugins"]} == {*HOOKS, *BROKEN}
+
+
+CONFORMANCE = """
+import json
+from resumekit.testing import HandleStoreConformance
+from resumekit_examples.provide_handle_store import STORE
+
+class Case(HandleStoreConformance):
+    def make_store(self):
+        return STORE
+
+names = [name for name in dir(Case) if name.startswith("test_")]
+for name in names:
+    getattr(Case(), name)()
+print(json.dumps(len(names)))
+"""
+
+
+def test_the_conformance_class_needs_nothing_but_resumekit(ask):
+    assert ask(CONFORMANCE) >= 10
