@@ -167,8 +167,8 @@ class Conversation:
         held_from = link.held_from
         waits = (
             (held_from is not None and first.seq > held_from)
-            or (link.paced and self._starts_something(first.body))
-            or (link.owed is not None and self._asks(first.body, link))
+            or (link.paced(calls_end_turns=self._calls_end_turns) and self._starts_something(first.body))
+            or (link.owed is not None and link.owed_wait != "over" and self._asks(first.body, link))
         )
         if not waits:
             return first
@@ -228,6 +228,7 @@ class Conversation:
         if turn is None:
             turn = message.turn = self._speech.end(link) if message.body.kind is ClientKind.ACTIVITY_END else Turn()
             turn.number = message.number
+        self.close_owed(link)
         turn.asked_index = turn.last_index = message.index
         turn.resent = message.resent
         if turn not in link.turns:
@@ -351,9 +352,9 @@ class Conversation:
             self._show(message, kind, turn, calls)
         elif last:
             for held in turn.held:
-                self.inbox.put(held, Kind.OUTPUT, turn)
+                self._show(held, Kind.OUTPUT, turn)
             self._show(message, kind, turn)
-        elif kind is Kind.OUTPUT and message.tool_call is None:
+        else:
             turn.held.append(message)
 
     def _open_spoken(self, link: Link) -> Turn:
@@ -384,7 +385,7 @@ class Conversation:
     def close_owed(self, link: Link) -> None:
         """End the turn whose next part did not come: the model had nothing to say to the tool responses."""
         turn = link.owed
-        if turn is None or turn.part < turn.parts:  # an earlier run had a part more: it will come
+        if turn is None:
             return
         turn.owed = False
         self._give_up_calls(turn)

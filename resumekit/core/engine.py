@@ -436,9 +436,7 @@ class Engine:
         if ended:
             self._watch.progressed()
             self._prove(link)
-            if link.owed is not None:
-                self._timers["owed"] = self._now + self._policy.part_wait
-        self._close_owed(link)
+        self._watch_owed(link, ended=ended)
         self._watch.look_at_reading(link, self._now)
         if message.go_away is not None:
             self._go_away(link, message.go_away.seconds)
@@ -460,14 +458,22 @@ class Engine:
         link = self._link
         if link is not None and link.number == happened.connection:
             link.hear(self._now)
-            self._close_owed(link)
+            self._watch_owed(link, ended=False)
             self._pump()
 
-    def _close_owed(self, link: Link) -> None:
-        """The connection lives, and what was waited for did not come."""
-        if link.owed_due:
-            link.owed_due = False
-            self._talk.close_owed(link)
+    def _watch_owed(self, link: Link, *, ended: bool) -> None:
+        """Hold the next question back for the part that is owed, for a while.
+
+        Silence proves nothing on a connection that may be dead: the pong does.
+        """
+        if link.owed is None:
+            self._timers.stop("owed")
+            link.owed_wait = "on"
+        elif ended:
+            self._timers["owed"] = self._now + self._policy.part_wait
+            link.owed_wait = "on"
+        elif link.owed_wait == "pinged":
+            link.owed_wait = "over"
 
     def _prove(self, link: Link) -> None:
         link.proven = True
@@ -732,8 +738,7 @@ class Engine:
                 self._current.lane_released = True
                 self._pump()
             case "owed":
-                # Silence proves nothing on a connection that may be dead: the pong is the proof.
-                self._current.owed_due = True
+                self._current.owed_wait = "pinged"
                 self._do(actions.SendPing(self._current.number))
             case _:  # drops
                 if self._talk.report_drops():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Literal
 
 from resumekit.core.handles import Candidate, HandleRecord
 from resumekit.core.policy import Policy
@@ -50,8 +51,8 @@ class Link:
     """Asked on this connection and not ended, first in, first out (RULES 7)."""
     ended: list[Turn] = field(default_factory=list[Turn])
     """Ended on this connection, and not anchored by a handle yet."""
-    owed_due: bool = False
-    """The wait for the turn that is owed a part is over, once the connection gives a sign of life."""
+    owed_wait: Literal["on", "pinged", "over"] = "on"
+    """Whether the next question waits for the part that is owed."""
     postponed: Candidate | None = None
     """A record that came while a turn seemed to go on."""
     turn_end_index: int = 0
@@ -80,16 +81,20 @@ class Link:
     """What comes before `behind_until` may have waited this long in the socket."""
     behind_until: float = 0.0
 
-    @property
-    def paced(self) -> bool:
+    def paced(self, *, calls_end_turns: bool) -> bool:
         """Whether a question must wait: a resent turn is not being answered yet (RULES 7).
 
-        It also waits for tool responses on record: an interruption would lose them for the model.
+        It also waits for tool responses on record: an interruption would lose them for the model. Where
+        turns may end with their calls, it waits for the end of a shadow turn: nobody could tell its next
+        part from the answer to the question.
         """
         turns = [turn for turn in self.turns if not turn.stalled]
         if not any(turn.resent for turn in turns):
             return False
-        return len(turns) > 1 or not turns[0].seen or turns[0].waiting_since is not None
+        first = turns[0]
+        if len(turns) > 1 or not first.seen or first.waiting_since is not None:
+            return True
+        return first.whole and calls_end_turns and bool(first.tools)
 
     @property
     def answering(self) -> Turn | None:

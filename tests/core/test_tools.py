@@ -236,7 +236,8 @@ def test_a_turn_whose_calls_are_cancelled_between_two_parts_is_over() -> None:
     assert bench.engine.stats.turns == 3
 
 
-def test_a_turn_that_had_two_parts_is_given_time_for_the_second_when_it_is_run_again() -> None:
+def test_after_a_cut_a_question_waits_for_the_whole_of_a_turn_that_used_tools() -> None:
+    """Where turns may end with their calls, nobody could tell its next part from the answer to the question."""
     bench = Bench(transparent=True)
     bench.connect()
     anchor(bench, index=1)
@@ -248,13 +249,15 @@ def test_a_turn_that_had_two_parts_is_given_time_for_the_second_when_it_is_run_a
     bench.completes()
     assert bench.shown
     bench.cut()
+    bench.asks("q2")
     bench.resume()
+    bench.says("let me see")
     bench.calls(("d1", "book", {}))
     bench.completes()
-    bench.tick(9.0)
-    bench.feed(inputs.PongReceived(bench.live))
     bench.says("booked")
+    assert texts(bench.wire) == ["q1"]
     bench.completes()
+    assert texts(bench.wire) == ["q1", "q2"]
     assert bench.shown == []
     assert len(bench.events(events.TurnShadowed)) == 1
 
@@ -346,9 +349,11 @@ def test_a_repeated_turn_that_answers_at_once_is_what_the_app_waits_for() -> Non
     bench.resume()
     bench.says("it is ")
     bench.says("booked")
+    generated = {"serverContent": {"generationComplete": True}}
+    bench.server(generated)
     assert bench.shown == []
     bench.completes()
-    assert bench.shown == [cancellation("c1"), said("it is "), said("booked"), TURN_COMPLETE]
+    assert bench.shown == [cancellation("c1"), said("it is "), said("booked"), generated, TURN_COMPLETE]
 
 
 def test_a_new_call_in_a_part_that_the_app_has_is_shown_because_the_turn_is_not_over() -> None:
@@ -462,7 +467,7 @@ def test_a_turn_that_ends_while_its_response_is_on_its_way_goes_on() -> None:
     assert bench.shown == [said("booked"), TURN_COMPLETE]
 
 
-def test_a_model_that_says_nothing_to_a_response_is_done_after_a_while() -> None:
+def test_a_model_that_says_nothing_to_a_response_is_done_when_the_next_question_goes_out() -> None:
     bench = Bench(transparent=True, policy=Policy(part_wait=2.0))
     bench.connect()
     anchor(bench, index=1)
@@ -471,14 +476,38 @@ def test_a_model_that_says_nothing_to_a_response_is_done_after_a_while() -> None
     bench.responds("c1", "hang_up", "ok")
     bench.completes()
     bench.update("h1", 3)
-    bench.tick(1.9)
-    assert bench.engine.stats.turns == 1
-    bench.tick(0.2)
+    bench.tick(2.1)
     bench.server({"usageMetadata": {}})
+    assert bench.engine.stats.turns == 1
+    bench.asks("q2")
     assert bench.engine.stats.turns == 2
     bench.cut()
     bench.resume()
-    assert (bench.bound_with, len(bench.wire)) == ("h1", 1)
+    assert bench.bound_with == "h1"
+    assert texts(bench.wire) == ["q2"]
+
+
+def test_a_turn_that_is_owed_a_part_is_asked_again_after_a_cut_however_long_ago_it_was() -> None:
+    """A model may think for long: nothing but its next words, or the next question, ends its turn."""
+    bench = Bench(transparent=True)
+    bench.connect()
+    anchor(bench, index=1)
+    bench.asks("q1")
+    bench.calls(("c1", "book", {}))
+    bench.responds("c1", "book", "ok")
+    bench.completes()
+    bench.update("h1", 3)
+    bench.tick(9.0)
+    bench.feed(inputs.PongReceived(bench.live))
+    assert bench.shown
+    bench.cut()
+    bench.resume()
+    assert (bench.bound_with, texts(bench.wire)) == ("h0", ["q1"])
+    bench.calls(("d1", "book", {}))
+    bench.completes()
+    bench.says("booked")
+    bench.completes()
+    assert bench.shown == [said("booked"), TURN_COMPLETE]
 
 
 def test_a_handle_of_the_developer_api_says_that_the_turn_is_done() -> None:
