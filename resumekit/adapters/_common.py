@@ -18,7 +18,7 @@ from resumekit.drivers import Dialer, Driver, Keeper
 from resumekit.errors import ConfigurationError, LocalProtocolError
 from resumekit.plugins import LOAD_PLUGINS, PluginDecisions, installed_plugins, make_decisions
 from resumekit.stores import HandleStore
-from resumekit.wire import HistoryTurn, setup_fingerprint, setup_model
+from resumekit.wire import HistoryTurn, ServerMessage, setup_fingerprint, setup_model
 
 __all__ = ["Maybe", "OnEvent", "check_keeping", "checked_policy", "is_vertex", "resolve", "session_driver", "to_turns"]
 
@@ -87,6 +87,7 @@ async def session_driver(
     key: str | None = None,
     store: str | HandleStore | None = None,
     plugins: Iterable[object] = (),
+    readable: Callable[[ServerMessage], bool] | None = None,
 ) -> Driver:
     """Return the driver of a new session.
 
@@ -102,6 +103,7 @@ async def session_driver(
         key: Name of the conversation in the store; see `check_keeping`.
         store: Where its handle is kept.
         plugins: Asked before the installed ones.
+        readable: See `Driver`.
 
     Raises:
         ConfigurationError: An argument makes no sense.
@@ -155,6 +157,7 @@ async def session_driver(
         on_event=on_event,
         tell_plugins=decisions.on_event,
         keeper=keeper,
+        readable=readable,
     )
     return driver
 

@@ -13,20 +13,34 @@ The private names, all there from 1.56 to 3.4: `Client._api_client`, of it `_htt
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FunctionType, TracebackType
 from typing import Any, Self, cast
 
 from google import genai
+from google.auth.exceptions import GoogleAuthError
 from google.genai import types
 from google.genai.live import AsyncLive, AsyncSession
 from websockets.exceptions import ConnectionClosed
 
 from resumekit.errors import ConfigurationError
+from resumekit.wire import ServerMessage
 
-__all__ = ["Account", "Request", "account_of", "as_config", "check", "inner_client", "known_keys", "session_arguments"]
+__all__ = [
+    "Account",
+    "Request",
+    "account_of",
+    "as_config",
+    "can_read",
+    "check",
+    "inner_client",
+    "known_keys",
+    "session_arguments",
+]
 
 _SETUP_COMPLETE = b'{"setupComplete":{}}'
 _OPENS_SOCKET = "ws_connect"
@@ -99,13 +113,23 @@ class Account:
         """
         return await self._ask(model, config, without_credentials=True)
 
-    async def ask(self, model: str, config: types.LiveConnectConfig) -> Request:
+    @property
+    def has_token(self) -> bool:
+        """Whether the account signs in with a token of Google Cloud, which can be refreshed."""
+        return self.is_vertex and not self.api_client.api_key and _signs_in(self.api_client)
+
+    async def ask(self, model: str, config: types.LiveConnectConfig, *, renew: bool = False) -> Request:
         """Return what to dial now, with credentials that are valid now; its setup says nothing.
+
+        Args:
+            model: As given by the user.
+            config: As given by the user.
+            renew: The service has refused the token, whatever it looks like.
 
         Raises:
             Exception: google-auth's own, where there are no credentials to be had.
         """
-        await self._refresh_token()
+        await self._refresh_token(renew=renew)
         # Only the address and the headers count: tools of an MCP session are not listed again.
         return await self._ask(model, types.LiveConnectConfig(http_options=config.http_options))
 
@@ -113,13 +137,23 @@ class Account:
         """Raise what google-genai makes of a connect that failed in this way."""
         await self._ask(model, config, without_credentials=True, failure=failure)
 
-    async def _refresh_token(self) -> None:
+    async def _refresh_token(self, *, renew: bool) -> None:
         """Refresh the token of Vertex in a thread: google-genai before 3.x does it on the event loop."""
-        api_client = self.api_client
-        refresh = getattr(api_client, "_async_access_token", None)
-        if refresh is None or not self.is_vertex or api_client.api_key or not _signs_in(api_client):
+        refresh = getattr(self.api_client, "_async_access_token", None)
+        if refresh is None or not self.has_token:
             return
-        await refresh()
+        credentials: Any = getattr(self.api_client, "_credentials", None)
+        refused = getattr(credentials, "token", None) if renew else None
+        if refused is None:
+            await refresh()
+            return
+        credentials.token = None  # google-genai refreshes one that has expired, or is not there
+        try:
+            await refresh()
+        except GoogleAuthError:
+            pass  # with the old token the service itself says what is wrong
+        finally:
+            credentials.token = credentials.token or refused
 
     async def _ask(
         self, model: str, config: object, *, without_credentials: bool = False, failure: BaseException | None = None
@@ -186,9 +220,18 @@ def session_arguments(account: Account, bridge: object, setup_complete: bytes) -
     return arguments
 
 
+@functools.cache
 def known_keys() -> frozenset[str]:
     """Return the top-level keys of a server frame that the installed version reads; any other makes it raise."""
     return frozenset(field.alias or name for name, field in types.LiveServerMessage.model_fields.items())
+
+
+def can_read(message: ServerMessage) -> bool:
+    """Tell whether the installed version can read a frame."""
+    if message.server_content is not None:
+        return True
+    frame: dict[str, object] = json.loads(message.raw)
+    return any(frame.get(key) is not None for key in known_keys())
 
 
 def _signs_in(api_client: Any) -> bool:

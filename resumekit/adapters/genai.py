@@ -9,12 +9,12 @@ and reads them, resumekit moves them. What is private there is touched in `_gena
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack, cast
 
-from websockets.exceptions import ConcurrencyError, ConnectionClosedOK
+from websockets.exceptions import ConcurrencyError, ConnectionClosedOK, InvalidStatus
 from websockets.frames import Close
 
 from resumekit import errors
@@ -27,7 +27,6 @@ from resumekit.adapters._common import (
     resolve,
     session_driver,
 )
-from resumekit.core.events import FrameDiscarded
 from resumekit.core.failures import CloseCode
 from resumekit.core.policy import Policy
 from resumekit.core.stats import Stats
@@ -84,7 +83,6 @@ class Bridge:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._readable = seam.known_keys()
         self._receiving = False
 
     async def send(self, frame: str) -> None:
@@ -117,19 +115,12 @@ class Bridge:
                 raise ConnectionClosedOK(end, end, rcvd_then_sent=False) from None
             except errors.SessionLost as lost:
                 raise _as_api_error(lost) from lost.__cause__
-            if message.server_content is not None or self._can_be_read(message):
+            if seam.can_read(message):  # else it was reported when it came
                 return message.raw
-            self._driver.publish(
-                FrameDiscarded(connection=0, size=len(message.raw), problem="google-genai knows no field of it")
-            )
 
     async def close(self) -> None:
         """End the session."""
         await self._driver.close()
-
-    def _can_be_read(self, message: ServerMessage) -> bool:
-        frame: dict[str, object] = json.loads(message.raw)
-        return any(frame.get(key) is not None for key in self._readable)
 
 
 class Session(AsyncSession):
@@ -200,7 +191,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
     ) -> None:
         self._client = client
         self._model = model
-        self._config = config
+        self._config = _checked_config(config)
         self._history = history
         self._policy = checked_policy(policy)
         check_keeping(key, store)
@@ -210,6 +201,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
         self._on_event = on_event
         self._driver: Driver | None = None
         self._account: seam.Account | None = None
+        self._token_refused = False
 
     async def __aenter__(self) -> Session:
         if self._driver is not None:
@@ -229,7 +221,8 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
             key=self._key,
             store=self._store,
             plugins=self._plugins,
-            credentials_renewable=callable(self._client) or account.is_vertex,
+            readable=seam.can_read,
+            credentials_renewable=callable(self._client) or account.has_token,
         )
         failure = await _start(driver)
         if failure is None:
@@ -249,10 +242,21 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
             self._account = account
         if account is None:
             account = seam.account_of(await resolve(self._client))
-        request = await account.ask(self._model, seam.as_config(self._config))
-        return await dial_websocket(
-            request.uri, additional_headers=request.headers, policy=self._policy, options=request.options
-        )
+        renew, self._token_refused = self._token_refused, False
+        request = await account.ask(self._model, seam.as_config(self._config), renew=renew)
+        try:
+            return await dial_websocket(
+                request.uri, additional_headers=request.headers, policy=self._policy, options=request.options
+            )
+        except InvalidStatus as refused:
+            self._token_refused = refused.response.status_code == HTTPStatus.UNAUTHORIZED
+            raise
+
+
+def _checked_config(config: object) -> _Config:
+    if config is None or isinstance(config, types.LiveConnectConfig | dict):
+        return cast("_Config", config)
+    raise errors.ConfigurationError(f"config is a {type(config).__name__}; give a types.LiveConnectConfig or a dict")
 
 
 async def _start(driver: Driver) -> BaseException | None:
@@ -420,6 +424,7 @@ def http_options(
             key=name,
             store=its_store,
             plugins=plugins,
+            readable=seam.can_read,
             credentials_renewable=callable(additional_headers),
         )
         failure = await _start(driver)

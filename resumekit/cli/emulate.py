@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import sys
@@ -113,7 +114,11 @@ async def _serve(server: LiveServer) -> int:
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
     try:
-        async with server:
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(server)
+            except (OSError, OverflowError) as error:
+                raise ConfigurationError(f"cannot serve: {error}") from error
             _print_address(server)
             await stop.wait()
             _print_ledger(server, server.ledger.report())

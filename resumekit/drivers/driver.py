@@ -21,7 +21,7 @@ import msgspec
 
 from resumekit.core import actions, inputs
 from resumekit.core.engine import Engine
-from resumekit.core.events import Event
+from resumekit.core.events import Event, FrameDiscarded
 from resumekit.core.failures import Failure, Phase
 from resumekit.core.handles import HandleRecord
 from resumekit.core.policy import Policy
@@ -58,6 +58,8 @@ class Driver:
         on_event: Called with every event, at once; must not block. What it raises is logged once.
         tell_plugins: Called with every event before that; must not raise.
         keeper: Of the store, if there is one.
+        readable: Tells whether the application's library can read a frame; one that it cannot is reported. `recv`
+            returns it all the same.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Driver:
         on_event: OnEvent | None = None,
         tell_plugins: Callable[[Event], None] | None = None,
         keeper: Keeper | None = None,
+        readable: Callable[[ServerMessage], bool] | None = None,
     ) -> None:
         self._engine = engine
         self._dial = dial
@@ -78,6 +81,7 @@ class Driver:
         self._on_event = on_event
         self._tell_plugins = tell_plugins
         self._keeper = keeper
+        self._readable = readable
         self._keeping: asyncio.Task[object] | None = None
         self._name = f"session {next(_numbers)}"
         self._loop = asyncio.get_running_loop()
@@ -519,6 +523,8 @@ class Driver:
                 continue
             if message.setup_complete is not None:
                 link.phase = Phase.LIVE
+            if self._readable is not None and not self._readable(message):
+                self.publish(FrameDiscarded(connection=number, size=len(frame), problem="no field of it is known"))
             self._feed(inputs.FrameReceived(number, message))
 
     async def _ping(self, link: Link) -> None:

@@ -149,7 +149,11 @@ class LiveServer:
     async def __aenter__(self) -> Self:
         folder = await asyncio.to_thread(self._make_certificates)
         self._stack.callback(folder.cleanup)
-        await self._listen()
+        try:
+            await self._listen()
+        except BaseException:
+            self._stack.close()
+            raise
         return self
 
     def _make_certificates(self) -> tempfile.TemporaryDirectory[str]:
@@ -245,8 +249,8 @@ class LiveServer:
         if _PATHS[profile].fullmatch(path) is None:
             return 404
         bearer = request.headers.get("Authorization", "").partition(" ")[2]
-        if profile == "vertex":
-            given, status = bearer, 401
+        if profile == "vertex":  # a key is express mode
+            given, status = bearer or request.headers.get("x-goog-api-key", ""), 401
         else:
             key = re.search(r"(?:^|&)(?:key|access_token)=([^&]*)", query)
             given = request.headers.get("x-goog-api-key", "") or (key.group(1) if key else bearer)

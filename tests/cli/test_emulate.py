@@ -100,6 +100,7 @@ def test_knobs_are_listed_with_what_they_mean(capsys):
         (["--set", "lag"], "--set wants KNOB=VALUE"),
         (["--set", "typo=1"], "bad emulator setting"),
         (["--model", "bard"], "cannot tell the model family"),
+        (["--port", "99999999"], "cannot serve: "),
     ],
 )
 def test_a_mistake_is_one_clear_line(arguments, message, capsys):

@@ -240,6 +240,7 @@ def driver_of(
     tell_plugins=None,
     keeper=None,
     decisions=None,
+    readable=None,
     draw=0.5,
     **engine,
 ):
@@ -265,6 +266,7 @@ def driver_of(
         on_event=on_event,
         tell_plugins=tell_plugins,
         keeper=keeper and keeper(publish),
+        readable=readable,
     )
     return driver
 

@@ -601,6 +601,19 @@ async def test_unreadable_frames_are_events_and_harm_nothing(service):
     await driver.close()
 
 
+@in_virtual_time
+async def test_a_frame_that_the_library_cannot_read_is_told_with_its_connection(service):
+    seen = []
+    driver = driver_of(service, on_event=seen.append, readable=lambda message: b"news" not in message.raw)
+    await driver.start()
+    service.current.push(b'{"news": {}}')
+
+    assert (await driver.recv()).raw == b'{"news": {}}'
+    assert await ask(driver, "one") == "answer to one"
+    assert [(event.connection, event.size) for event in of(events.FrameDiscarded, seen)] == [(1, 12)]
+    await driver.close()
+
+
 # --- cancellation ----------------------------------------------------------------------------------------------------
 
 

@@ -57,6 +57,13 @@ async def test_the_key_may_be_in_the_query():
         assert await wire.setup() == {"setupComplete": {}}
 
 
+async def test_vertex_takes_a_key_as_well():
+    """Express mode."""
+    headers = {"x-goog-api-key": "a"}
+    async with server(profile="vertex", credential="a") as live, dial(live, headers=headers) as wire:
+        assert "setupComplete" in await wire.setup()
+
+
 async def test_only_the_throw_away_ca_vouches_for_the_server():
     async with server() as live:
         live.client_ssl_context = ssl.create_default_context
