@@ -235,8 +235,9 @@ def choose_recovery(details: RecoveryDetails) -> Recovery | None:
             many messages wait, and the conversation so far.
 
     Return:
-        A `Recovery`: `RESUME` with the handle, `FRESH` with these turns of history (None: the application's own, or what
-        was heard), or `FAIL`. Without a handle, `RESUME` is `FRESH`.
+        A `Recovery`: `RESUME` with the handle; `FRESH` with these turns of history (None: the application's own, or what
+        was heard); `SETTLE`, which resumes and ends the answer that was cut; or `FAIL`. Without a handle, `RESUME` and
+        `SETTLE` start fresh. What is sent again follows from that: all that the handle, or the history, does not hold.
 
     If it raises:
         The next opinion is taken; so it is for an unknown action, or turns that are no `HistoryTurn`s.

@@ -530,8 +530,13 @@ class Conversation:
 
     # ------------------------------------------------------------------ a connection is gone
 
-    def connection_gone(self, link: Link) -> None:
-        """RULES 4, 6, 9, 10: cut what was open, and make everything wait that `base` does not hold."""
+    def connection_gone(self, link: Link, *, settle: bool = False) -> None:
+        """RULES 4, 6, 9, 10: cut what was open, and make everything wait that `base` does not hold.
+
+        Args:
+            link: The connection that is gone.
+            settle: Answers that had begun are ended rather than given again.
+        """
         self.promote(link)
         self.point.ageing = None
         rerun = {*link.turns, *link.ended}
@@ -549,7 +554,7 @@ class Conversation:
             stale |= self._forget(turn)
             turn.restart(rebind=True)
         for turn in link.turns:
-            stale |= self._cut(turn)
+            stale |= self._cut(turn, settle=settle or self._policy.cut_turn == "settle")
         self.outbox.remove(stale)
         self.outbox.rewind()
         link.turns.clear()
@@ -574,7 +579,7 @@ class Conversation:
             self._notify(events.TurnForgotten(audio=audio))
         return self._speech.spoken_until(turn.speech_end)
 
-    def _cut(self, turn: Turn) -> set[Message]:
+    def _cut(self, turn: Turn, *, settle: bool) -> set[Message]:
         """Tell the app what became of a turn; return the messages that are not to be resent.
 
         A turn of which nothing came counts as not begun: asking again costs no generation.
@@ -588,7 +593,7 @@ class Conversation:
         counts = turn.seen and not turn.shadow
         answerable = turn.number is not None or bool(self.outbox.audio.sent or self.outbox.before_border)
         answerable = answerable or self._speech.has_words(turn, begun=begun)
-        spent = self._policy.cut_turn == "settle" or turn.reanswers >= self._policy.max_reanswers_per_turn
+        spent = settle or turn.reanswers >= self._policy.max_reanswers_per_turn
         settled = not answerable or (counts and spent)
         cancelled = turn.restart(rebind=self._policy.rebind_tools)
         if settled:

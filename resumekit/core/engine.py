@@ -23,6 +23,7 @@ from resumekit.core.policy import (
     FailureDetails,
     MoveDetails,
     Policy,
+    Recovery,
     RecoveryAction,
     RecoveryDetails,
 )
@@ -589,7 +590,7 @@ class Engine:
         self._failure = failure
         self._clear_link_timers()
         if link.bound_at is not None:
-            self._talk.connection_gone(link)
+            self._talk.promote(link)
         if self._down_since is None and self.setup_complete is not None:
             self._down_since = self._now
         self._outage.begin(self._now)
@@ -605,6 +606,10 @@ class Engine:
                 policy=self._policy,
             )
         )
+        dead = record if poisoned or verdict is Verdict.HANDLE_DEAD else None
+        recovery = self._recovery(failure, verdict, None if dead is not None else record)
+        if link.bound_at is not None:
+            self._talk.connection_gone(link, settle=recovery.action is RecoveryAction.SETTLE)
         self._notify(
             events.ConnectionLost(
                 connection=link.number,
@@ -615,26 +620,8 @@ class Engine:
                 reason=failure.reason,
             )
         )
-        if verdict is Verdict.FATAL:
-            self._give_up(failure, refused=True)
-            return
-        if (poisoned or verdict is Verdict.HANDLE_DEAD) and record is not None:
-            self._refuse(record, failure.reason, poisoned=poisoned)
-            record = None
-        self._recover(failure, verdict, record)
-
-    def _recover(self, failure: Failure, verdict: Verdict, record: HandleRecord | None) -> None:
-        recovery = self._decisions.choose_recovery(
-            RecoveryDetails(
-                failure=failure,
-                verdict=verdict,
-                handle_age=None if record is None else self._now - record.received_at,
-                pending_messages=len(self._talk.outbox.control.unsent),
-                transcript=self._talk.transcript.turns(),
-                transparent=self._transparent,
-                model=self._setup.model,
-            )
-        )
+        if dead is not None:
+            self._refuse(dead, failure.reason, poisoned=poisoned)
         if recovery.action is RecoveryAction.FAIL:
             self._give_up(failure, refused=True)
             return
@@ -644,6 +631,22 @@ class Engine:
                 self._history.choose(recovery.turns)
         self._machine.fire(Trigger.FAIL)
         self._wait(verdict, failure.retry_after)
+
+    def _recovery(self, failure: Failure, verdict: Verdict, record: HandleRecord | None) -> Recovery:
+        if verdict is Verdict.FATAL:
+            return Recovery(action=RecoveryAction.FAIL)
+        control = self._talk.outbox.control
+        return self._decisions.choose_recovery(
+            RecoveryDetails(
+                failure=failure,
+                verdict=verdict,
+                handle_age=None if record is None else self._now - record.received_at,
+                pending_messages=len(control.unsent) + len(control.sent),
+                transcript=self._talk.transcript.turns(),
+                transparent=self._transparent,
+                model=self._setup.model,
+            )
+        )
 
     def _refuse(self, record: HandleRecord, reason: str, *, poisoned: bool = False) -> None:
         self._talk.point.clear()

@@ -303,6 +303,8 @@ class RecoveryAction(enum.Enum):
     """Bind the next connection with the handle, if there is one."""
     FRESH = "fresh"
     """Give the handle up and replay history into a new session."""
+    SETTLE = "settle"
+    """As RESUME, but an answer that had begun is ended, not given again; its question is not kept (`TurnSettled`)."""
     FAIL = "fail"
     """Give the session up."""
 
@@ -316,6 +318,7 @@ class RecoveryDetails:
     handle_age: float | None
     """Seconds; None where there is no handle."""
     pending_messages: int
+    """Control messages to be sent, or sent again: what the handle does not cover."""
     transcript: Sequence[HistoryTurn]
     """The conversation as far as the engine could read it."""
     transparent: bool

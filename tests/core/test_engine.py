@@ -403,6 +403,37 @@ def test_a_decision_can_ask_for_a_fresh_start_or_for_the_end() -> None:
     assert isinstance(bench.error, SessionLost)
 
 
+@pytest.mark.parametrize("handle", ["h0", None])
+def test_a_decision_can_settle_the_answer_that_was_cut(handle: str | None) -> None:
+    """RULES 6, chosen for one loss; without a handle the next session starts fresh, and does not get the question."""
+
+    class Settles(DefaultDecisions):
+        asked: RecoveryDetails | None = None
+
+        def choose_recovery(self, details: RecoveryDetails) -> Recovery:
+            self.asked = details
+            return Recovery(action=RecoveryAction.SETTLE)
+
+    decisions = Settles()
+    bench = Bench(decisions=decisions)
+    bench.connect()
+    if handle is not None:
+        anchored(bench)
+    bench.asks("q1")
+    bench.says("half")
+    assert bench.shown
+    bench.cut()
+    assert bench.shown == [INTERRUPTED, TURN_COMPLETE]
+    assert bench.events(events.TurnSettled)[0].reanswers == 0
+    assert decisions.asked is not None
+    assert (decisions.asked.pending_messages, decisions.asked.handle_age is None) == (1, handle is None)
+    bench.asks("q2")
+    bench.resume()
+    assert bench.bound_with == handle
+    assert "q1" not in json.dumps(bench.wire)
+    assert "q2" in json.dumps(bench.wire[-1])
+
+
 # ---------------------------------------------------------------------- refusals while resuming
 
 
