@@ -141,6 +141,14 @@ class Engine:
         """When to feed `inputs.Tick` next; None: never, as things stand."""
         return min(self._timers.values(), default=None)
 
+    @property
+    def handle_due(self) -> float | None:
+        """When the handle of the last turn should have come; None: it came, or none is to come."""
+        link = self._link
+        if self.state not in _ON_AIR or link is None or not link.ended or link.turn_end_at is None:
+            return None
+        return link.turn_end_at + self._policy.handle_wait
+
     def feed(self, happened: inputs.Input, now: float) -> list[actions.Action]:
         """Take what happened at `now` (monotonic seconds); return what to do, in order.
 
@@ -524,11 +532,10 @@ class Engine:
                 return
             if not link.proven and self._talk.point.base is link.record:
                 return  # one planned move for each handle, or a service that says goAway to all would be stormed
-        if link.ended and link.turn_end_at is not None:
-            patience = link.turn_end_at + self._policy.handle_wait
-            if self._now < patience:
-                self._timers["handle"] = patience
-                return
+        patience = self.handle_due
+        if patience is not None and self._now < patience:
+            self._timers["handle"] = patience
+            return
         self._move(quiet=True)
 
     def _move(self, *, quiet: bool) -> None:

@@ -8,6 +8,7 @@ any task, and leaves nothing behind.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import itertools
 import logging
@@ -94,6 +95,7 @@ class Driver:
         self._acting = False
         self._timer: asyncio.TimerHandle | None = None
         self._alarm = asyncio.Event()
+        self._handle_came = asyncio.Event()
         self._wall = time.time() - self._loop.time()
         """How far the wall clock is ahead of the loop's."""
 
@@ -197,11 +199,16 @@ class Driver:
     async def close(self, *, forget: bool = False) -> None:
         """End the session, and wait until no task, socket or timer of it is left. Idempotent.
 
+        With a store, the handle of a turn that has just ended is waited for, up to `Policy.handle_wait`: the next
+        session would not know the turn.
+
         Args:
             forget: Delete the kept handle, too.
         """
         if self._runner is None:
             return
+        if self._keeper is not None and not forget:
+            await self._handle_of_the_last_turn()
         self._feed(inputs.Close(forget=forget))
         try:
             await self._join()
@@ -209,6 +216,13 @@ class Driver:
             self._abort_all()
             await self._join()
             raise
+
+    async def _handle_of_the_last_turn(self) -> None:
+        while not self._over and (due := self._engine.handle_due) is not None and due > self._loop.time():
+            self._handle_came.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    await self._handle_came.wait()
 
     def force_reconnect(self) -> None:
         """Move to a new connection now; does nothing while there is none.
@@ -295,6 +309,7 @@ class Driver:
                 self.publish(action.event)
             case actions.SaveHandle():
                 self.last_handle = action.record
+                self._handle_came.set()
                 if self._keeper is not None:
                     self._keeper.save(action.record, self._loop.time())
             case actions.SendPing():
@@ -424,6 +439,7 @@ class Driver:
             return
         self._over = True
         self._error = error
+        self._handle_came.set()
         self._event_log.end()
         self._started.set()
         self._alarm.set()

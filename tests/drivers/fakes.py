@@ -181,6 +181,8 @@ class FakeService:
         self.completes_setup = True
         self.answers = True
         self.handles = 0
+        self.handles_late = 0.0
+        """Seconds after the turn."""
         self.open_dials = 0
         self.loop_ends = False
 
@@ -218,8 +220,12 @@ class FakeService:
             {"serverContent": {"modelTurn": {"parts": [{"text": f"answer to {text}"}]}}},
             {"serverContent": {"generationComplete": True}},
             {"serverContent": {"turnComplete": True}},
-            {"sessionResumptionUpdate": {"newHandle": f"handle-{self.handles}", "resumable": True}},
         )
+        update = {"sessionResumptionUpdate": {"newHandle": f"handle-{self.handles}", "resumable": True}}
+        if self.handles_late:
+            asyncio.get_running_loop().call_later(self.handles_late, connection.push, update)
+        else:
+            connection.push(update)
 
 
 def question(text):

@@ -346,6 +346,54 @@ async def test_the_next_session_goes_on_where_the_last_one_left(service):
     assert connected.resumed is True
 
 
+@pytest.mark.parametrize("late", [0.6, 5.0])
+@in_virtual_time
+async def test_the_handle_of_the_last_turn_is_waited_for_a_moment(service, late):
+    """The Developer API sends it up to a second after the turn; a session that is left at once would lose the turn."""
+    service.handles_late = late
+    store = Store()
+    driver = session_of(service, store)
+    await driver.start()
+    await ask(driver, "one")
+    begun = asyncio.get_running_loop().time()
+    await driver.close()
+    took = asyncio.get_running_loop().time() - begun
+
+    assert (await store.load("k") is not None) is (late < 2.0)
+    assert took == pytest.approx(min(late, 2.0), abs=0.2)
+
+
+@pytest.mark.parametrize("end", ["without a store", "end", "cut"])
+@in_virtual_time
+async def test_there_is_no_wait_where_no_handle_is_to_come(service, end):
+    service.handles_late = 1.0
+    driver = driver_of(service) if end == "without a store" else session_of(service, Store())
+    await driver.start()
+    await ask(driver, "one")
+    begun = asyncio.get_running_loop().time()
+    if end == "cut":
+        service.current.end()
+        await asyncio.sleep(0.01)
+    await driver.close(forget=end == "end")
+
+    assert asyncio.get_running_loop().time() - begun < 0.5
+
+
+@in_virtual_time
+async def test_a_session_that_is_lost_meanwhile_ends_the_wait(service):
+    service.handles_late = 60.0
+    driver = session_of(service, Store(), policy=Policy(handle_wait=30.0))
+    await driver.start()
+    await ask(driver, "one")
+    begun = asyncio.get_running_loop().time()
+    closing = asyncio.create_task(driver.close())
+    await asyncio.sleep(0.1)
+    service.current.close_with(1008, "Your API key was reported as leaked.")
+    await closing
+
+    assert asyncio.get_running_loop().time() - begun < 1.0
+
+
 @in_virtual_time
 async def test_end_forgets(service):
     store = Store()
