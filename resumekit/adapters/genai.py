@@ -10,6 +10,7 @@ and reads them, resumekit moves them. What is private there is touched in `_gena
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack, cast
@@ -378,7 +379,8 @@ def http_options(
     Where a client can be given, use `Client`: it can do what this cannot. Here google-genai itself opens the first
     connection, so that a failure of it is not retried. Later ones go to the same address with the same headers: the
     token of Vertex goes stale within the hour, and the next reconnect is refused, unless `additional_headers` is a
-    callable that returns a new one. And `on_event` alone tells what happens.
+    callable that returns a new one. And `on_event` alone tells what happens. A cut answer is ended with `turnComplete`
+    before it is given again (`Policy.reanswer_in`): LiveKit counts on it.
 
     Args:
         base: The options so far. They are not changed.
@@ -392,6 +394,8 @@ def http_options(
         on_event: As for `Client`.
     """
     policy = checked_policy(policy)
+    if policy.reanswer_in == "auto":
+        policy = replace(policy, reanswer_in="new_turn")
     check_keeping("any" if callable(key) else key, store)
     plugins = plugins if isinstance(plugins, str) else tuple(plugins)
     given = types.HttpOptions.model_validate(base or {})

@@ -602,6 +602,8 @@ class Conversation:
             self._inject(tool_call_cancellation_frame([call.app_id for call in cancelled]))
         if shown:
             self._inject(INTERRUPTED_FRAME)
+            if not settled and self._policy.reanswer_in == "new_turn":
+                self._inject(TURN_COMPLETE_FRAME)
         if settled:
             if answerable or shown:
                 self._inject(TURN_COMPLETE_FRAME)

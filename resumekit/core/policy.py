@@ -96,6 +96,10 @@ class Policy:
     # Turns
     cut_turn: Literal["reanswer", "settle"] = "reanswer"
     """What becomes of a turn that was cut: answered again, or ended and reported."""
+    reanswer_in: Literal["auto", "same_turn", "new_turn"] = "auto"
+    """Where the new answer comes after `interrupted`: in the same turn, so that one `receive()` loop is one question's,
+    or, after a `turnComplete`, in a turn of its own, as the service does it where a user interrupts. ``auto``: in the
+    same turn, but not for `http_options`."""
     max_reanswers_per_turn: int = 2
     """After this many the turn is settled."""
     max_shadow_turns: int = 20
@@ -217,6 +221,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "resumption": ("on", "off"),
     "transparent": ("auto", True, False),
     "cut_turn": ("reanswer", "settle"),
+    "reanswer_in": ("auto", "same_turn", "new_turn"),
     "warm_dial": (True, False),
     "rebind_tools": (True, False),
     "resend_speech": ("auto", "audio", "transcript"),

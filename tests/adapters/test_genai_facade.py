@@ -55,7 +55,7 @@ async def test_a_session_lives_on(profile):
         Fault.close(1011, "Internal error encountered.", Trigger.mid_answer(1), binding=1),
     ]
     async with server(profile, faults=faults) as live, nothing_is_left():
-        async with connect(live, on_event=seen.append) as session:
+        async with connect(live, fields={"reanswer_in": "same_turn"}, on_event=seen.append) as session:
             for number in range(4):
                 answer = await ask(session, f"question {number}")
                 assert (answer.asked, answer.turns_held) == (f"question {number}", number + 1)
@@ -63,6 +63,17 @@ async def test_a_session_lives_on(profile):
         assert sum(isinstance(event, events.TurnCut) for event in seen) == 2
         assert isinstance(seen[-1], events.SessionEnded)
         assert len(live.connections) == 3
+
+
+async def test_a_cut_answer_is_ended_and_given_again_in_a_turn_of_its_own():
+    faults = [Fault.rst(Trigger.mid_answer(2), binding=0)]
+    async with server(faults=faults) as live, nothing_is_left(), connect(live) as session:
+        await send(session, "one")
+        cut = [message.server_content async for message in session.receive() if message.server_content]
+        assert cut[-2].interrupted
+        assert cut[-1].turn_complete
+        assert parse_answer(await answer_of(session)).asked == "one"
+        assert (await ask(session, "two")).turns_held == 2
 
 
 @PROFILES

@@ -189,6 +189,31 @@ def test_tool_calls_and_their_results_are_replayed_as_text() -> None:
     assert texts(bench.wire) == ["q1", '[called book: {"x":1}]\n[result of book: {"output":"ok"}]\ndone']
 
 
+def test_a_cut_turn_is_ended_before_it_is_answered_in_a_turn_of_its_own() -> None:
+    bench = Bench(policy=Policy(reanswer_in="new_turn"))
+    bench.connect()
+    anchor(bench)
+    bench.asks("q1")
+    bench.says("half")
+    assert bench.shown
+    bench.cut()
+    assert bench.shown == [INTERRUPTED, TURN_COMPLETE]
+    bench.resume()
+    assert texts(bench.wire) == ["q1"]
+    bench.says("whole")
+    bench.completes()
+    assert bench.shown[-1] == TURN_COMPLETE
+
+
+def test_a_cut_turn_of_which_nothing_was_shown_is_not_ended() -> None:
+    bench = Bench(policy=Policy(reanswer_in="new_turn"))
+    bench.connect()
+    bench.asks("q1")
+    bench.says("half")
+    bench.cut()
+    assert bench.shown == []
+
+
 # ---------------------------------------------------------------------- settling
 
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import pytest
 
 from resumekit.core import events
-from resumekit.emulator import Answer, Fault, Trigger, parse_answer, response_item
+from resumekit.emulator import Answer, Fault, Trigger, heard, parse_answer, response_item
 from tests.faults.runner import BOUND, SCALE, policy
 from tests.faults.zygote import Emulator
 
@@ -147,9 +147,9 @@ class Talk:
         """Ask all questions; the second meets the cut, or the third, if that is about tools."""
         self._cut = cut
         for number, question in enumerate(QUESTIONS):
+            if cut.anchored and (number == 1 or (number == 2 and not cut.moves)):
+                await self.anchored()
             if number == 1:
-                if cut.anchored:
-                    await self.anchored()
                 await self.server.inject(cut.fault)
             self.asked.append((question, await chat.ask(question)))
             if number == 1 and cut.moves:
@@ -170,22 +170,27 @@ class Talk:
         received = [event for event in self.told if isinstance(event, events.HandleReceived)]
         return not here or sum(event.connection == here[-1] for event in received) >= kinds.count("handle")
 
-    async def problems(self, *, result: Mapping[str, Any], before: Sequence[str] = ()) -> list[str]:
+    async def problems(
+        self, *, result: Mapping[str, Any], before: Sequence[str] = (), spoken: bytes | None = None
+    ) -> list[str]:
         """Return everything that is wrong with the conversation.
 
         Args:
             result: The tool's response, as this framework writes it.
             before: What the framework sends before the first question.
+            spoken: The questions, where they were spoken.
         """
-        sent = [*before, *(question for question, _ in self.asked)]
-        if LOOK_UP in sent:
-            sent.insert(sent.index(LOOK_UP) + 1, response_item("look_up", dict(result)))
+        questions = [question for question, _ in self.asked]
+        sent = [*before, *(() if spoken else questions)]
+        if LOOK_UP in questions:
+            at = sent.index(LOOK_UP) + 1 if LOOK_UP in sent else len(sent)
+            sent.insert(at, response_item("look_up", dict(result)))
         found = []
         for number, (question, answer) in enumerate(self.asked):
             said = parse_answer(answer) or Answer(answer, 0, "", [])
             if said.asked != question:
                 found.append(f"question {number + 1} is {question!r}, the answer is {answer!r}")
-        if self.ran != ["a fact"] * (LOOK_UP in sent):
+        if self.ran != ["a fact"] * (LOOK_UP in questions):
             found.append(f"the tool ran for {self.ran}")
         report = await self.server.ledger_report(sent)
         found += [
@@ -193,6 +198,8 @@ class Talk:
             for kind in ("lost", "doubled", "reordered", "unexpected")
             if (items := getattr(report, kind))
         ]
+        if spoken and (held := await self.server.audio()) != spoken:
+            found.append(f"{len(spoken) // 32} ms were spoken, {len(held) // 32} ms are held: {heard(held)}")
         if report.history_with_handle:
             found.append("history was sent with a handle")
         return found

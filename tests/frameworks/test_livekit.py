@@ -8,7 +8,7 @@ import contextlib
 import pytest
 
 from resumekit.emulator import silence, spoken
-from tests.frameworks.support import IN_AN_ANSWER, OLD_CONFIG, needs, talk
+from tests.frameworks.support import BEFORE_A_HANDLE, CUTS, IN_AN_ANSWER, OLD_CONFIG, needs, run_page, talk
 
 needs("livekit.plugins.google.realtime", "livekit")
 
@@ -18,6 +18,8 @@ from livekit import rtc  # noqa: E402
 from livekit.agents import Agent, AgentSession, function_tool  # noqa: E402
 from livekit.agents.voice.io import AudioInput  # noqa: E402
 from livekit.plugins.google.realtime import RealtimeModel  # noqa: E402
+
+from resumekit.adapters import genai as resumable  # noqa: E402
 
 pytestmark = OLD_CONFIG
 
@@ -34,6 +36,8 @@ class Microphone(AudioInput):
         super().__init__(label="microphone")
         self._frames = asyncio.Queue()
         self.said = b""
+        self.first = 0
+        """Length of the first question."""
 
     async def __anext__(self):
         return await self._frames.get()
@@ -42,6 +46,7 @@ class Microphone(AudioInput):
         pcm = spoken(text) + silence(0.6)
         pcm += bytes(-len(pcm) % CHUNK)
         self.said += pcm
+        self.first = self.first or len(pcm)
         for at in range(0, len(pcm), CHUNK):
             frame = rtc.AudioFrame(
                 data=pcm[at : at + CHUNK], sample_rate=16000, num_channels=1, samples_per_channel=CHUNK // 2
@@ -89,7 +94,13 @@ class App:
 
 @contextlib.asynccontextmanager
 async def app_of(chat, options):
-    async with AgentSession(llm=RealtimeModel(model=MODEL, api_key="any", http_options=options)) as session:
+    async with app_with(chat, RealtimeModel(model=MODEL, api_key="any", http_options=options)) as app:
+        yield app
+
+
+@contextlib.asynccontextmanager
+async def app_with(chat, model):
+    async with AgentSession(llm=model) as session:
         session.input.audio = microphone = Microphone()
         app = App(session, microphone)
         await session.start(Assistant(chat))
@@ -99,6 +110,53 @@ async def app_of(chat, options):
 def options_of(chat):
     ssl = {"ssl": chat.server.client_ssl_context()}
     return types.HttpOptions(base_url=chat.server.base_url, async_client_args=ssl)
+
+
+def resumable_options(chat):
+    return resumable.http_options(options_of(chat), policy=chat.policy, on_event=chat.on_event)
+
+
+@pytest.mark.parametrize("cut", [cut for cut in CUTS if cut.anchored], ids=lambda cut: cut.name)
+async def test_every_question_is_answered_once(cut):
+    async with talk(model="3.x") as chat:
+        async with app_of(chat, resumable_options(chat)) as app:
+            await chat.run(app, cut)
+        problems = await chat.problems(result=RESULT, spoken=app.microphone.said)
+        evidence = await chat.evidence()
+    assert not problems, "\n".join([*problems, evidence])
+    assert not app.errors
+
+
+async def test_without_a_handle_what_was_answered_is_replayed_in_words():
+    async with talk(model="3.x", send_handles=False) as chat:
+        async with app_of(chat, resumable_options(chat)) as app:
+            await chat.run(app, BEFORE_A_HANDLE)
+        later = app.microphone.said[app.microphone.first :]
+        problems = await chat.problems(result=RESULT, before=["one"], spoken=later)
+        evidence = await chat.evidence()
+    assert not problems, "\n".join([*problems, evidence])
+    assert not app.errors
+
+
+async def test_a_cut_answer_is_a_speech_that_was_interrupted():
+    async with talk(model="3.x") as chat, app_of(chat, resumable_options(chat)) as app:
+        await chat.run(app, IN_AN_ANSWER)
+    said = [item for item in app.items if item.type == "message" and item.role == "assistant"]
+    assert [(item.text_content, item.interrupted) for item in said][:3] == [
+        ("answer to one: 1 user turns held", False),
+        ("answer", True),
+        ("answer to two: 2 user turns held", False),
+    ]
+
+
+async def test_the_code_of_the_page(trusted):
+    async with talk(model="3.x") as chat:
+        trusted(chat.server)
+        names = run_page("LiveKit", KEY="any", MODEL=MODEL)
+        async with app_with(chat, names["model"]) as app:
+            await chat.run(app, IN_AN_ANSWER)
+        assert not await chat.problems(result=RESULT, spoken=app.microphone.said)
+        assert len(await chat.server.connections()) == 2
 
 
 async def test_without_resumekit_the_agent_stops():
