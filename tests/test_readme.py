@@ -11,9 +11,11 @@ from types import CodeType
 
 import pytest
 
-from resumekit import Policy, events
+from resumekit import Exactly, Policy, events
 from resumekit.cli import COMMANDS
+from resumekit.defaults import DefaultDecisions
 from resumekit.emulator import EmulatorProcess, Fault, Trigger, parse_answer
+from tests.examples import delay
 
 pytest.importorskip("google.genai")
 
@@ -126,13 +128,36 @@ async def test_policy_and_events_are_given_as_shown(server, speaker):
 
 
 @pytest.mark.network
+async def test_a_later_session_goes_on_as_shown(server, speaker):
+    names = await run(BLOCKS[1], speaker)
+    for turns in (1, 2):
+        names = await run(BLOCKS[3], speaker, **names, client=client_of(server))
+        async with names.pop("connection") as session:
+            await session.send_client_content(turns={"role": "user", "parts": [{"text": "hello"}]})
+            async for message in session.receive():
+                speaker.play(message)
+        names.pop("client")
+        assert parse_answer(speaker.heard[-2]).turns_held == turns
+
+
+@pytest.mark.network
+async def test_a_hook_decides_as_shown(server, speaker):
+    names = await run(BLOCKS[1], speaker)
+    names = await run(BLOCKS[4], speaker, **names, client=client_of(server))
+    async with names["connection"] as session:
+        answers = [session._driver._engine._decisions.choose_delay(delay(attempt=attempt)) for attempt in (3, 4)]
+
+    assert answers == [DefaultDecisions().choose_delay(delay(attempt=3)), Exactly(20.0)]
+
+
+@pytest.mark.network
 async def test_the_emulator_serves_tests_as_shown(speaker):
     names = await run(BLOCKS[1], speaker)
-    names = await run(BLOCKS[3], speaker, **names)
+    names = await run(BLOCKS[5], speaker, **names)
     await names["test_my_assistant_survives_a_reset"]()
 
     assert len(speaker.interruptions) == 1
-    assert len(BLOCKS) == 4, "every block of the README is run"
+    assert len(BLOCKS) == 6, "every block of the README is run"
 
 
 @pytest.mark.network

@@ -1,12 +1,13 @@
-"""As a plugin author does it: the documented examples, built into a wheel, installed beside resumekit's own wheel into a
-clean environment, and each asked by its hook. Without network: built by the hatchling of `.venv/build`, and what
-resumekit depends on is copied from this environment.
+"""As a plugin author does it: the documented examples, and the package of docs/how-to/write-a-plugin.md, are built into
+wheels, installed beside resumekit's own wheel into a clean environment, and used there. Without network: built by the
+hatchling of `.venv/build`, and what resumekit depends on is copied from this environment.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,10 @@ ROOT = Path(__file__).parents[2]
 BUILD = Path(sys.prefix).parent / "build"
 """Made by .ci/env.py beside this environment."""
 NEEDED = ["msgspec", "pluggy", "tenacity", "websockets"]
+FOR_TESTS = ["pytest", "iniconfig", "packaging", "pygments"]
+PAGE = (ROOT / "docs" / "how-to" / "write-a-plugin.md").read_text("utf-8")
+FILES = dict(re.findall(r"^`([\w.]+)`: .*?^```\w+\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+"""The package of the page: the name of each file stands in front of it."""
 PYPROJECT = """
 [build-system]
 requires = ["hatchling"]
@@ -73,13 +78,17 @@ def installed(tmp_path_factory):
         (package / f"{name}.py").write_text(source)
     entry_points = "\n".join(f'{name} = "resumekit_examples.{name}"' for name in modules)
     (project / "pyproject.toml").write_text(PYPROJECT.format(entry_points=entry_points))
-    wheels = [wheel_of(source, folder / "wheels") for source in (ROOT, project)]
+    page = folder / "resumekit-directory"
+    page.mkdir()
+    for name, text in FILES.items():
+        (page / name).write_text(text)
+    wheels = [wheel_of(source, folder / "wheels") for source in (ROOT, project, page)]
 
     clean = folder / "clean"
     venv.create(clean, with_pip=False)
     python = clean / "bin" / "python"
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
-    for name in NEEDED:
+    for name in NEEDED + FOR_TESTS:
         copy(name, site)
     run(BUILD / "bin" / "uv", "pip", "install", "--offline", "--no-deps", "--quiet", "--python", python, *wheels)
     return python
@@ -124,7 +133,7 @@ def test_resumekit_is_the_installed_one_and_brings_what_it_needs(ask):
 def test_each_hook_is_found_through_its_entry_point_and_broken_ones_say_why(ask):
     found = ask(LIST)
 
-    assert found.keys() == {*HOOKS, *BROKEN}
+    assert found.keys() == {*HOOKS, *BROKEN, "directory"}
     for hook in HOOKS:
         assert found[hook] == ["resumekit-examples", "1.0", [hook], None]
     assert "No module named 'no_such_module'" in found["breaks_on_import"][3]
@@ -192,24 +201,32 @@ def test_the_doctor_sees_them(installed, tmp_path):
 
     assert done.returncode == 1
     assert sorted(problem.partition(":")[0] for problem in report["problems"]) == sorted(BROKEN)
-    assert {plugin["name"] for plugin in report["plugins"]} == {*HOOKS, *BROKEN}
+    assert {plugin["name"] for plugin in report["plugins"]} == {*HOOKS, *BROKEN, "directory"}
 
 
-CONFORMANCE = """
-import json
+def test_the_package_of_the_page_passes_its_own_test(installed, tmp_path):
+    assert sorted(FILES) == ["pyproject.toml", "resumekit_directory.py", "test_resumekit_directory.py"]
+    (tmp_path / "test_resumekit_directory.py").write_text(FILES["test_resumekit_directory.py"])
+    variables = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RESUMEKIT", "PYTEST"))
+    }
+    told = run(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path, env=variables)
+
+    assert int(re.search(r"^(\d+) passed", told, re.MULTILINE)[1]) >= 13
+
+
+PRIVATE = """
+import asyncio, json, os, stat, sys, tempfile
+from pathlib import Path
+from resumekit.plugins import make_decisions
 from resumekit.testing import HandleStoreConformance
-from resumekit_examples.provide_handle_store import STORE
 
-class Case(HandleStoreConformance):
-    def make_store(self):
-        return STORE
-
-names = [name for name in dir(Case) if name.startswith("test_")]
-for name in names:
-    getattr(Case(), name)()
-print(json.dumps(len(names)))
+folder = Path(tempfile.mkdtemp()) / "handles"
+store = make_decisions(report=print).provide_handle_store(f"directory://{folder}")
+asyncio.run(store.save("k", HandleStoreConformance().make_record()))
+print(json.dumps([oct(stat.S_IMODE(path.stat().st_mode)) for path in (folder, *folder.iterdir())]))
 """
 
 
-def test_the_conformance_class_needs_nothing_but_resumekit(ask):
-    assert ask(CONFORMANCE) >= 10
+def test_the_package_of_the_page_answers_for_its_url_and_keeps_its_files_private(ask):
+    assert ask(PRIVATE) == ["0o700", "0o600"]

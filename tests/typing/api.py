@@ -9,9 +9,12 @@ from google.genai import Client, types
 from google.genai.live import AsyncSession
 
 import resumekit
-from resumekit import Policy, SessionLost, Stats, events
+from resumekit import DelayDetails, Exactly, Policy, SessionLost, Stats, events
 from resumekit.adapters import genai, websockets
+from resumekit.defaults import MemoryStore
 from resumekit.drivers import Events
+from resumekit.hookspecs import hookimpl
+from resumekit.stores import HandleStore, StoredHandle
 from resumekit.wire import ServerMessage
 
 names: list[str] = resumekit.__all__
@@ -76,3 +79,25 @@ async def through_a_bare_websocket() -> None:
         assert_type(await session.recv_bytes(), bytes)
         async for message in session:
             assert_type(message, ServerMessage)
+
+
+class Plugin:
+    @hookimpl
+    def choose_delay(self, details: DelayDetails) -> float | Exactly | None:
+        assert_type(details.attempt, int)
+        return Exactly(1.0)
+
+    @hookimpl
+    def provide_handle_store(self, url: str) -> HandleStore | None:
+        return MemoryStore() if url else None
+
+
+async def with_a_store_and_plugins(client: Client, store: HandleStore) -> None:
+    genai.connect(client, model="m", key="k", store=store, plugins=[Plugin()])
+    genai.connect(client, model="m", key="k", store="memory://")
+    websockets.connect("wss://localhost", setup={}, key="k", store=MemoryStore(), plugins=(Plugin(),))
+    genai.connect(client, model="m", key="k", store={})  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] -- no store
+    record = await store.load("k")
+    assert_type(record, StoredHandle | None)
+    if record is not None:
+        assert_type(StoredHandle.from_json(record.to_json()), StoredHandle)
