@@ -79,7 +79,7 @@ async def test_a_silent_app_keeps_its_connection(profile):
 async def test_go_away_in_mid_answer_lets_the_answer_end_and_moves_before_the_deadline(profile, family):
     scenario = Scenario(
         name="goaway",
-        armed=(Fault.go_away(10, at=Trigger.mid_answer(2)),),
+        armed=(Fault.go_away(59, at=Trigger.mid_answer(2)),),
         steps=(Ask("one"), ARM, Ask("two [chunks:40]"), Until(events.Resumed), Ask("three")),
     )
     run = await converse(scenario, profile=profile, family=family, loop="request")
