@@ -522,9 +522,10 @@ class Conversation:
     def promote(self, link: Link) -> None:
         """Make the ageing record the base if no turn opened for long enough (RULES 3).
 
-        Only the time up to the last byte counts: what a silent connection holds back is unknown.
+        Only the time up to the last byte counts, and not that of a burst that has just come: what a silent connection
+        holds back is unknown.
         """
-        candidate = self.point.mature(link.last_byte, self._policy.audio_resend)
+        candidate = self.point.mature(link.steady_until, self._policy.audio_resend)
         if candidate is not None:
             self._adopt(link, candidate)
 

@@ -438,6 +438,7 @@ class Engine:
             else:
                 self._discard_frame(link, len(message.raw), "it came before setupComplete")
             return
+        link.arrive(self._now)
         ended = self._talk.receive(link, message, self._now)
         link.hear(self._now)
         if message.server_content is not None or message.tool_call is not None:
@@ -606,7 +607,10 @@ class Engine:
             FailureDetails(
                 failure=failure,
                 repeats=self._outage.count(failure),
-                seconds_down=0.0 if self._down_since is None else self._now - self._down_since,
+                first=self.setup_complete is None,
+                seconds_down=self._outage.elapsed(self._now)
+                if self._down_since is None
+                else self._now - self._down_since,
                 with_handle=link.record is not None,
                 handle_age=None if record is None else self._now - record.received_at,
                 credentials_renewable=self._renewable,

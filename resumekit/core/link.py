@@ -12,6 +12,9 @@ from resumekit.core.turns import Turn
 
 __all__ = ["Link"]
 
+_STRETCH = 1.0
+"""Seconds that are taken for one burst: what a network held back comes all at once."""
+
 
 @dataclass(slots=True, eq=False)
 class Link:
@@ -68,6 +71,9 @@ class Link:
 
     # Signs of life
     last_byte: float = 0.0
+    steady_until: float = 0.0
+    """A byte came then, and another one later: what was sent before was not held back on the way."""
+    _stretch: float = 0.0
     asked_at: float = 0.0
     """When the last question, or tool response, was sent."""
     answered_at: float = 0.0
@@ -151,8 +157,14 @@ class Link:
         self.asked_at = now
         self.heard = False
 
+    def arrive(self, now: float) -> None:
+        """Note a frame before it is looked at."""
+        if now - self._stretch >= _STRETCH:
+            self.steady_until, self._stretch = self._stretch, now
+
     def hear(self, now: float) -> None:
         """Note a sign of life."""
+        self.arrive(now)
         self.last_byte = now
         self.heard = True
         self.pinged = False

@@ -75,7 +75,8 @@ class Policy:
     max_outage: _Seconds = _seconds(300.0)
     """Seconds without a proven connection after which the session is given up."""
     old_binding_grace: _Seconds = _seconds(30.0)
-    """How long 1011 at bind means that the service has not yet released the old connection."""
+    """How long 1011 at bind means that the service has not yet released the old connection; on a first connection at
+    most half of ``first_connect_deadline``, so that there is time left for a fresh start."""
 
     # goAway
     go_away_margin_min: _Seconds = _seconds(1.5)
@@ -274,6 +275,8 @@ class FailureDetails:
     """Whether the connection was, or was to be, bound with a handle."""
     handle_age: float | None
     credentials_renewable: bool
+    first: bool = False
+    """No connection of the session was bound yet."""
     policy: Policy
 
 

@@ -5,6 +5,8 @@ Pure functions of their details: nothing here keeps state, asks the time or draw
 
 from __future__ import annotations
 
+import math
+
 from tenacity import RetryCallState, Retrying, wait_chain, wait_exponential, wait_fixed
 
 from resumekit.core.failures import Verdict, classify
@@ -37,6 +39,8 @@ class DefaultDecisions:
         longest = policy.delay_cap
         if details.verdict is Verdict.OLD_BINDING:  # the service is well, and lets go within seconds
             longest = min(longest, policy.old_binding_grace / 5)
+        elif details.verdict is Verdict.HANDLE_DEAD:  # the service is well, and the next try is another one
+            longest = policy.delay_base
         state = RetryCallState(Retrying(), None, (), {})
         state.attempt_number = details.attempt
         if details.verdict is Verdict.RESUME_NOW:
@@ -47,11 +51,13 @@ class DefaultDecisions:
     @hookimpl
     def classify_failure(self, details: FailureDetails) -> Verdict:
         """Return what the table of `resumekit.core.failures` says."""
+        policy = details.policy
+        grace = min(policy.old_binding_grace, policy.first_connect_deadline / 2 if details.first else math.inf)
         return classify(
             details.failure,
             with_handle=details.with_handle,
             first_time=details.repeats == 0,
-            in_grace=details.seconds_down <= details.policy.old_binding_grace,
+            in_grace=details.seconds_down <= grace,
             renewable=details.credentials_renewable,
         )
 

@@ -523,9 +523,7 @@ class Driver:
         number = link.number
         while True:
             while self._engine.inbox.full and not link.stopped:
-                if not self._paused:
-                    self._paused = True
-                    _log.warning("%s: the application does not take its frames; reading stops", self._name)
+                self._paused = True
                 link.resume.clear()
                 await link.resume.wait()
             try:

@@ -20,6 +20,9 @@ PATIENT = {
     "abort_expecting": 200.0,
     "ping_idle": 200.0,
     "abort_idle": 400.0,
+    "progress_watchdog": 300.0,
+    "frozen_after": 100.0,
+    "suspect_patience": 200.0,
 }
 """Time-outs that must not strike by accident on a slow machine; a test that is about one sets it."""
 MODEL = "gemini-2.5-flash-live"

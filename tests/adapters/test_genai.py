@@ -312,6 +312,22 @@ async def test_a_slow_handshake_ends_in_the_time_out_that_one_knows():
         assert str(ours).replace("opening ", "") == "timed out during handshake"  # as websockets 13 and 14 say
 
 
+@pytest.mark.parametrize("profile", ["developer", "vertex"])
+async def test_with_resumption_off_nothing_is_kept_by_the_service_and_history_carries_on(profile):
+    """Not even where the config asks for it."""
+    config = {**CONFIG, "session_resumption": {"handle": CANARY}}
+    async with server(profile) as live, nothing_is_left():
+        async with connect(live, config=config, fields={"resumption": "off"}) as session:
+            await ask(session, "one")
+            live.inject(Fault.rst())
+            assert await settled(lambda: session.stats.fresh_starts == 1)
+            await ask(session, "two")
+            assert session.stats.resumes == 0
+        for frames in map(live.ledger.raw, range(len(live.connections))):
+            assert b"esumption" not in frames[0]
+        assert live.ledger.report(["one", "two"]).lost == []
+
+
 async def test_no_setup_complete_ends_in_a_time_out():
     """google-genai would wait for ever."""
     async with server(faults=[Fault.no_setup_complete(times=None)]) as live, nothing_is_left():

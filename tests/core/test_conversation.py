@@ -154,6 +154,21 @@ def test_a_cancellation_in_a_shadow_turn_is_not_shown() -> None:
     assert bench.shown == []
 
 
+def test_what_a_network_held_back_and_brings_all_at_once_ages_no_handle() -> None:
+    """RULES 3: the handle may hold the utterance whose answer comes in the same burst."""
+    bench = Bench(transparent=True)
+    bench.connect()
+    anchor(bench, index=1)
+    bench.speaks(1.0)
+    bench.update("holds the question", 11)
+    bench.now += 20.0
+    bench.update("newer", 11)
+    bench.server(heard("hello"))
+    bench.cut()
+    bench.resume()
+    assert bench.bound_with == "h0"
+
+
 def test_audio_that_ages_becomes_the_resume_point_when_the_next_turn_opens() -> None:
     """RULES 3: it was silent for long enough."""
     bench = Bench(transparent=True)

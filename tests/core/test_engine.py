@@ -468,6 +468,21 @@ def test_after_the_grace_the_handle_is_given_up() -> None:
     assert bench.events(events.FreshStarted)
 
 
+def test_a_handle_of_another_process_gets_half_of_the_first_deadline_and_then_a_fresh_start() -> None:
+    """The other process may still be connected; but a session that cannot begin is worse than a fresh one."""
+    bench = Bench(handle=ResumptionHandle("h9"))
+    bench.start()
+    start = bench.now
+    while not bench.events(events.HandleRefused):
+        bench.refuse(1011, "Internal error encountered.")
+        if not bench.events(events.HandleRefused):
+            bench.redial()
+    assert Policy().first_connect_deadline / 2 <= bench.now - start < Policy().first_connect_deadline
+    bench.resume()
+    assert bench.bound_with is None
+    assert bench.engine.state is State.LIVE
+
+
 def test_a_generic_1007_at_bind_costs_the_handle_and_without_one_it_is_the_end() -> None:
     bench = Bench()
     bench.connect()
@@ -1082,3 +1097,133 @@ def test_the_same_inputs_give_the_same_outputs() -> None:
         return [repr(action) for action in bench.actions]
 
     assert run() == run()
+
+
+# ---------------------------------------------------------------------- a handle is refused
+
+
+def refuse_handle(bench: Bench) -> None:
+    """The connection is cut, the handle refused, and a fresh session bound."""
+    bench.cut()
+    bench.redial()
+    bench.refuse(1007, "Invalid session handle.")
+    bench.resume()
+    assert bench.bound_with is None
+    assert len(bench.events(events.HandleRefused)) == 1
+
+
+def replayed(bench: Bench) -> list[str]:
+    return [turn["parts"][0]["text"] for turn in bench.wire[1]["clientContent"]["turns"]]
+
+
+def test_a_refused_handle_keeps_history_and_the_written_question_that_is_open() -> None:
+    """RULES 4, 6: fresh, with the question live; the half answer is flushed, the whole one comes in the same loop."""
+    bench = Bench()
+    bench.connect()
+    anchored(bench)
+    bench.notes("c1")
+    bench.asks("q1")
+    bench.says("half")
+    assert bench.shown == [said("half")]
+    refuse_handle(bench)
+    assert replayed(bench) == ["q0", "answer to q0"]
+    assert bench.wire[2:] == [content("c1", turn_complete=False), content("q1")]
+    bench.says("a1")
+    bench.completes()
+    assert bench.shown == [INTERRUPTED, said("a1"), TURN_COMPLETE]
+    bench.update("h1")
+    bench.cut()
+    bench.resume()
+    assert (bench.bound_with, len(bench.wire)) == ("h1", 1)
+
+
+def test_a_refused_handle_keeps_what_was_answered_and_not_anchored_as_history() -> None:
+    bench = Bench()
+    bench.connect()
+    anchored(bench)
+    bench.asks("q1")
+    bench.says("a1")
+    bench.completes()
+    bench.asks("q2")
+    refuse_handle(bench)
+    assert replayed(bench) == ["q0", "answer to q0", "q1", "a1"]
+    assert bench.wire[2:] == [content("q2")]
+
+
+def test_a_refused_handle_keeps_the_spoken_question_that_is_open() -> None:
+    bench = Bench()
+    bench.connect()
+    anchored(bench)
+    bench.speaks(2.0)
+    bench.says("half")
+    assert bench.shown
+    refuse_handle(bench)
+    assert replayed(bench) == ["q0", "answer to q0"]
+    assert bench.wire[2:] == [audio(0.1)] * 20
+    bench.says("whole")
+    bench.completes()
+    assert bench.shown == [INTERRUPTED, said("whole"), TURN_COMPLETE]
+
+
+def test_a_refused_handle_keeps_the_call_that_the_app_is_working_on() -> None:
+    """RULES 8: the question goes live, the call that comes of it is the one that runs."""
+    bench = Bench()
+    bench.connect()
+    anchored(bench)
+    bench.asks("q1")
+    bench.calls(("c1", "look", {}))
+    assert len(bench.shown) == 1
+    refuse_handle(bench)
+    assert bench.wire[2:] == [content("q1")]
+    bench.responds("c1", "look", "found")
+    assert bench.wire[3:] == [], "the new session does not know that call"
+    bench.calls(("c9", "look", {}))
+    assert bench.shown == []
+    (response,) = bench.wire[3:]
+    (given,) = next(iter(response.values()))["functionResponses"]
+    assert (given["id"], given["response"]) == ("c9", {"output": "found"})
+
+
+def test_a_second_refusal_while_the_fresh_start_is_made_loses_nothing_either() -> None:
+    bench = Bench()
+    bench.connect()
+    anchored(bench)
+    bench.asks("q1")
+    bench.cut()
+    bench.redial()
+    bench.refuse(1007, "Invalid session handle.")
+    bench.redial()
+    bench.opens()
+    bench.cut(1006, phase=Phase.BIND)
+    bench.resume()
+    assert replayed(bench) == ["q0", "answer to q0"]
+    assert bench.wire[2:] == [content("q1")]
+
+
+def test_with_resumption_off_a_handle_that_comes_all_the_same_is_nothing() -> None:
+    bench = Bench(policy=Policy(resumption="off"))
+    bench.connect()
+    for number in (0, 1):
+        anchored(bench, f"q{number}", f"h{number}")
+    assert bench.done(actions.SaveHandle) == bench.events(events.HandleReceived) == []
+    bench.cut()
+    bench.resume()
+    assert "sessionResumption" not in bench.wire[0]["setup"]
+    assert replayed(bench) == ["q0", "answer to q0", "q1", "answer to q1"]
+    assert bench.events(events.FreshStarted)
+
+
+def test_with_resumption_off_a_planned_move_is_a_fresh_start_at_a_quiet_point() -> None:
+    bench = Bench(policy=Policy(resumption="off"))
+    bench.connect()
+    bench.asks("q0")
+    bench.says("a0")
+    bench.goes_away("30s")
+    assert bench.engine.state is State.DRAINING
+    bench.completes()
+    bench.tick(Policy().handle_wait)
+    assert bench.engine.state is State.MOVING
+    bench.closes()
+    bench.bind()
+    assert replayed(bench) == ["q0", "a0"]
+    assert bench.wire[2:] == []

@@ -468,15 +468,20 @@ async def test_senders_that_wait_are_told_of_the_end(service):
 
 @in_virtual_time
 async def test_an_app_that_takes_nothing_stops_the_reading(service, caplog):
-    driver = driver_of(service, policy=Policy(inbox_frames=10))
+    seen = []
+    driver = driver_of(service, policy=Policy(inbox_frames=10), on_event=seen.append)
     await driver.start()
     service.current.push(*({"usageMetadata": {"totalTokenCount": n}} for n in range(100)))
     await asyncio.sleep(1)
     assert len(service.current._frames) >= 89
-    assert "reading stops" in caplog.text
+    assert caplog.text.count("SlowConsumer") == len(of(events.SlowConsumer, seen)) == 1
+    assert of(events.ReadingResumed, seen) == []
 
-    counts = [(await driver.recv()).usage_metadata.total_token_count for _ in range(100)]
-    assert counts == list(range(100))
+    taken = [await driver.recv() for _ in range(5)]
+    assert [event.seconds for event in of(events.ReadingResumed, seen)] == [pytest.approx(1.0)]
+    taken += [await driver.recv() for _ in range(95)]
+    assert [message.usage_metadata.total_token_count for message in taken] == list(range(100))
+    assert len(of(events.ReadingResumed, seen)) == len(of(events.SlowConsumer, seen)) < 30
     await driver.close()
 
 
@@ -489,6 +494,61 @@ async def test_close_does_not_wait_for_an_app_that_takes_nothing(service):
     await driver.close()
 
     assert not service.current.aborted or service.current.closed
+
+
+# --- a frozen process ------------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_wake_up_that_comes_late_is_told_before_anything_else(service):
+    seen = []
+    driver = driver_of(service, on_event=seen.append)
+    await driver.start()
+    asyncio.get_running_loop().clock += 3600.0
+    await asyncio.sleep(0.1)
+
+    (jump,) = of(events.ClockJumped, seen)
+    assert 3500.0 < jump.seconds < 3600.0, "as much as is seen of it"
+    assert len(service.current.pings) == 1
+    assert await ask(driver, "one") == "answer to one"
+    assert len(service.connections) == 1, "it answers, so nothing is to be done"
+    await driver.close()
+
+
+@in_virtual_time
+async def test_a_suspended_machine_is_noticed_by_the_wall_clock(service, monkeypatch):
+    wall = [1.75e9]
+    monkeypatch.setattr("resumekit.drivers.driver.time.time", lambda: wall[0] + asyncio.get_running_loop().time())
+    seen = []
+    driver = driver_of(service, on_event=seen.append)
+    await driver.start()
+    wall[0] += 4.0
+    await driver.send(audio())
+    assert of(events.ClockJumped, seen) == [], "a little drift is nothing"
+    wall[0] += 3600.0
+    service.current.mute = True
+    await driver.send(audio())
+    await until(lambda: len(service.connections) == 2, every=1)
+
+    assert [event.seconds for event in of(events.ClockJumped, seen)] == [3600.0]
+    assert service.connections[0].aborted
+    assert await ask(driver, "one") == "answer to one"
+    await driver.close()
+
+
+@in_virtual_time
+async def test_a_pong_that_waited_in_the_socket_while_the_process_was_frozen_keeps_the_connection(service):
+    driver = driver_of(service)
+    await driver.start()
+    service.current.mute = True
+    await until(lambda: service.current.pings, every=1)
+    asyncio.get_running_loop().clock += 600.0  # longer than any patience
+    service.current.mute = False
+    service.current.pings[0].set_result(0.0)
+    await asyncio.sleep(60)
+
+    assert len(service.connections) == 1
+    await driver.close()
 
 
 # --- events, history -------------------------------------------------------------------------------------------------

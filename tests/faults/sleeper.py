@@ -1,0 +1,71 @@
+"""A client in a process of its own, to be frozen: asks what stdin says, and writes what it gets, and its events, to stdout.
+
+    python -m tests.faults.sleeper BASE_URL CA_FILE
+
+One JSON value a line, both ways: a question is a string; what comes is `["said", text]`, `["answer", text]` or
+`["event", name, fields]`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import sys
+
+import msgspec
+from google import genai
+from google.genai import types
+
+from resumekit import Policy
+from resumekit.adapters import genai as resumable
+
+POLICY = Policy(
+    frozen_after=0.5,
+    suspect_patience=2.0,
+    ping_idle=0.2,
+    abort_idle=0.8,
+    ping_expecting=0.2,
+    abort_expecting=0.8,
+    old_binding_grace=30.0,
+    progress_watchdog=30.0,
+)
+"""A freeze is longer than every patience of it."""
+
+
+def tell(*words: object) -> None:
+    print(json.dumps(words), flush=True)
+
+
+async def main(base_url: str, ca_file: str) -> None:
+    loop = asyncio.get_running_loop()
+    questions = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(questions), sys.stdin)
+    context = ssl.create_default_context(cafile=ca_file)
+    http = types.HttpOptions(base_url=base_url, async_client_args={"ssl": context})
+    client = genai.Client(api_key="a-key", http_options=http)
+    async with resumable.connect(
+        client,
+        model="gemini-2.5-flash-live",
+        config={"response_modalities": ["TEXT"]},
+        policy=POLICY,
+        on_event=lambda event: tell("event", type(event).__name__, msgspec.to_builtins(event)),
+    ) as session:
+        while line := await questions.readline():
+            content = types.Content(role="user", parts=[types.Part(text=json.loads(line))])
+            await session.send_client_content(turns=content, turn_complete=True)
+            answer = ""
+            async for message in session.receive():
+                content = message.server_content
+                if content and content.interrupted:
+                    answer = ""
+                if message.text:
+                    answer += message.text
+                    tell("said", message.text)
+            tell("answer", answer)
+    await client.aio.aclose()
+    client.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
