@@ -293,11 +293,13 @@ def test_row_14_record_in_long_silence_becomes_the_base() -> None:
     script.handle("in silence", 5)
     script.speak(5, 44, utterance=0)
     script.handle("later", 49)
+    script.speak(49, 4, utterance=0)
+    script.handle("and no burst", 53)
     script.cut()
     script.bind()
 
     assert script.resumed_from() == "in silence"
-    assert script.heard() == list(range(5, 49))
+    assert script.heard() == list(range(5, 53))
 
 
 def test_row_15_question_is_kept_through_a_long_spoken_answer() -> None:
