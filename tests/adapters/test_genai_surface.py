@@ -9,6 +9,7 @@ import pytest
 from resumekit import errors
 from resumekit.core import events
 from resumekit.emulator import Fault, Trigger, parse_answer, silence, spoken
+from resumekit.wire import setup_handle, setup_seeds_history
 from tests.adapters.support import MODEL, nothing_is_left, server, settled
 from tests.adapters.test_genai import CONFIG, PROFILES, anchored, answer_of, ask, client_of, connect, send, text_of
 
@@ -182,6 +183,33 @@ async def test_a_cut_answer_is_marked_and_given_again_in_the_same_loop(profile):
         assert set(marks[:cut]) == {"text"}
         assert set(marks[cut + 1 : -1]) == {"text"}
         assert marks[-1] == "complete"
+
+
+@PROFILES
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.skipif(not hasattr(types, "HistoryConfig"), reason="this google-genai has no HistoryConfig")
+async def test_a_seed_of_the_app_is_sent_once_or_replayed(profile, refused):
+    """PROTOCOL 0.12: history beside a handle is refused."""
+    faults = [Fault.rst(Trigger.mid_answer(2), binding=1)]
+    if refused:
+        faults.append(Fault.refuse_handle())
+    config = {**CONFIG, "history_config": {"initial_history_in_client_content": True}}
+    model = "gemini-3.1-flash-live"
+    async with server(profile, model="3.x", faults=faults) as live, nothing_is_left():
+        async with connect(live, model=model, config=config) as session:
+            turns = [types.Content(role=role, parts=[types.Part(text=role)]) for role in ("user", "model")]
+            await session.send_client_content(turns=turns, turn_complete=True)
+            await session.send_realtime_input(text="one")
+            assert parse_answer(await answer_of(session)).turns_held == 2
+            assert await anchored(session)
+            session.force_reconnect()
+            await session.send_realtime_input(text="two")
+            assert parse_answer(await answer_of(session)).turns_held == 3
+            assert session.stats.fresh_starts == int(refused)
+        setups = [frames[0].decode() for frames in map(live.ledger.raw, range(len(live.connections))) if frames]
+        assert len(setups) > 1
+        assert all(setup_seeds_history(setup) is (setup_handle(setup) is None) for setup in setups)
+        assert live.ledger.report().history_with_handle == 0
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------

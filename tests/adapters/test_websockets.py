@@ -20,7 +20,7 @@ from resumekit.errors import (
     SessionLost,
 )
 from resumekit.wire import HistoryTurn, decode_server
-from tests.adapters.support import MODEL, nothing_is_left, policy, server
+from tests.adapters.support import MODEL, nothing_is_left, policy, server, settled
 
 pytestmark = pytest.mark.network
 PROFILES = pytest.mark.parametrize("profile", ["developer", "vertex"])
@@ -94,6 +94,20 @@ async def test_frames_may_be_text_bytes_or_mappings_and_come_as_bytes_too():
         assert decode_server(frame).raw == frame
         with pytest.raises(LocalProtocolError):
             await session.send("nonsense")
+
+
+async def test_a_reconnect_on_demand_is_told():
+    async with server() as live, nothing_is_left(), connect(live) as session:
+        assert (await ask(session, "one")).asked == "one"
+        assert await settled(lambda: session._driver.last_handle is not None)
+        session.force_reconnect()
+        assert (await ask(session, "two")).turns_held == 2
+        assert session.stats.connections == 2
+        await session.close()
+        told = [type(event) for event in [event async for event in session.events]]
+        assert told.count(events.Connected) == told.count(events.Resumed) == told.count(events.SessionEnded) == 1
+        with pytest.raises(SessionClosed):
+            session.force_reconnect()
 
 
 async def test_the_end_of_a_session():
