@@ -69,8 +69,8 @@ matrix:  ## the other google-genai versions, and the other Pythons found here
 	$(ENV) matrix
 
 .PHONY: prove
-prove: setup  ## the tests marked `proof`, with 10,000 schedules rather than 2,000
-	$(STAGE) "10,000 schedules" env RESUMEKIT_SCHEDULES=10000 $(BIN)/python -m pytest $(PYTEST) --timeout=900 -m proof tests
+prove: setup  ## the tests marked `proof`, with 100,000 schedules rather than 20,000
+	$(STAGE) "100,000 schedules" env RESUMEKIT_SCHEDULES=100000 $(BIN)/python -m pytest $(PYTEST) --timeout=900 -m proof tests
 
 .PHONY: constraints
 constraints:  ## pin all environments anew (.ci/constraints-*.txt), from .ci/environments.toml and pyproject.toml

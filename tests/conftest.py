@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 # running loop only.
 asyncio.set_event_loop(None)
 
-SCHEDULES = int(os.environ.get("RESUMEKIT_SCHEDULES", "2000"))
-"""How many schedules a test marked `proof` explores; `make prove` asks for 10,000."""
+SCHEDULES = int(os.environ.get("RESUMEKIT_SCHEDULES", "20000"))
+"""How many schedules a test marked `proof` explores; `make prove` asks for 100,000."""
 
 # A slow machine is no bug (so no deadline). CI sees the same examples each time, a developer sees new ones.
 settings.register_profile(

@@ -6,6 +6,7 @@ an answer, where the service ends one with its calls), and tools that run once.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,6 @@ class Sent:
     """question, context, mark, response"""
     token: str
     number: int
-    at: float
     call: Call | None = None
 
 
@@ -127,10 +127,15 @@ class Application:
         self.calls: dict[str, Call] = {}
         self.speaking = False
         self.chunks = 0
+        self.utterance_of: dict[int, int] = {}
+        self.videos = 0
+        self.words: list[int] = []
+        """What was shown as transcribed: numbers of chunks."""
         self.frames_taken = 0
         self._responses = 0
         self._utterances = 0
         self._microphone_on = False
+        self._silence_left = 0
         self._pieces: list[_Piece] = []
         self._got = False
         self._interrupted = False
@@ -159,7 +164,7 @@ class Application:
             return False
         if kind:
             self.numbers += 1
-            self.sent += [Sent(kind, token, self.numbers, self.world.now) for token in tokens]
+            self.sent += [Sent(kind, token, self.numbers) for token in tokens]
         self.world.feed(inputs.Send(message))
         return True
 
@@ -223,22 +228,31 @@ class Application:
             self._mark("activityEnd")
         else:
             self.speaking = False
+            self._silence_left = 4 if not self.config.microphone else 10_000
             if not self._microphone_on:
                 self._microphone_on = True
-                self._silence(4 if not self.config.microphone else 10_000)
+                self._silence()
 
-    def _silence(self, left: int) -> None:
+    def _silence(self) -> None:
         world = self.world
-        if left <= 0 or world.finished is not None or (world.healing and left > 100 and not self.loops):
+        healed = world.healing and self._silence_left > 100 and not self.loops
+        if self._silence_left <= 0 or world.finished is not None or healed:
             self._microphone_on = False
             return
         if not self.speaking:
             self._chunk(0)
-        world.at(CHUNK_SECONDS, self._silence, left - 1)
+        self._silence_left -= 1
+        world.at(CHUNK_SECONDS, self._silence)
 
     def _chunk(self, utterance: int) -> None:
         self.chunks += 1
+        self.utterance_of[self.chunks] = utterance
         self._send(Chunk(self.chunks, utterance).encode())
+
+    def show(self) -> None:
+        """Send a frame of video."""
+        self.videos += 1
+        self._send(Chunk(self.videos, 0).encode("video"))
 
     def answer(self, calls: list[Call]) -> None:
         """Give calls their results, cancelled or not, in one message."""
@@ -298,6 +312,7 @@ class Application:
             self._pieces.append(_Piece.parse(part["text"]))
         if "inputTranscription" in content:
             self._got = True
+            self._transcribed(content["inputTranscription"].get("text") or "")
         if content.get("interrupted"):
             if not self._got and not self.config.pipelined and self.config.server.speech == "none":
                 raise Violation("interrupted", "interrupted, and the app had got nothing")
@@ -306,6 +321,13 @@ class Application:
             self._interrupted = True
         if content.get("turnComplete"):
             self._turn_complete(by_service="usageMetadata" in frame)
+
+    def _transcribed(self, text: str) -> None:
+        """Every word is shown once, in order, over all connections."""
+        for word in map(int, re.findall(r"\bw(\d+)", text)):
+            if self.words and word <= self.words[-1]:
+                raise Violation("transcription", f"word {word} again, or late: {self.words[-20:]}")
+            self.words.append(word)
 
     # Tools: no call that was not cancelled runs twice
 

@@ -33,6 +33,7 @@ def judge(world: World) -> None:
         verdict.order_of_responses()
     if world.config.server.speech != "none":
         verdict.audio()
+    verdict.video()
 
 
 class _Judge:
@@ -43,6 +44,8 @@ class _Judge:
         self.settings = world.config.server
         self.log = state.log
         self.tokens = state.tokens()
+        self.as_text = {int(str(item[1])[1:]) for item in state.log if item[0] == "t"}
+        """Utterances that stand there in words."""
         self.seeded = {str(item[1]) for item in state.log if item[0] == "seed"}
 
     def messages(self) -> None:
@@ -70,7 +73,7 @@ class _Judge:
         if sent.kind == "question":
             return sent.number in self.told.settled
         if sent.kind == "mark":
-            return bool(self.told.fresh_starts or self.told.settled or self.told.lost_audio)
+            return bool(self.told.fresh_starts or self.told.settled or self.told.lost_audio or self.as_text)
         return bool(self.told.fresh_starts) and self.settings.family == "3.x"
 
     def events(self) -> None:
@@ -100,11 +103,11 @@ class _Judge:
             assert call is not None
             if held[token] > 1:
                 raise Violation("lineage", f"doubled: response {token}")
-            if held[token] or call.cancelled:
+            if held[token] or call.cancelled or call.id in told.dropped_responses:
                 continue
             if made_up[call.key]:
                 raise Violation("lineage", f"response {token} is there, and an error answers {call.key}")
-            if not (call.id in told.dropped_responses or told.fresh_starts or told.settled):
+            if not (told.fresh_starts or told.settled):
                 raise Violation("lineage", f"lost: response {token} to {call.id}")
 
     def order_of_responses(self) -> None:
@@ -115,7 +118,7 @@ class _Judge:
             place = last.get(sent.token)
             if sent.kind != "response" or place is None or sent.token in self.seeded:
                 continue
-            if self.world.server.arrived[sent.token] - max(sent.at, self.world.bound_at or 0.0) >= patience:
+            if self.world.server.waited[sent.token] >= patience:
                 continue
             for later in self.app.sent[position + 1 :]:
                 if later.kind != "response" and last.get(later.token, place) < place:
@@ -128,9 +131,23 @@ class _Judge:
         transparent = self.settings.transparent
         if transparent and heard != sorted(set(heard)):
             raise Violation("audio", f"doubled or reordered: {heard}")
-        missing = (self.app.chunks - len(set(heard))) * CHUNK_SECONDS
+        both = self.as_text & {self.app.utterance_of[chunk] for chunk in heard}
+        if both:
+            raise Violation("audio", f"utterances {both} are there as audio, and as text: {heard}")
+        told = sum(self.app.utterance_of[chunk] in self.as_text for chunk in range(1, self.app.chunks + 1))
+        missing = (self.app.chunks - told - len(set(heard))) * CHUNK_SECONDS
         # Without an index nobody knows what was under way when the handle was made.
         blind = 0.0 if transparent else world.stalled + sum(wire.bound for wire in world.wires.values())
         unexplained = missing > self.told.lost_audio + blind + 1e-6
         if unexplained and not self.told.fresh_starts and not self.told.settled:
             raise Violation("audio", f"{missing:g} s are missing, {self.told.lost_audio:g} s were reported")
+
+    def video(self) -> None:
+        """Of video only the newest frame counts: none stands behind a newer one, and one at most is sent again."""
+        frames = [int(str(item[1])) for item in self.log if item[0] == "i"]
+        if frames != sorted(frames):
+            raise Violation("video", f"an old frame behind a newer one: {frames}")
+        for wire in self.world.wires.values():
+            again = [number for number in wire.videos if number <= wire.newest_video]
+            if len(again) > 1 or wire.videos != sorted(set(wire.videos)):
+                raise Violation("video", f"connection {wire.number} got {wire.videos}, after {wire.newest_video}")

@@ -6,9 +6,10 @@ generation takes it up (merged answer). Whoever runs it gives it a clock (`at`) 
 frames (`emit`, `close`). What the client does wrong is a `Violation`, raised on the spot.
 
 Every message carries a token that survives quoting: ``<m7>`` the 7th control message of the app,
-``<r3>`` its 3rd tool response, ``<u2>`` its 2nd utterance, ``<a:m7:12:0:3:1:2>`` piece 0 of 3 of
-part 1 of 2 of the 12th generation, which answers ``m7``. Audio chunks carry their number in their
-samples. A part is what one `turnComplete` ends: some models end a turn with each tool call.
+``<r3>`` its 3rd tool response, ``<a:m7:12:0:3:1:2>`` piece 0 of 3 of part 1 of 2 of the 12th
+generation, which answers ``m7``. A part is what one `turnComplete` ends: some models end a turn with
+each tool call. Audio chunks and video frames carry their number in their data; the word of the 5th
+chunk, in a transcription, is ``w5``. The 2nd utterance is called ``u2``.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ __all__ = [
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
-_TOKENS = re.compile(r"<([mru]\d+|a:[^>]*)>")
+_TOKENS = re.compile(r"<([mr]\d+|a:[^>]*)>")
+_WORDS = re.compile(r"\bw(\d+)\b")
 
 CHUNK_SECONDS = 0.25
 """Length of one audio chunk; at 64 samples a second it is 32 bytes."""
@@ -73,11 +75,12 @@ class Chunk(NamedTuple):
     number: int
     utterance: int
 
-    def encode(self) -> str:
+    def encode(self, kind: Literal["audio", "video"] = "audio") -> str:
         """Return the chunk as `realtimeInput`."""
         samples = self.number.to_bytes(4, "big") + self.utterance.to_bytes(4, "big") + bytes(24)
         data = base64.b64encode(samples).decode()
-        return f'{{"realtimeInput":{{"audio":{{"mimeType":"{AUDIO_TYPE}","data":"{data}"}}}}}}'
+        mime_type = AUDIO_TYPE if kind == "audio" else "image/jpeg"
+        return f'{{"realtimeInput":{{"{kind}":{{"mimeType":"{mime_type}","data":"{data}"}}}}}}'
 
     @classmethod
     def decode(cls, data: str) -> Chunk:
@@ -90,9 +93,9 @@ class State(NamedTuple):
     """What the service remembers of a conversation. Immutable: a snapshot is the object itself."""
 
     log: tuple[tuple[object, ...], ...] = ()
-    """("m", token), ("a", labels, generation, whole), ("v", chunk), ("seed", token);
-
-    ("c", id, key) a call, ("r", id, token) its response, token "" where the engine made it."""
+    """("m", token), ("a", labels, generation, whole), ("v", chunk), ("i", video frame), ("seed", token),
+    ("t", utterance) speech that came as text, ("c", id, key) a call, ("r", id, token) its response, token "" where
+    the engine made it."""
     open: tuple[str, ...] = ()
     """Questions that have no answer yet."""
     pending: tuple[str, ...] = ()
@@ -156,8 +159,10 @@ class Settings:
     calls_end: Literal["never", "at once", "answered"] = "never"
     """Whether a set of calls ends a part of the turn: never, with the call, or once all are answered (models 2.5)."""
     speech: Literal["none", "vad", "manual"] = "none"
-    transcribes: bool = True
-    """Speech is sent back as `inputTranscription`."""
+    transcribes: Literal["never", "after", "streaming"] = "after"
+    """When the words of speech are sent back: at the beginning of the answer, or as they are heard."""
+    voice_signals: bool = False
+    """Automatic detection tells where speech begins and ends."""
     holds_audio: bool = True
     """A handle's state holds speech that is still going on."""
     first_index: Literal[0, 1] = 1
@@ -193,6 +198,8 @@ class Generation:
 
     number: int
     labels: tuple[str, ...]
+    words: list[int] = field(default_factory=list)
+    """Chunks of the speech that it answers."""
     plan: list[tuple[object, ...]] = field(default_factory=list)
     position: int = 0
     emitted: bool = False
@@ -209,6 +216,7 @@ class Connection:
     session: int = 0
     set_up: bool = False
     bound: bool = False
+    bound_at: float = 0.0
     resumed: bool = False
     handle: str | None = None
     seeding: bool = False
@@ -283,9 +291,13 @@ class ModelServer:
         """Generations that go on from a state that waited for tools."""
         self.taken_back: set[str] = set()
         """Questions of which the service cancelled calls."""
-        self.arrived: dict[str, float] = {}
-        """Token -> when it was last received."""
+        self.waited: dict[str, float] = {}
+        """Token -> how old the connection was on which it was last received."""
         self.poisoned: set[str] = set()
+        self._utterance_of: dict[int, int] = {}
+        """Number of a chunk -> its utterance."""
+        self._words: list[int] = []
+        """Chunks of the utterance that just ended."""
         self._tried: set[str] = set()
         self.generations = 0
         self.sessions = 0
@@ -436,6 +448,7 @@ class ModelServer:
             connection.state = snapshot.state
         self.bound[connection.session] = connection
         connection.bound = True
+        connection.bound_at = self._clock()
         connection.states = [connection.state]
         self.current = connection
         self._emit(connection.number, _encode({"setupComplete": {}}))
@@ -454,10 +467,20 @@ class ModelServer:
     # --- messages ---
 
     def _remember(self, connection: Connection, text: str) -> list[str]:
+        """Note what a text holds; return its token, or the utterances that it repeats in words."""
         tokens = _TOKENS.findall(text)
-        self.arrived.update(dict.fromkeys(tokens, self._clock()))
-        connection.become(log=connection.state.log + tuple(("m", token) for token in tokens))
-        return tokens
+        spoken = self._utterances(text)
+        self._note_arrival(connection, tokens)
+        items = (*(("m", token) for token in tokens), *(("t", label) for label in spoken))
+        connection.become(log=connection.state.log + items)
+        return tokens[-1:] or spoken
+
+    def _note_arrival(self, connection: Connection, tokens: list[str]) -> None:
+        self.waited.update(dict.fromkeys(tokens, self._clock() - connection.bound_at))
+
+    def _utterances(self, text: str) -> list[str]:
+        """Return the utterances whose words a text holds."""
+        return list(dict.fromkeys(f"u{self._utterance_of[int(word)]}" for word in _WORDS.findall(text)))
 
     def _content(self, connection: Connection, content: dict[str, object]) -> None:
         turns = content.get("turns") or []
@@ -469,9 +492,9 @@ class ModelServer:
         if self.settings.family == "3.x":
             raise Violation("text", "a 3.x model closes with 1007 on clientContent in mid-session")
         connection.spoken_to = True
-        tokens = self._remember(connection, _encode(turns).decode())
+        asked = self._remember(connection, _encode(turns).decode())
         if complete:
-            self._ask(connection, tokens[-1])
+            self._ask(connection, *asked)
 
     def _seed(self, connection: Connection, turns: list[dict[str, object]], *, complete: bool) -> None:
         if connection.resumed:
@@ -484,7 +507,8 @@ class ModelServer:
         log = list(connection.state.log)
         asked: list[str] = []
         for turn in turns:
-            tokens = _TOKENS.findall(_encode(turn).decode())
+            text = _encode(turn).decode()
+            tokens = _TOKENS.findall(text) + self._utterances(text)
             if turn.get("role") == "model":
                 asked.clear()
                 log += [("seed", token) for token in tokens if token[0] == "r"]
@@ -499,8 +523,7 @@ class ModelServer:
     def _realtime(self, connection: Connection, realtime: dict[str, object]) -> None:
         connection.spoken_to = True
         if realtime.get("text") is not None:
-            tokens = self._remember(connection, str(realtime["text"]))
-            self._ask(connection, tokens[-1])
+            self._ask(connection, *self._remember(connection, str(realtime["text"])))
             return
         for name in ("activityStart", "activity_start"):
             if name in realtime:
@@ -518,6 +541,10 @@ class ModelServer:
         audio = realtime.get("audio")
         if isinstance(audio, dict):
             self._hear(connection, Chunk.decode(str(audio["data"])))
+        video = realtime.get("video")
+        if isinstance(video, dict):
+            number = Chunk.decode(str(video["data"])).number
+            connection.become(log=(*connection.state.log, ("i", number)))
 
     def _hear(self, connection: Connection, chunk: Chunk) -> None:
         state = connection.state
@@ -525,6 +552,11 @@ class ModelServer:
         if chunk.utterance:
             if self.settings.speech == "vad":
                 self._barge_in(connection)
+                if not state.utterance:
+                    self._signal(connection, "ACTIVITY_START")
+            self._utterance_of[chunk.number] = chunk.utterance
+            if self.settings.transcribes == "streaming":
+                self._transcribe(connection, [chunk.number])
             state = connection.state
             connection.become(log=(*state.log, ("v", chunk.number)), utterance=(*state.utterance, chunk), silence=0)
         elif state.utterance and self.settings.speech == "vad":
@@ -535,10 +567,33 @@ class ModelServer:
             connection.become(log=log)
 
     def _end_of_speech(self, connection: Connection) -> None:
-        spoken = dict.fromkeys(chunk.utterance for chunk in connection.state.utterance if chunk.utterance)
+        speech = [chunk for chunk in connection.state.utterance if chunk.utterance]
+        if self.settings.speech == "vad":
+            self._signal(connection, "ACTIVITY_END")
         connection.become(utterance=(), silence=0)
-        if spoken:
-            self._ask(connection, *(f"u{number}" for number in spoken))
+        if speech:
+            self._words = [chunk.number for chunk in speech]
+            self._ask(connection, *dict.fromkeys(f"u{chunk.utterance}" for chunk in speech))
+
+    def _signal(self, connection: Connection, kind: str) -> None:
+        if self.settings.voice_signals:
+            self._emit(connection.number, _encode({"voiceActivity": {"voiceActivityType": kind}}))
+
+    def _transcribe(self, connection: Connection, words: list[int], *, finished: bool = False) -> None:
+        """Send words back, in one of the forms that the service has."""
+        text = "".join(f" w{word}" for word in words)
+        if self._chance(0.1):
+            interim = {"serverContent": {"interimInputTranscription": {"text": text[: len(text) // 2]}}}
+            self._emit(connection.number, _encode(interim))
+        transcription: dict[str, object] = {"text": text}
+        if finished and self._chance(0.5):
+            transcription["finished"] = True
+        frame: dict[str, object] = {"serverContent": {"inputTranscription": transcription}}
+        if self._chance(0.1):
+            frame["usageMetadata"] = {"totalTokenCount": 3}
+        self._emit(connection.number, _encode(frame))
+        if finished and "finished" not in transcription and self._chance(0.3):
+            self._emit(connection.number, _encode({"serverContent": {"inputTranscription": {"finished": True}}}))
 
     def _responses(self, connection: Connection, message: dict[str, object]) -> None:
         connection.spoken_to = True
@@ -548,7 +603,7 @@ class ModelServer:
             if response.get("id") not in connection.state.pending:
                 raise Violation("I8", f"1008: a response to a call that is not known: {response.get('id')}")
             tokens = _TOKENS.findall(_encode(response).decode())
-            self.arrived.update(dict.fromkeys(tokens, self._clock()))
+            self._note_arrival(connection, tokens)
             item = ("r", response.get("id"), "".join(tokens))
             pending = tuple(call for call in connection.state.pending if call != response.get("id"))
             connection.become(log=(*connection.state.log, item), pending=pending)
@@ -635,9 +690,11 @@ class ModelServer:
                 plan[place:place] = self._call_steps(calls)
         for label in generation.labels:
             self.parts[label] = max(self.parts.get(label, 1), generation.parts)
-        heard = [label for label in generation.labels if label[0] == "u"]
-        if heard and self.settings.transcribes:
-            plan.insert(0, ("heard", heard))
+        generation.words += self._words
+        words, self._words = generation.words, []
+        if words and self.settings.transcribes == "after":
+            half = int(self._random() * len(words))
+            plan[:0] = [("heard", part, part[-1] == words[-1]) for part in (words[:half], words[half:]) if part]
         if self._chance(0.5):
             plan.append(("complete",))
         generation.plan = [*plan, ("end",)]
@@ -700,8 +757,7 @@ class ModelServer:
                 self._emit(connection.number, _encode({"serverContent": content}))
             case "heard":
                 generation.emitted = True
-                text = "".join(f"<{label}>" for label in step[1])
-                self._emit(connection.number, _encode({"serverContent": {"inputTranscription": {"text": text}}}))
+                self._transcribe(connection, step[1], finished=bool(step[2]))
             case "calls":
                 generation.emitted = True
                 self._call(connection, generation, step[1], whole=bool(step[2]))

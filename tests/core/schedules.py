@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import random
+from bisect import bisect
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any, Literal
 
 from resumekit.core.engine import Engine
@@ -18,8 +20,8 @@ from tests.core.simulation import DIAL_FAULTS, LIVE_CLOSES, Config, Violation, W
 
 __all__ = ["LEFTS", "LINGERS", "PROFILES", "STALLS", "make_config", "random_step", "run", "run_many"]
 
-PROFILES = ("default", "cancel", "stress", "settle", "refuse", "audio")
-"""Mixes of schedules; beside them "tools", "parts", "poison" and "unknowns".
+PROFILES = ("default", "tools", "cancel", "stress", "settle", "refuse", "speech")
+"""Mixes of schedules; beside them "parts", "poison" and "unknowns".
 
 Many tools; answers in parts; running calls cancelled at a cut; many cuts; cut turns settled; half of the handles
 refused; a fifth of them poisoned; spoken questions; the service's other answers to what nobody knows about it.
@@ -33,15 +35,17 @@ def make_config(seed: int, profile: str = "default") -> Config:
     rng = random.Random(f"config {seed} {profile}")
     transparent = rng.random() < 0.5
     speech: Literal["none", "vad", "manual"] = "none"
-    if profile == "audio" or (profile == "unknowns" and rng.random() < 0.5):
+    if profile == "speech" or (profile == "unknowns" and rng.random() < 0.5):
         speech = rng.choice(("vad", "vad", "manual"))
     tools = rng.choice((0.0, 0.5, 0.5)) if speech == "none" else 0.0
     calls_end: Literal["never", "at once", "answered"] = "never"
+    family: Literal["2.x", "3.x"] = rng.choice(("2.x", "2.x", "3.x"))
     if profile == "parts" or (profile == "unknowns" and rng.random() < 0.3):
         calls_end = rng.choice(("at once", "answered"))
+        family = "2.x"
     settings = Settings(
         transparent=transparent,
-        family="2.x" if calls_end != "never" else rng.choice(("2.x", "2.x", "3.x")),
+        family=family,
         overlap="queue" if calls_end == "at once" else rng.choice(("interrupt", "queue", "merge")),
         snapshot_at=rng.choice(("turn_complete", "sending")),
         lag=rng.choice((0, 0, 1, 3)) if transparent and speech != "vad" else 0,
@@ -51,13 +55,18 @@ def make_config(seed: int, profile: str = "default") -> Config:
         two_frames=rng.random() < 0.3,
         calls_end=calls_end,
         speech=speech,
+        transcribes=rng.choice(("never", "after", "streaming")) if profile == "speech" else "never",
+        voice_signals=profile == "speech" and rng.random() < 0.5,
         handle_delay=(0.02, 0.07) if transparent else (0.5, 0.7),
-        think=rng.choice(((0.02, 0.3), (0.2, 3.0))),
+        # The next part of an answer has to begin within `handle_wait`: nothing else tells that it is to come.
+        think=rng.choice(((0.02, 0.3), (0.2, 3.0 if calls_end == "never" else 1.5))),
         refused=0.5 if profile == "refuse" else 0.0,
         poisoned=0.2 if profile == "poison" else 0.0,
     )
-    policy = Policy(rebind_tools=profile in ("tools", "parts", "poison", "unknowns"))
+    policy = Policy()
     match profile:
+        case "speech":
+            policy = replace(policy, resend_speech=rng.choice(("auto", "auto", "audio", "transcript")))
         case "settle":
             policy = replace(policy, cut_turn="settle")
         case "cancel":
@@ -90,47 +99,44 @@ STALLS = (1.0, 20.0, 50.0, 120.0)
 LEFTS = (None, 0.0, 1.5, 5.0, 10.0, 50.0, 59.5)
 
 
+_STEPS: tuple[tuple[float, Callable[[random.Random], tuple[Any, ...]]], ...] = (
+    (160, lambda rng: ("ask",)),
+    (80, lambda rng: ("context",)),
+    (60, lambda rng: ("step", rng.randrange(1, 8))),
+    (120, lambda rng: ("wait", rng.choice((0.01, 0.05, 0.1, 0.3, 0.8)))),
+    (50, lambda rng: ("wait", rng.choice((2.0, 2.0, 5.0, 5.0, 40.0)))),
+    (80, lambda rng: ("tool", rng.randrange(4))),
+    (80, lambda rng: ("read", rng.randrange(1, 5))),
+    (50, lambda rng: ("update",)),
+    (20, lambda rng: ("go_away", left := rng.choice(LEFTS), left if left is not None else 10.0)),
+    (20, lambda rng: ("close", rng.randrange(len(LIVE_CLOSES)))),
+    (7, lambda rng: ("freeze", rng.choice(LINGERS))),
+    (12, lambda rng: ("stall", rng.choice(STALLS), rng.choice((0.0, 35.0)))),
+    (11, lambda rng: ("dial_fault", rng.choice(DIAL_FAULTS))),
+    (3, lambda rng: ("down", rng.choice((1.0, 5.0, 20.0)))),
+    (2, lambda rng: ("hostile", rng.choice((5.0, 70.0)))),
+    (2, lambda rng: ("dial_fault", "401")),
+    (5, lambda rng: ("cut_warm",)),
+    (5, lambda rng: ("force",)),
+    (4, lambda rng: ("garbage",)),
+    (6, lambda rng: ("sleep", rng.choice((1.0, 20.0, 100.0)))),
+    (10, lambda rng: ("long_speech", rng.choice((6.0, 12.0)))),
+    (10, lambda rng: ("video",)),
+    (210, lambda rng: ("step", rng.randrange(1, 20))),
+)
+_BOUNDS = list(accumulate(weight for weight, _ in _STEPS))
+
+
 def random_step(rng: random.Random, profile: str) -> tuple[Any, ...]:
     """Draw one step."""
     draw = rng.random()
     cuts = 0.12 if profile == "stress" else 0.05
     if draw < cuts:
         return ("cut", rng.randrange(3), rng.randrange(4), rng.choice(LINGERS))
-    draw = (draw - cuts) / (1 - cuts)
-    refuse = 0.005
-    if draw < refuse:
+    if draw > 0.995:
         return ("refuse", rng.randrange(len(INVALID_HANDLES)))
-    draw = (draw - refuse) / (1 - refuse)
-    table: tuple[tuple[float, Callable[[], tuple[Any, ...]]], ...] = (
-        (0.16, lambda: ("ask",)),
-        (0.24, lambda: ("context",)),
-        (0.30, lambda: ("step", rng.randrange(1, 8))),
-        (0.42, lambda: ("wait", rng.choice((0.01, 0.05, 0.1, 0.3, 0.8)))),
-        (0.47, lambda: ("wait", rng.choice((2.0, 2.0, 5.0, 5.0, 40.0)))),
-        (0.55, lambda: ("tool", rng.randrange(4))),
-        (0.63, lambda: ("read", rng.randrange(1, 5))),
-        (0.68, lambda: ("update",)),
-        (0.70, lambda: ("go_away", left := rng.choice(LEFTS), left if left is not None else 10.0)),
-        (0.72, lambda: ("close", rng.randrange(len(LIVE_CLOSES)))),
-        (0.727, lambda: ("freeze", rng.choice(LINGERS))),
-        (0.739, lambda: ("stall", rng.choice(STALLS), rng.choice((0.0, 35.0)))),
-        (0.750, lambda: ("dial_fault", rng.choice(DIAL_FAULTS))),
-        (0.753, lambda: ("down", rng.choice((1.0, 5.0, 20.0)))),
-        (0.755, lambda: ("hostile", rng.choice((5.0, 70.0)))),
-        (0.757, lambda: ("dial_fault", "401")),
-        (0.762, lambda: ("cut_warm",)),
-        (0.767, lambda: ("force",)),
-        (0.771, lambda: ("garbage",)),
-        (0.775, lambda: ("sleep", rng.choice((1.0, 20.0)))),
-        (0.785, lambda: ("long_speech", rng.choice((6.0, 12.0)))),
-        (1.01, lambda: ("step", rng.randrange(1, 20))),
-    )
-    low = 0.0
-    for bound, make in table:
-        if low <= draw < bound:
-            return make()
-        low = bound
-    raise AssertionError  # the last bound is above 1
+    _, make = _STEPS[bisect(_BOUNDS, rng.random() * _BOUNDS[-1])]
+    return make(rng)
 
 
 def run(

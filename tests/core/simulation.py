@@ -104,6 +104,12 @@ class _Wire:
     """Nothing arrives any more, and nobody says so."""
     stalled_until: float = 0.0
     """Everything arrives late."""
+    hears_speech: bool = False
+    """The service has said so."""
+    videos: list[int] = field(default_factory=list)
+    """Frames that were written on it."""
+    newest_video: int = 0
+    """The newest frame that was written before it was bound."""
     setups: int = 0
     frozen_writes: int = 0
 
@@ -246,7 +252,7 @@ class World:
                 if not record.handle:
                     raise Violation("I2", "an empty handle is saved")
                 self.kept = record
-            case actions.ForgetHandle():
+            case actions.ForgetHandle() | actions.PoisonHandle():
                 self.kept = None
             case actions.PoisonHandle(record):
                 if record.handle.reveal() not in self.server.poisoned:
@@ -264,13 +270,16 @@ class World:
         match event:
             case events.Moving(quiet=True):
                 self.moving_quietly = self.now
+                if self.wires[event.connection].hears_speech:
+                    raise Violation("quiet", f"connection {event.connection} was left while the user spoke")
             case events.TurnCut() if self.moving_quietly == self.now:
                 raise Violation("quiet", f"message {event.message} was cut by a move at a quiet point")
             case events.ResumePointDropped():
                 self.kept = None
             case events.HandleRefused(poisoned=False):
                 handle = self.kept.handle.reveal() if self.kept is not None else ""
-                if handle not in self.server.refused and self.now - self.last_up < self.config.policy.old_binding_grace:
+                dead = handle in self.server.refused or handle in self.server.poisoned
+                if not dead and self.now - self.last_up < self.config.policy.old_binding_grace:
                     raise Violation("grace", f"{handle} is given up, and was never refused: {event.reason}")
             case _:
                 pass
@@ -348,8 +357,11 @@ class World:
                 raise Violation("I4", f"connection {number}: a second setup")
             if self.kept is not None and self.config.policy.older_handles_valid and '"handle"' not in frame:
                 raise Violation("I2", f"connection {number}: a fresh start, and {self.kept.handle!r} is good")
+            wire.newest_video = max((max(w.videos, default=0) for w in self.wires.values()), default=0)
         elif not wire.bound:
             raise Violation("I5", f"connection {number}: written before setupComplete: {frame[:80]}")
+        elif '"video"' in frame:
+            wire.videos.append(Chunk.decode(frame.partition('"data":"')[2].rstrip('"}')).number)
         if wire.frozen:
             wire.frozen_writes += 1
             if wire.frozen_writes <= 4:
@@ -411,6 +423,8 @@ class World:
             if not wire.aborted:
                 self.bound_at = self.now
                 self.at(self.config.policy.proven_after, self._stays_up, wire)
+        if message.voice_activity is not None:
+            wire.hears_speech = message.voice_activity.voice_activity_type == "ACTIVITY_START"
         left = wire.aborted or wire.closing  # what still comes proves nothing
         if message.server_content is not None and message.server_content.turn_complete and not left:
             self.proved_at = self.now
@@ -660,6 +674,11 @@ class World:
         """The process stands still: nothing is handled, then all of it, late."""
         self.now += seconds
         self.woke_at = self.now
+        self.feed(inputs.ClockJumped(seconds))
+
+    def do_video(self) -> None:
+        if not self.config.server.lag:  # a handle that is older by media only cannot be told from a new one
+            self.app.show()
 
     # ------------------------------------------------------------------ the end
 

@@ -7,7 +7,6 @@ of the profile ends in a `Violation` of one of the named rules.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -23,30 +22,10 @@ from resumekit.core.policy import Move
 from resumekit.core.setup import Setup
 from resumekit.core.turns import Turn
 from resumekit.defaults.decisions import DefaultDecisions
-from tests.core.model_server import Violation
-from tests.core.schedules import run
+from tests.core.plants import Planted, assert_found, registry, with_policy
 
-Plant = Callable[[pytest.MonkeyPatch], Callable[..., Engine] | None]
-PLANTS: dict[str, tuple[Plant, str, int]] = {}
-"""Name -> how to plant it, the profile that finds it, and how many schedules it may take."""
-
-
-def plant(name: str, profile: str = "default", within: int = 300) -> Callable[[Plant], Plant]:
-    def register(function: Plant) -> Plant:
-        PLANTS[name] = (function, profile, within)
-        return function
-
-    return register
-
-
-def caught(profile: str, within: int, engine: Callable[..., Engine]) -> tuple[int, Violation] | None:
-    """Return the first schedule that fails, and how; None: all pass."""
-    for seed in range(within):
-        try:
-            run(seed, profile, engine=engine)
-        except Violation as error:
-            return seed, error
-    return None
+PLANTS: dict[str, Planted] = {}
+plant = registry(PLANTS)
 
 
 # ---------------------------------------------------------------------- handles
@@ -104,7 +83,7 @@ def _(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Conversation, "_covers_enough", covers_enough)
 
 
-@plant("no ageing of records in streaming audio", "audio")
+@plant("no ageing of records in streaming audio", "speech")
 def _(patch: pytest.MonkeyPatch) -> None:
     original = Conversation._receive_update
 
@@ -187,21 +166,21 @@ def _(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Link, "paced", property(lambda self: False))
 
 
-@plant("audio is not resent", "audio")
+@plant("audio is not resent", "speech")
 def _(patch: pytest.MonkeyPatch) -> None:
     original = Outbox.rewind
 
     def rewind(self):
         self.audio.sent.clear()
         self.before_border.clear()
-        original(self)
+        return original(self)
 
     patch.setattr(Outbox, "rewind", rewind)
 
 
-@plant("the audio of an answered turn is resent", "audio")
+@plant("the audio of an answered turn is resent", "speech")
 def _(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Outbox, "clear_border", lambda self: 0.0)
+    patch.setattr(Conversation, "_forget", lambda self, turn: set())
 
 
 # ---------------------------------------------------------------------- turns
@@ -263,22 +242,6 @@ def _(patch: pytest.MonkeyPatch) -> None:
 @plant("a settled question is resent", "settle")
 def _(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Conversation, "_unask", lambda self, *args: set())
-
-
-@plant("calls of a cut turn are not cancelled")
-def _(patch: pytest.MonkeyPatch) -> None:
-    original = Turn.restart
-
-    def restart(self):
-        original(self)
-        return []
-
-    patch.setattr(Turn, "restart", restart)
-
-
-@plant("recorded tool responses are forgotten")
-def _(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Turn, "recall", lambda self, key: None)
 
 
 @plant("an old tool response goes to a state that does not know its call")
@@ -370,11 +333,6 @@ def _(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Engine, "_on_frame", on_frame)
 
 
-def with_policy(**changes: object) -> Callable[..., Engine]:
-    """Return what makes engines that follow another policy than the one they were given."""
-    return lambda setup, *, policy, **options: Engine(setup, policy=replace(policy, **changes), **options)
-
-
 @plant("a half-open connection is never given up", "stress")
 def _(patch: pytest.MonkeyPatch) -> Callable[..., Engine]:
     return with_policy(abort_expecting=1e6, abort_idle=1e6)
@@ -452,7 +410,5 @@ def _(patch: pytest.MonkeyPatch) -> Callable[..., Engine]:
 @pytest.mark.proof
 @pytest.mark.parametrize("name", PLANTS)
 def test_the_simulation_finds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Issue 2: a planted bug for each invariant is caught."""
-    function, profile, within = PLANTS[name]
-    found = caught(profile, within, function(monkeypatch) or Engine)
-    assert found is not None, f"{within} schedules of {profile!r} did not find: {name}"
+    """A planted bug for each invariant is caught."""
+    assert_found(name, PLANTS[name], monkeypatch)
