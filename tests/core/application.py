@@ -47,7 +47,7 @@ class Loop:
     reported: float = 0.0
     """Seconds of audio that were reported lost before it began."""
     called: bool = False
-    """The part that runs has shown a call."""
+    """It has shown a call: a part without output may be one that had only calls, some of them shown before."""
     parts: int = 0
     """Parts that are over; the last one ends the question."""
 
@@ -380,8 +380,7 @@ class Application:
         if not self.loops:
             raise Violation("loops", "turnComplete for a loop that is over")
         loop = self.loops[0]
-        called, loop.called = loop.called, False
-        if not pieces and self._may_be_empty(loop, interrupted=interrupted, by_service=by_service, called=called):
+        if not pieces and self._may_be_empty(loop, interrupted=interrupted, by_service=by_service):
             return
         if not pieces:
             raise Violation("loops", f"the loop of {loop.label} ended without an answer")
@@ -402,9 +401,9 @@ class Application:
                 raise Violation("loops", f"{loop.parts} parts of {last.parts} before the last of {loop.label}")
             self._end_loop()
 
-    def _may_be_empty(self, loop: Loop, *, interrupted: bool, by_service: bool, called: bool) -> bool:
+    def _may_be_empty(self, loop: Loop, *, interrupted: bool, by_service: bool) -> bool:
         """Whether a part, or a loop, may end without any output; if so, it has."""
-        if by_service and called and self.world.server.parts.get(loop.label, 1) > 1:
+        if by_service and loop.called and self.world.server.parts.get(loop.label, 1) > loop.parts + 1:
             self._end_part(loop)
             return True
         told = self.told

@@ -134,10 +134,16 @@ class _Judge:
         both = self.as_text & {self.app.utterance_of[chunk] for chunk in heard}
         if both:
             raise Violation("audio", f"utterances {both} are there as audio, and as text: {heard}")
-        told = sum(self.app.utterance_of[chunk] in self.as_text for chunk in range(1, self.app.chunks + 1))
-        missing = (self.app.chunks - told - len(set(heard))) * CHUNK_SECONDS
-        # Without an index nobody knows what was under way when the handle was made.
-        blind = 0.0 if transparent else world.stalled + sum(wire.bound for wire in world.wires.values())
+        # Of what stands there in words the audio is gone, with the silence in front of it.
+        in_words = {*self.as_text, 0} if self.as_text else set()
+        wanted = {chunk for chunk, utterance in self.app.utterance_of.items() if utterance not in in_words}
+        missing = len(wanted - set(heard)) * CHUNK_SECONDS
+        # Nobody knows what was under way when the turn ended, or when the handle was made; an index tells the latter.
+        blind = (
+            0.0
+            if transparent and self.settings.holds_audio
+            else world.stalled + sum(wire.bound for wire in world.wires.values())
+        )
         unexplained = missing > self.told.lost_audio + blind + 1e-6
         if unexplained and not self.told.fresh_starts and not self.told.settled:
             raise Violation("audio", f"{missing:g} s are missing, {self.told.lost_audio:g} s were reported")

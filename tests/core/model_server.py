@@ -365,6 +365,8 @@ class ModelServer:
 
     def update(self, connection: Connection, state: State | None = None) -> None:
         """Issue a handle for the connection's state, or one up to `lag` messages older."""
+        if connection.mute:
+            return
         index = connection.index
         if state is None:
             lag = int(self._random() * (self.settings.lag + 1)) if self.settings.lag else 0
