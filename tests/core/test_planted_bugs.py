@@ -163,7 +163,7 @@ def _(patch: pytest.MonkeyPatch) -> None:
 
 @plant("no pacing behind a resent turn")
 def _(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Link, "paced", property(lambda self: False))
+    patch.setattr(Link, "paced", lambda self, **options: False)
 
 
 @plant("audio is not resent", "speech")
@@ -302,15 +302,15 @@ def _(patch: pytest.MonkeyPatch) -> None:
 
 @plant("a refused handle is not forgotten", "refuse")
 def _(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Engine, "_refuse", lambda self, record, reason: None)
+    patch.setattr(Engine, "_refuse", lambda self, record, reason, **options: None)
 
 
 @plant("what was not sent is dropped with a refused handle", "refuse")
 def _(patch: pytest.MonkeyPatch) -> None:
     original = Engine._refuse
 
-    def refuse(self, record, reason):
-        original(self, record, reason)
+    def refuse(self, record, reason, **options):
+        original(self, record, reason, **options)
         self._talk.outbox.control.unsent.clear()
 
     patch.setattr(Engine, "_refuse", refuse)
