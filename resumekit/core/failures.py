@@ -142,6 +142,7 @@ TABLE: tuple[Row, ...] = (
     # The handle is not known (any more).
     _row(_V.HANDLE_DEAD, "1007 1008", reason="invalid session handle", with_handle=True),
     _row(_V.HANDLE_DEAD, "1008", reason="bidigeneratecontent session", with_handle=True),
+    _row(_V.RESUME_LATER, "1008", reason="bidigeneratecontent session", phases=_LIVE),
     # 1007 otherwise: a bad frame, a full context or a bad handle, nobody can tell which.
     _row(_V.FATAL, "1007", reason="invalid json payload received"),
     _row(_V.HANDLE_DEAD, "1007", phases=_BINDING, with_handle=True),

@@ -48,10 +48,11 @@ AUDIO_TYPE = "audio/pcm;rate=64"
 VAD_SILENCE = 2
 """Silent chunks that end an utterance."""
 
+SESSION_EXPIRED = (1008, "BidiGenerateContent session expired")
 INVALID_HANDLES = (
     (1007, "Invalid session handle."),
     (1008, "BidiGenerateContent session not found"),
-    (1008, "BidiGenerateContent session expired"),
+    SESSION_EXPIRED,
     (1007, "Request contains an invalid argument."),
 )
 
@@ -175,6 +176,8 @@ class Settings:
     """Chance that a handle is refused."""
     poisoned: float = 0.0
     """Chance that a handle is accepted, and the connection is mute."""
+    session_limit: float | None = None
+    """A session is over after so many seconds, whatever its connections do."""
     handle_delay: tuple[float, float] = (0.02, 0.07)
     think: tuple[float, float] = (0.02, 0.3)
     pace: tuple[float, float] = (0.01, 0.1)
@@ -260,6 +263,7 @@ class ModelServer:
         at: Callable[..., None],
         emit: Callable[[int, bytes], None],
         close: Callable[[int, int, str], None],
+        over: Callable[[int], None],
     ) -> None:
         self.settings = settings
         self._random = random
@@ -267,6 +271,7 @@ class ModelServer:
         self._at = at
         self._emit = emit
         self._close = close
+        self._over = over
         self.connections: dict[int, Connection] = {}
         self.snapshots: dict[str, Snapshot] = {}
         self.bound: dict[int, Connection] = {}
@@ -299,6 +304,7 @@ class ModelServer:
         self._words: list[int] = []
         """Chunks of the utterance that just ended."""
         self._tried: set[str] = set()
+        self._expired: set[int] = set()
         self.generations = 0
         self.sessions = 0
         self.last_handle = -1
@@ -379,6 +385,8 @@ class ModelServer:
                 if snapshot.session == connection.session:
                     self.refused.setdefault(older, INVALID_HANDLES[0])
         handle = f"handle-{len(self.snapshots) + 1}"
+        if connection.session in self._expired:
+            self.refused[handle] = SESSION_EXPIRED
         self.snapshots[handle] = Snapshot(state, connection.session, len(self.snapshots) + 1)
         update: dict[str, object] = {"newHandle": handle, "resumable": True}
         if self.settings.transparent and index:
@@ -421,6 +429,8 @@ class ModelServer:
             self.sessions += 1
             connection.session = self.sessions
             self.last_handle = -1
+            if self.settings.session_limit is not None:
+                self._at(self.settings.session_limit, self._expire, connection.session)
         else:
             self._try(connection.handle)
             refusal = self.refused.get(connection.handle)
@@ -456,6 +466,19 @@ class ModelServer:
         self._emit(connection.number, _encode({"setupComplete": {}}))
         if self.hostile:
             self._at(0.05, self._close, connection.number, 1011, "Internal error encountered.")
+
+    def _expire(self, session: int) -> None:
+        """End a session: its handles are void, and who holds it is dropped."""
+        if self.settings.session_limit is None:
+            return
+        for handle, snapshot in self.snapshots.items():
+            if snapshot.session == session:
+                self.refused.setdefault(handle, SESSION_EXPIRED)
+        self._expired.add(session)
+        holder = self.bound.get(session)
+        if holder is not None and holder.alive:
+            self._over(holder.number)
+            self._close(holder.number, *SESSION_EXPIRED)
 
     def _try(self, handle: str) -> None:
         """Draw, once for each handle, whether it is any good."""

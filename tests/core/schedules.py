@@ -20,11 +20,23 @@ from tests.core.simulation import DIAL_FAULTS, LIVE_CLOSES, Config, Violation, W
 
 __all__ = ["LEFTS", "LINGERS", "PROFILES", "STALLS", "make_config", "random_step", "run", "run_many"]
 
-PROFILES = ("default", "tools", "parts", "cancel", "stress", "settle", "refuse", "poison", "speech", "unknowns")
+PROFILES = (
+    "default",
+    "tools",
+    "parts",
+    "cancel",
+    "stress",
+    "settle",
+    "refuse",
+    "poison",
+    "limits",
+    "speech",
+    "unknowns",
+)
 """Mixes of schedules.
 
 Many tools; answers in parts; running calls cancelled at a cut; many cuts; cut turns settled; half of the handles
-refused; a fifth of them poisoned; spoken questions; the service's other answers to what nobody knows about it.
+refused; a fifth of them poisoned; sessions that end; spoken questions; the service's other answers to what nobody knows about it.
 """
 
 _REISSUES: tuple[Reissue, ...] = ("same", "same", "any", "any", "other", "none", "order", "subset", "extra", "one more")
@@ -71,6 +83,10 @@ def make_config(seed: int, profile: str = "default") -> Config:
             policy = replace(policy, cut_turn="settle")
         case "cancel":
             policy = replace(policy, rebind_tools=False)
+        case "limits":
+            limit = rng.choice((40.0, 120.0))
+            settings.session_limit = limit + 1.0
+            policy = replace(policy, session_limit=limit, at_session_limit=rng.choice(("warn", "fresh_start")))
         case "unknowns":
             settings.first_index = first = rng.choice((0, 1))
             settings.older_valid = older = rng.random() < 0.5

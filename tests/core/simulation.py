@@ -133,6 +133,7 @@ class World:
             at=self.at,
             emit=self._emit,
             close=self._server_closes,
+            over=self._session_ends,
         )
         self.wires: dict[int, _Wire] = {}
         self.setup = _encode({"setup": {"model": MODELS[config.server.family], "generationConfig": {}}}).decode()
@@ -157,6 +158,10 @@ class World:
         self.finished: actions.Finish | None = None
         self.events: list[events.Event] = []
 
+        self.expiring_since: float | None = None
+        """When the app was told that the service's session comes to its end."""
+        self.busy_at = 0.0
+        """When the app last waited for something."""
         self.woke_at = 0.0
         """When the process last slept."""
         self.stalled = 0.0
@@ -197,9 +202,13 @@ class World:
             _, _, what, args = heapq.heappop(self._heap)
             what(*args)
         else:
+            before = len(self.trace)
             self.feed(inputs.Tick())
-            if self.engine.wake_at is not None and self.engine.wake_at <= self.now and self.engine.wake_at == wake:
+            acted = len(self.trace) > before + 1
+            if wake is not None and self.engine.wake_at == wake <= self.now and not acted:
                 raise Violation("timer", f"a tick at {self.now:g} changed nothing: busy loop")
+        if self.app.loops:
+            self.busy_at = self.now
         if self.config.eager or self.healing:
             self.app.read(1000)
         return True
@@ -252,7 +261,7 @@ class World:
                 if not record.handle:
                     raise Violation("I2", "an empty handle is saved")
                 self.kept = record
-            case actions.ForgetHandle() | actions.PoisonHandle():
+            case actions.ForgetHandle():
                 self.kept = None
             case actions.PoisonHandle(record):
                 if record.handle.reveal() not in self.server.poisoned:
@@ -276,10 +285,13 @@ class World:
                 raise Violation("quiet", f"message {event.message} was cut by a move at a quiet point")
             case events.ResumePointDropped():
                 self.kept = None
+            case events.SessionExpiring():
+                self.expiring_since = self.now
+                if self.config.policy.at_session_limit == "fresh_start":
+                    self.kept = None
             case events.HandleRefused(poisoned=False):
                 handle = self.kept.handle.reveal() if self.kept is not None else ""
-                dead = handle in self.server.refused or handle in self.server.poisoned
-                if not dead and self.now - self.last_up < self.config.policy.old_binding_grace:
+                if handle not in self.server.refused and self.now - self.last_up < self.config.policy.old_binding_grace:
                     raise Violation("grace", f"{handle} is given up, and was never refused: {event.reason}")
             case _:
                 pass
@@ -422,6 +434,8 @@ class World:
             wire.bound = True
             if not wire.aborted:
                 self.bound_at = self.now
+                if not self.server.connections[wire.number].resumed:
+                    self.expiring_since = None
                 self.at(self.config.policy.proven_after, self._stays_up, wire)
         if message.voice_activity is not None:
             wire.hears_speech = message.voice_activity.voice_activity_type == "ACTIVITY_START"
@@ -479,6 +493,9 @@ class World:
         wire = self.wires[number]
         if wire.ended:
             raise Violation("abort", f"connection {number} has ended already")
+        hears = wire.bound and not (wire.closing or wire.frozen or self.now < wire.stalled_until)
+        if hears and self.now - self.woke_at < 1.0:
+            raise Violation("clock", f"connection {number} was not asked for a sign of life after the process woke")
         if wire.bound and not wire.closing:
             self.last_up = self.now
         wire.aborted = True
@@ -633,6 +650,18 @@ class World:
             raise Violation("goAway", f"connection {wire.number} ends, as announced, and was not left")
         self._server_closes(wire.number, 1011, "Deadline expired before operation could complete.")
 
+    def _session_ends(self, number: int) -> None:
+        """The service's session is over on a connection; the app had to know, and the engine to leave it in time."""
+        wire = self.wires[number]
+        settled = max(self.bound_at or 0.0, self.woke_at, wire.stalled_until) < self.now - 10.0
+        if not settled or wire.frozen or self.engine.state not in (State.LIVE, State.DRAINING):
+            return
+        if self.expiring_since is None:
+            raise Violation("limit", f"the session of connection {number} is over, and nobody was told")
+        idle = self.now - max(self.expiring_since, self.busy_at, self.bound_at or 0.0)
+        if self.config.policy.at_session_limit == "fresh_start" and idle > 10.0:
+            raise Violation("limit", f"the session of connection {number} is over, and was not left in {idle:g} s")
+
     def do_update(self) -> None:
         """An update at any moment; without transparency an empty one."""
         connection = self.server.current
@@ -695,6 +724,7 @@ class World:
             self._come_to_rest("the last question")
         if self.finished is None:
             self.advance(3.0)
+            self._come_to_rest("the end")
             judge(self)
             self.do("leave")
 
@@ -708,6 +738,7 @@ class World:
         self.server.mute_binds = self.server.drop_binds = 0
         self.server.hostile = False
         self.config.server.refused = self.config.server.poisoned = 0.0
+        self.config.server.session_limit = None
 
     def _come_to_rest(self, what: str) -> None:
         deadline = self.now + 450.0

@@ -21,6 +21,7 @@ from resumekit.core.outbox import Lane, Outbox
 from resumekit.core.policy import Move
 from resumekit.core.setup import Setup
 from resumekit.core.turns import Turn
+from resumekit.core.watch import Watch
 from resumekit.defaults.decisions import DefaultDecisions
 from tests.core.plants import Planted, assert_found, registry, with_policy
 
@@ -405,6 +406,81 @@ def _(patch: pytest.MonkeyPatch) -> None:
 @plant("the session is given up at the first failure")
 def _(patch: pytest.MonkeyPatch) -> Callable[..., Engine]:
     return with_policy(max_outage=0.0)
+
+
+# ---------------------------------------------------------------------- a dead handle, a session's end, a frozen process
+
+
+@plant("nobody watches the progress of a resumed connection", "poison")
+def _(patch: pytest.MonkeyPatch) -> Callable[..., Engine]:
+    return with_policy(progress_watchdog=1e6)
+
+
+@plant("a poisoned handle is used again", "poison")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Watch, "poisoned", property(lambda self: False))
+
+
+@plant("a handle is poisoned at its first silence", "default", within=1500)
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Watch, "poisoned", property(lambda self: self._mute > 0))
+
+
+@plant("the app is not told that the session comes to its end", "limits")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Engine._notify
+
+    def notify(self, event):
+        if not isinstance(event, events.SessionExpiring):
+            original(self, event)
+
+    patch.setattr(Engine, "_notify", notify)
+
+
+@plant("a session that comes to its end is not left", "limits")
+def _(patch: pytest.MonkeyPatch) -> Callable[..., Engine]:
+    return with_policy(at_session_limit="warn")
+
+
+@plant("the session's age begins anew with each connection", "limits")
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Engine._bound
+
+    def bound(self, link, message):
+        original(self, link, message)
+        self._age.begin(self._now)
+
+    patch.setattr(Engine, "_bound", bound)
+
+
+@plant("a frozen process is not noticed", within=1500)
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Engine.feed
+
+    def feed(self, happened, now):
+        return [] if isinstance(happened, inputs.ClockJumped) else original(self, happened, now)
+
+    patch.setattr(Engine, "feed", feed)
+
+
+@plant("the index is taken to begin with 1, whatever the policy says", "unknowns")
+def _(patch: pytest.MonkeyPatch) -> Callable[..., Engine]:
+    return with_policy(first_index=1)
+
+
+@plant("the index is taken to begin with 0, whatever the policy says", "unknowns")
+def _(patch: pytest.MonkeyPatch) -> Callable[..., Engine]:
+    return with_policy(first_index=0)
+
+
+@plant("a handle is taken to hold all audio up to its index, whatever the policy says", "unknowns", within=1000)
+def _(patch: pytest.MonkeyPatch) -> Callable[..., Engine]:
+    return with_policy(handles_hold_audio=True)
+
+
+@plant("an older handle is taken to stay valid, whatever the policy says", "unknowns", within=1000)
+def _(patch: pytest.MonkeyPatch) -> Callable[..., Engine]:
+    return with_policy(older_handles_valid=True)
 
 
 @pytest.mark.proof
