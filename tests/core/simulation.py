@@ -290,8 +290,9 @@ class World:
                 if self.config.policy.at_session_limit == "fresh_start":
                     self.kept = None
             case events.HandleRefused(poisoned=False):
-                handle = self.kept.handle.reveal() if self.kept is not None else ""
-                if handle not in self.server.refused and self.now - self.last_up < self.config.policy.old_binding_grace:
+                handle = self.kept.handle.reveal() if self.kept is not None else None
+                good = handle is not None and handle not in self.server.refused
+                if good and self.now - self.last_up < self.config.policy.old_binding_grace:
                     raise Violation("grace", f"{handle} is given up, and was never refused: {event.reason}")
             case _:
                 pass
