@@ -359,7 +359,7 @@ class Conversation:
 
     def _open_spoken(self, link: Link) -> Turn:
         """The service answers what it heard, or speaks by itself."""
-        turn = self._speech.open()
+        turn = self._speech.open(link)
         turn.resent = False
         link.turns.append(turn)
         self.promote(link)
@@ -528,6 +528,7 @@ class Conversation:
         candidate = self.point.mature(link.steady_until, self._policy.audio_resend)
         if candidate is not None:
             self._adopt(link, candidate)
+            self.point.aged = True
 
     # ------------------------------------------------------------------ a connection is gone
 
@@ -593,7 +594,9 @@ class Conversation:
         end, begun = turn.speech_end, turn.begun
         counts = turn.seen and not turn.shadow
         answerable = turn.number is not None or bool(self.outbox.audio.sent or self.outbox.before_border)
-        answerable = answerable or self._speech.has_words(turn, begun=begun)
+        # A state that may hold the beginning of the speech takes the rest of it only, not its words.
+        words = not (self.point.aged and turn.number is None) and self._speech.has_words(turn, end, begun=begun)
+        answerable = answerable or words
         spent = settle or turn.reanswers >= self._policy.max_reanswers_per_turn
         settled = not answerable or (counts and spent)
         cancelled = turn.restart(rebind=self._policy.rebind_tools)
@@ -611,7 +614,7 @@ class Conversation:
             self._stats.turns_settled += 1
             self._notify(events.TurnSettled(message=turn.number or None, reanswers=turn.reanswers))
             return self._unask(turn, end)
-        resent_as = self._speech.resend(turn, end, begun=begun)
+        resent_as = self._speech.resend(turn, end, words=words)
         if counts or resent_as == "transcript":
             self._notify(
                 events.TurnCut(

@@ -43,6 +43,8 @@ class ResumePoint:
     """`base`, and the record that may become it."""
 
     base: HandleRecord | None = None
+    aged: bool = False
+    """Audio was streaming when `base` came: its state may hold the beginning of a spoken question."""
     ageing: Candidate | None = None
     poisoned: set[ResumptionHandle] = field(default_factory=set[ResumptionHandle])
     """Never resumed from again, whoever offers them."""
@@ -50,6 +52,7 @@ class ResumePoint:
     def adopt(self, record: HandleRecord) -> None:
         """Make `record` the base; the caller prunes what it covers."""
         self.base = record
+        self.aged = False
         self.ageing = None
 
     def age(self, candidate: Candidate) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
 from resumekit.core.link import Link
@@ -36,8 +37,12 @@ class Speech:
 
     # ------------------------------------------------------------------ whose speech it is
 
-    def open(self) -> Turn:
+    def open(self, link: Link) -> Turn:
         """Return the turn of a question that the service heard, or of what it says by itself."""
+        ends = (m for m in self._outbox.control.unsent if m.body.kind is ClientKind.ACTIVITY_END)
+        waiting = next(ends, None) if link.activity_open else None
+        if waiting is not None and waiting.turn is not None:
+            return waiting.turn  # it is sent again, up to the mark that ends it
         turn, self.cut = self.cut or Turn(by_voice=True), None
         return turn
 
@@ -52,7 +57,7 @@ class Speech:
         """Return the turn that an `activityEnd` asks: its transcription may have opened it before."""
         last = link.turns[-1] if link.turns else None
         unmarked = last is not None and last.by_voice and last.number is None and not last.begun
-        return last if last is not None and unmarked else self.open()
+        return last if last is not None and unmarked else self.open(link)
 
     # ------------------------------------------------------------------ a connection is gone
 
@@ -68,24 +73,27 @@ class Speech:
             and (message.body.kind in _MARKS or (message.body.kind is ClientKind.TEXT and message.turn is None))
         }
 
-    def has_words(self, turn: Turn, *, begun: bool) -> bool:
+    def has_words(self, turn: Turn, end: int, *, begun: bool) -> bool:
         """Whether the transcription of a question is whole, and may be sent in its place.
 
         It comes before the answer. Before that, only the end of an activity and of its transcription tell.
         """
         whole = begun or (turn.number is not None and turn.question.finished)
-        return whole and bool(turn.question.said.strip()) and self._policy.resend_speech != "audio"
+        return whole and end > 0 and bool(turn.question.said.strip()) and self._policy.resend_speech != "audio"
 
-    def resend(self, turn: Turn, end: int, *, begun: bool) -> Form:
+    def resend(self, turn: Turn, end: int, *, words: bool) -> Form:
         """Choose the form in which the question of a cut turn, spoken up to `end`, is sent again.
+
+        Args:
+            words: its transcription may stand for it.
 
         As a transcript it is a written question from now on: its audio and marks are gone.
         """
         if not turn.by_voice:
             return "text"
-        turn.question.clipped |= not self._holds(turn, end)
+        turn.question.clipped |= not self._holds(turn, end or sys.maxsize)
         whole = self._policy.resend_speech == "auto" and not turn.question.clipped
-        if whole or not self.has_words(turn, begun=begun):
+        if whole or not words:
             return "audio"
         old = self.spoken_until(end)
         written = [message.body.text or "" for message in self._outbox.control.sent if message in old]

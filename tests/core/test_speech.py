@@ -163,6 +163,19 @@ def test_known_speech_ends_with_its_answer() -> None:
     assert [event.quiet for event in bench.events(events.Moving)] == [True]
 
 
+def test_what_comes_all_at_once_proves_no_silence() -> None:
+    """RULES 3: behind a stalled network, the answer may stand right behind the update."""
+    bench = begun(transparent=True)
+    bench.speaks(1.0)
+    bench.update("with the utterance", 11)
+    bench.tick(25.0)
+    bench.update("later", 11)
+    bench.says("noon")
+    again(bench)
+    assert bench.bound_with == "h0"
+    assert seconds_of_audio(bench.wire) == 1.0
+
+
 # ---------------------------------------------------------------------- whose words
 
 
@@ -192,6 +205,30 @@ def test_an_activity_that_was_transcribed_before_the_cut_is_still_one_turn() -> 
     bench.says("noon")
     bench.completes()
     bench.update("h1")
+    again(bench)
+    assert bench.bound_with == "h1"
+
+
+@pytest.mark.parametrize("form", ["auto", "transcript"])
+def test_an_activity_that_is_transcribed_again_before_its_end_is_sent_again_is_still_one_turn(form: Any) -> None:
+    bench = begun(policy=Policy(resend_speech=form, audio_resend=3.0))
+    bench.sends(START)
+    bench.speaks(2.5)
+    bench.sends(END)
+    bench.server({"serverContent": {"inputTranscription": {"text": "what time"}}})
+    bench.cut()
+    bench.auto_written = False
+    bench.resume()
+    assert kinds(bench.wire) == ["activityStart", "audio"], "the rest waits for the transport"
+    bench.server(heard("what"))
+    bench.server({"serverContent": {"inputTranscription": {"text": " time", "finished": True}}})
+    bench.auto_written = True
+    again(bench)
+    assert kinds(bench.wire) == ["activityStart", "audio", "activityEnd"]
+    bench.says("noon")
+    bench.completes()
+    bench.update("h1")
+    assert words_of(bench.shown) == ["what time", ""]
     again(bench)
     assert bench.bound_with == "h1"
 
@@ -438,6 +475,27 @@ def test_words_are_enough_where_no_audio_is_kept() -> None:
     assert texts(bench.wire) == ["what time"]
 
 
+def test_a_state_that_may_hold_the_beginning_of_a_question_is_given_its_rest_and_no_words() -> None:
+    """RULES 3: a handle that came while audio was streaming may hold some of it."""
+    bench = begun(transparent=True, policy=Policy(resend_speech="transcript"))
+    bench.speaks(1.0)
+    bench.update("aged", 11)
+    bench.speaks(11.0)
+    bench.server({"usageMetadata": {"totalTokenCount": 1}})
+    bench.speaks(2.0)
+    bench.server(heard("what time"))
+    bench.says("it is")
+    again(bench)
+    assert bench.bound_with == "aged"
+    assert forms(bench) == ["audio"]
+    assert seconds_of_audio(bench.wire) == 13.0
+    bench.says("noon")
+    bench.completes()
+    bench.update("closing", 131)
+    cut_in_the_answer(bench, 1.0)
+    assert forms(bench) == ["audio", "transcript"]
+
+
 @MARKS
 def test_the_order_of_what_follows_stays(marks: bool) -> None:
     bench = begun(policy=Policy(resend_speech="transcript"))
@@ -533,7 +591,7 @@ def test_a_text_question_is_resent_as_text() -> None:
 
 def words_of(frames: list[dict[str, Any]]) -> list[str]:
     contents = [frame.get("serverContent", {}) for frame in frames]
-    return [content["inputTranscription"]["text"] for content in contents if "inputTranscription" in content]
+    return [content["inputTranscription"].get("text", "") for content in contents if "inputTranscription" in content]
 
 
 @BOTH
