@@ -34,6 +34,8 @@ from resumekit.emulator import (
     silence,
     spoken,
 )
+from resumekit.emulator.answers import directives
+from resumekit.emulator.frames import canonical
 from tests.faults.zygote import Emulator
 
 SCALE = 0.05
@@ -131,6 +133,29 @@ class Tell:
 
 
 @dataclass(frozen=True)
+class AskAndTell:
+    """Write a question and, while it is being answered, something that is no question."""
+
+    text: str
+    context: str
+    after: float
+    """Seconds of the service between the two."""
+
+    async def run(self, app: App) -> None:
+        await app.write(self.text)
+        telling = asyncio.create_task(self._tell(app))
+        try:
+            await app.take_answer()
+        finally:
+            await telling
+
+    async def _tell(self, app: App) -> None:
+        await asyncio.sleep(self.after * app.scenario.scale)
+        app.may_hold_one_more()
+        await app.tell(self.context)
+
+
+@dataclass(frozen=True)
 class Arm:
     """Wait for the handle of the last turn, then inject the scenario's `armed` faults."""
 
@@ -173,7 +198,7 @@ class Do:
         await self.action(app)
 
 
-Step = Ask | Say | Together | Tell | Arm | Until | Pause | Do
+Step = Ask | AskAndTell | Say | Together | Tell | Arm | Until | Pause | Do
 ARM = Arm()
 AGAIN = Arm(anchored=False)
 CHAT: tuple[Step, ...] = (Ask("one"), ARM, Ask("two"), Ask("three"))
@@ -198,7 +223,11 @@ class Scenario:
     config: Mapping[str, Any] = field(default_factory=dict)
     """Of the session."""
     tool_time: float = 0.0
-    """How long the app's tools run, in seconds of the service."""
+    """How long the app's tools run, in seconds of the service; a call's argument `takes` comes first."""
+    parts: bool = False
+    """An answer may take several server turns, and so several loops."""
+    alone: bool = True
+    """Nothing else runs in this process: what is left behind is this conversation's."""
     scale: float = SCALE
     speech: bool = False
     """The model answers with audio."""
@@ -208,10 +237,10 @@ class Scenario:
     """In both loops on each backend; else in one of them on each, by turns."""
 
     # What is expected of the run
-    strikes: int | None = None
+    strikes: int | Literal["any"] | None = None
     """Faults that strike in all; None: each of them once."""
-    fresh: int = 0
-    """Fresh starts."""
+    fresh: int | None = 0
+    """Fresh starts; None: any number."""
     undisturbed: bool = False
     """One connection only."""
     refused: frozenset[str] = frozenset()
@@ -241,6 +270,8 @@ class App:
         """Each with how many turns of the user the model may know when it answers."""
         self.turns: list[list[types.LiveServerMessage]] = []
         """What `receive()` gave for each question."""
+        self.ends: list[list[int]] = []
+        """Where in that each loop of `receive()` ended."""
         self.told: list[events.Event] = []
         self.executed: list[tuple[int, str]] = []
         """Tools that were started: the number of the question, and the name."""
@@ -248,6 +279,12 @@ class App:
         """Responses that were sent, by call id: the number of the question, and the response as the ledger names it."""
         self.cancelled: list[str] = []
         """Ids of calls that were shown to the app and cancelled."""
+        self.effects: dict[str, tuple[int, str]] = {}
+        """Side effects, by call id: the number of the question, and what was done."""
+        self.dropped_before_the_end: dict[int, set[str]] = {}
+        """`dropped` when the answer to a question was over: an answer that is shown can be run again without them."""
+        self.wrong: list[str] = []
+        """What an app's own bookkeeping complains about."""
         self._user_turns = 0
         self._tools: dict[str, asyncio.Task[None]] = {}
         self._news = asyncio.Event()
@@ -294,27 +331,64 @@ class App:
         self._user_turns += len(texts)
         self.questions += [(text, range(n, self._user_turns + 1)) for n, text in enumerate(texts, first)]
 
+    def may_hold_one_more(self) -> None:
+        """The answer under way may know of one more turn of the user."""
+        question, held = self.questions[-1]
+        self.questions[-1] = (question, range(held.start, held.stop + 1))
+
     # Receiving
 
     async def take_answer(self) -> None:
         raise NotImplementedError
+
+    def begin_answer(self) -> None:
+        self.turns.append([])
+        self.ends.append([])
+
+    def end_loop(self) -> bool:
+        """Note the end of a loop of `receive()`; tells whether it was the answer's last."""
+        turn, ends = self.turns[-1], self.ends[-1]
+        start = ends[-1] if ends else 0
+        ends.append(len(turn))
+        if not self.scenario.parts:
+            return True
+        assert len(turn) > start, "receive() gave nothing"
+        if all(message.server_content and message.server_content.turn_complete for message in turn[start:]):
+            self.wrong.append(f"a loop of {len(turn) - start} messages says nothing")
+        answer = read_answer(shown_to_the_end(turn, ends))
+        if answer is None or not answer.is_whole:
+            return False
+        self.dropped_before_the_end[len(self.turns) - 1] = self.dropped
+        return True
 
     def take(self, message: types.LiveServerMessage) -> None:
         """Do what an app does with a message."""
         self.turns[-1].append(message)
         if message.tool_call is not None:
             for call in message.tool_call.function_calls or ():
+                self._take_effect(call)
                 self._tools[call.id or ""] = asyncio.create_task(self._run_tool(call))
         if message.tool_call_cancellation is not None:
             for call_id in message.tool_call_cancellation.ids or ():
                 self.cancelled.append(call_id)
                 self._tools[call_id].cancel()
 
+    def _take_effect(self, call: types.FunctionCall) -> None:
+        number = len(self.turns) - 1
+        effect = f"{call.name}{canonical(call.args or {})}"
+        self.effects[call.id or ""] = (number, effect)
+        done = [call_id for call_id, it in self.effects.items() if it == (number, effect)]
+        times = len(set(done) - set(self.cancelled))
+        question = self.questions[number][0] if number < len(self.questions) else ""
+        if times > allowed_effects(question)[effect]:
+            self.wrong.append(f"{effect} was done {times} times for {question!r}")
+
     async def _run_tool(self, call: types.FunctionCall) -> None:
         try:
             question = len(self.turns) - 1
             self.executed.append((question, call.name or ""))
-            await asyncio.sleep(self.scenario.tool_time * self.scenario.scale)
+            takes = (call.args or {}).get("takes", self.scenario.tool_time)
+            await asyncio.sleep(takes * self.scenario.scale)
             result = {"of": call.args or {}}
             item = response_item(call.name or "", result)
             self.results[call.id or ""] = (question, item)
@@ -325,12 +399,21 @@ class App:
             self._broken = self._broken or error
             raise
 
+    def running(self, number: int) -> list[str]:
+        """Return the ids of the calls of a question that nobody answered or cancelled."""
+        return [
+            call_id
+            for call_id, (asked, _) in self.effects.items()
+            if asked == number and call_id not in self.results and call_id not in self.cancelled
+        ]
+
     # Looking back
 
     @property
     def dropped(self) -> set[str]:
-        """Ids of calls whose response was not sent on, as the session told."""
-        return {event.call_id for event in self.told if isinstance(event, events.ToolResponseDropped)}
+        """Ids of calls whose response was not sent on, as the session told, or because they had been cancelled."""
+        told = {event.call_id for event in self.told if isinstance(event, events.ToolResponseDropped)}
+        return told | set(self.cancelled)
 
     @property
     def settled(self) -> set[int]:
@@ -391,9 +474,12 @@ class RequestApp(App):
     """Sends, then runs one `receive()` to its end."""
 
     async def take_answer(self) -> None:
-        self.turns.append([])
-        async for message in self.session.receive():
-            self.take(message)
+        self.begin_answer()
+        is_over = False
+        while not is_over:
+            async for message in self.session.receive():
+                self.take(message)
+            is_over = self.end_loop()
 
 
 class ClassicApp(App):
@@ -411,9 +497,12 @@ class ClassicApp(App):
     async def _listen(self) -> None:
         try:
             while True:
-                self.turns.append([])
-                async for message in self.session.receive():
-                    self.take(message)
+                self.begin_answer()
+                is_over = False
+                while not is_over:
+                    async for message in self.session.receive():
+                        self.take(message)
+                    is_over = self.end_loop()
                 self._ends.put_nowait(None)
         except Exception as error:
             self._ends.put_nowait(error)
@@ -428,6 +517,7 @@ class ClassicApp(App):
         await super().__aexit__(*exc)
         if self.turns and len(self.turns) > len(self.questions):
             self.turns.pop()  # what came after the last answer: updates
+            self.ends.pop()
 
 
 APPS: dict[Loop, type[App]] = {"classic": ClassicApp, "request": RequestApp}
@@ -443,6 +533,29 @@ def _content(text: str) -> types.Content:
 def after_last_interruption(turn: Sequence[types.LiveServerMessage]) -> list[types.LiveServerMessage]:
     ends = [n for n, message in enumerate(turn) if message.server_content and message.server_content.interrupted]
     return list(turn[ends[-1] + 1 :]) if ends else list(turn)
+
+
+def shown_to_the_end(turn: Sequence[types.LiveServerMessage], ends: Sequence[int]) -> list[types.LiveServerMessage]:
+    """Return what an answer consists of in the end: of each loop what followed its last interruption."""
+    loops = zip([0, *ends], ends, strict=False)
+    return [message for start, end in loops for message in after_last_interruption(turn[start:end])]
+
+
+def read_answer(messages: Sequence[types.LiveServerMessage]) -> Answer | None:
+    """Read the newest answer in what was shown: one that came in several turns may have been begun again."""
+    said = words(messages)
+    return parse_answer(said[max(said.rfind("answer to "), 0) :])
+
+
+def allowed_effects(question: str) -> Counter[str]:
+    """Return how often each side effect may happen for a question, whatever a model makes of its calls."""
+    allowed: Counter[str] = Counter()
+    for step in directives(question).steps:
+        allowed["extra_tool{}"] += 1
+        for call in step:
+            for args in (call.args, {**call.args, "again": True}):
+                allowed[f"{call.name}{canonical(args)}"] += 1
+    return allowed
 
 
 def words(messages: Sequence[types.LiveServerMessage]) -> str:
@@ -505,6 +618,7 @@ class Run:
         found = list(self.left)
         if self.error is not None:
             found.append(f"the app saw {self.error!r}")
+        found += self.app.wrong
         found += self._wrong_answers(self.app)
         found += self._wrong_ledger(self.report)
         found += self._wrong_connections(self.report)
@@ -515,12 +629,13 @@ class Run:
         if len(app.turns) != len(app.questions):
             found.append(f"{len(app.questions)} questions, {len(app.turns)} answers")
         forgotten = 0
-        for number, ((question, held), turn) in enumerate(zip(app.questions, app.turns, strict=False)):
+        for number, ((question, held), turn, ends) in enumerate(zip(app.questions, app.turns, app.ends, strict=False)):
             if not question:  # it was interrupted
                 continue
-            last = after_last_interruption(turn)
-            said = parse_answer(words(last)) or Answer(words(last), 0, "", [])
-            results = [i for call, (n, i) in app.results.items() if n == number and call not in app.dropped]
+            last = shown_to_the_end(turn, ends)
+            said = read_answer(last) or Answer(words(last), 0, "", [])
+            dropped = app.dropped_before_the_end.get(number, app.dropped)
+            results = [i for call, (n, i) in app.results.items() if n == number and call not in dropped]
             wanted = (question, sorted(item.split(":", 2)[1:] for item in results))
             told = (said.asked, sorted(r.split("=", 1) for r in said.results.split(", ") if r))
             if told != wanted or not held.start <= said.turns_held + forgotten < held.stop + len(self.flagged):
@@ -529,23 +644,29 @@ class Run:
             if self.scenario.speech and not (pcm := heard(sound(last), rate=24000)).whole:
                 found.append(f"asked {question!r}, the sound of the answer is {pcm}")
             contents = [message.server_content for message in last if message.server_content]
-            ends = sum(bool(content.turn_complete) for content in contents)
-            if ends != 1 or not contents[-1].turn_complete:
-                found.append(f"asked {question!r}, its loop has {ends} turn_complete")
-            if sum(bool(content.generation_complete) for content in contents) != 1:
+            completed = sum(bool(content.turn_complete) for content in contents)
+            if completed != len(ends) or not contents or not contents[-1].turn_complete:
+                found.append(f"asked {question!r}, {len(ends)} loops have {completed} turn_complete")
+            if not any(content.generation_complete for content in contents[-2:]):
                 found.append(f"asked {question!r}, the last answer is not whole")
+            running = [app.effects[call_id] for call_id in app.running(number)]
+            if running:
+                found.append(f"asked {question!r}, {running} were left running")
             if any(message.go_away for message in turn):
                 found.append("the app saw goAway")
         return found
 
     def _wrong_ledger(self, report: LedgerReport) -> list[str]:
         found = []
-        doubled = list((Counter(report.doubled) - Counter(self.flagged)).elements())
+        doubled = list((Counter(report.doubled) - Counter(self.flagged) - self._optional).elements())
         for name, items in (
             ("lost", report.lost),
             ("doubled", doubled),
-            ("reordered", report.reordered),
-            ("unexpected", report.unexpected),
+            ("reordered", self._reordered(report)),
+            ("unexpected", self._unexpected(report)),
+            ("answered twice", report.calls_answered_twice),
+            ("answered, though unknown", report.responses_to_unknown),
+            ("not answered", report.calls_unanswered),
         ):
             if items:
                 found.append(f"{name}: {items}; held: {report.held}")
@@ -557,13 +678,47 @@ class Run:
             found.append(f"repeats in transparent mode: {self.flagged}")
         return found
 
+    @property
+    def _optional(self) -> Counter[str]:
+        """Responses that were dropped: the model may have made the call again after all."""
+        assert self.app is not None
+        return Counter(item for call_id, (_, item) in self.app.results.items() if call_id in self.app.dropped)
+
+    def _reordered(self, report: LedgerReport) -> list[str]:
+        """Return what is out of order.
+
+        Where answers take several turns, a response to a call that the service knows may pass what waits behind one
+        that it does not know (RULES 8); what was sent after a response is never before it, save in replayed history.
+        """
+        if not self.scenario.parts:
+            return report.reordered
+        assert self.app is not None
+        expected = self.app.expected
+        others = [item for item in expected if not item.startswith("response:")]
+        held = [item for item in report.held if item in set(others)]
+        wrong = [item for item, other in zip(held, others, strict=False) if item != other][:1]
+        for message in set(others) & set(held) if not report.fresh_starts else ():
+            before = Counter(expected[: expected.index(message)]) - Counter(others)
+            wrong += (before - Counter(report.held[: report.held.index(message)])).elements()
+        return wrong if report.reordered else []
+
+    def _unexpected(self, report: LedgerReport) -> list[str]:
+        """Return what the app did not send, but for the errors that the session said it answered calls with."""
+        assert self.app is not None
+        said = [
+            event.name for event in self.app.told if isinstance(event, events.ToolCallAnswered) and event.by == "error"
+        ]
+        errors = [item for item in report.unexpected if item.startswith("response:") and '{"error":' in item]
+        others = Counter(item for item in report.unexpected if item not in errors) - self._optional
+        return [*errors[len(said) :], *others.elements()]
+
     def _wrong_connections(self, report: LedgerReport) -> list[str]:
         scenario = self.scenario
         found = []
         strikes = len(scenario.faults) + len(scenario.armed) if scenario.strikes is None else scenario.strikes
-        if len(self.struck) != strikes:
+        if strikes not in {"any", len(self.struck)}:
             found.append(f"{strikes} faults were to strike, there were {self.struck}")
-        if report.fresh_starts != scenario.fresh:
+        if scenario.fresh not in {None, report.fresh_starts}:
             found.append(f"{report.fresh_starts} fresh starts, not {scenario.fresh}")
         if scenario.undisturbed and report.connections != 1:
             found.append(f"{report.connections} connections instead of one")
@@ -645,7 +800,7 @@ async def converse(
                     await step.run(app)
         except Exception as error:
             run.error = error
-        run.left = await left_behind(before)
+        run.left = await left_behind(before) if scenario.alone else []
         run.report = await server.ledger_report(app.expected if expected is None else expected)
         run.connections = await server.connections()
         run.audio = await server.audio()

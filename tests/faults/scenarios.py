@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from resumekit.core import events
 from resumekit.emulator import Fault, Trigger
-from tests.faults.runner import AGAIN, ARM, Ask, Pause, Say, Scenario, Tell, Together, Until
+from tests.faults.runner import AGAIN, ARM, PROFILES, Ask, Pause, Say, Scenario, Tell, Together, Until
 
 __all__ = ["SCENARIOS"]
 
@@ -484,8 +484,7 @@ MESSAGES = [
 ]
 
 # --- tools ------------------------------------------------------------------------------------------------------------
-# A call that runs at the cut is cancelled, and its repetition is a new call; a call that was answered is answered by
-# the engine when it is repeated.
+# A call that runs at the cut, or was answered, is not shown again when the model repeats it: its one execution answers.
 
 TOOL = 'two [tool:weather {"city": "Rome"}]'
 TWO_TOOLS = TOOL + '[tool:time {"zone": 1}]'
@@ -522,6 +521,46 @@ TOOLS = [
     ),
     _tools("reissued-with-another", TOOL, Fault.rst(at=Trigger.tool_response()), knobs={"reissue": "extra"}),
     _tools("not-reissued", TOOL, Fault.rst(at=Trigger.tool_response()), knobs={"reissue": "none"}),
+    _tools("twice-the-same", TOOL + TOOL[4:], Fault.rst(at=Trigger.tool_response(1)), families=BOTH),
+    _tools(
+        "runs-across-two-cuts",
+        TOOL,
+        Fault.close(1011, at=Trigger.tool_call(), times=2),
+        tool_time=4,
+        strikes=2,
+        families=BOTH,
+    ),
+    _tools("reissued-in-part", TWO_TOOLS, Fault.rst(at=Trigger.tool_response(2)), knobs={"reissue": "subset"}),
+    *(
+        _tools(
+            f"in-turns-{turns}-cut-{name}",
+            TWO_TOOLS + "[then:more]",
+            Fault.fin(at=at),
+            knobs={"tool_turns": turns, "tool_position": position},
+            parts=True,
+            tool_time=1,
+        )
+        for turns in ("split", "at_end")
+        for name, at, position in (
+            ("at-the-call", Trigger.tool_call(1), "before"),
+            ("between-the-turns", Trigger.turn_complete(2), "end"),
+            ("at-the-second-call", Trigger.tool_call(2), "amid"),
+            ("in-the-answer", Trigger.generation_complete(4), "before"),
+        )
+    ),
+    *(
+        _tools(
+            f"in-turns-{turns}-cut-before-the-handle",
+            TWO_TOOLS,
+            Fault.fin(at=Trigger.before_handle(2 if profile == "developer" else 3)),
+            knobs={"tool_turns": turns},
+            parts=True,
+            profiles=(profile,),
+            steps=(Ask("one"), ARM, Ask(TWO_TOOLS), Until(events.ConnectionLost), Ask("three")),
+        )
+        for turns in ("split", "at_end")
+        for profile in PROFILES
+    ),
     _tools("cut-twice", TOOL, Fault.rst(at=Trigger.tool_call(), times=2), tool_time=1, strikes=2),
     _tools(
         "with-a-refused-handle",

@@ -112,12 +112,25 @@ async def test_a_repeated_message_is_flagged_and_only_that():
     assert [event.messages for event in told(run, events.MessagesRepeated)] == [(2,)]
 
 
-# --- tools: the rules of this version -----------------------------------------------------------------------------------
+# --- tools --------------------------------------------------------------------------------------------------------------
 
 
 @profiles
-async def test_a_call_that_runs_at_the_cut_is_cancelled_and_its_repetition_is_a_new_call(profile):
-    run = await converse(BY_NAME["tool-runs-at-the-cut"], profile=profile, loop="request")
+async def test_a_call_that_runs_at_the_cut_answers_its_repetition(profile):
+    scenario = dataclasses.replace(BY_NAME["tool-runs-at-the-cut"], tool_time=10)
+    run = await converse(scenario, profile=profile, loop="request")
+    assert not run.problems(), str(run)
+    assert shown(run.app.turns[1]) == ["output", "call weather", "interrupted", "output", "turn_complete"]
+    assert run.app.executed == [(1, "weather")]
+    assert [event.name for event in told(run, events.ToolCallRebound)] == ["weather"]
+    first, second = run.report.calls
+    assert (first.held, second.held, second.answers_held) == (False, True, 1)
+
+
+@profiles
+async def test_without_rebinding_a_call_that_runs_at_the_cut_is_cancelled_and_its_repetition_is_a_new_call(profile):
+    scenario = dataclasses.replace(BY_NAME["tool-runs-at-the-cut"], policy={"rebind_tools": False})
+    run = await converse(scenario, profile=profile, loop="request")
     assert not run.problems(), str(run)
     once = ["output", "call weather"]
     assert shown(run.app.turns[1]) == [*once, "cancelled", "interrupted", *once, "output", "turn_complete"]
