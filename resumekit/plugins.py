@@ -10,7 +10,6 @@ import difflib
 import functools
 import inspect
 import logging
-import math
 import os
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -286,12 +285,7 @@ class PluginDecisions:
     def on_event(self, event: Event) -> None:
         """Tell every plugin that listens."""
         for opinion in self._opinions["on_event"]:
-            answer = self._call("on_event", opinion, event)
-            if inspect.iscoroutine(answer):
-                answer.close()
-                self._failed(
-                    "on_event", opinion, "nonsense", "it returned a coroutine; hooks are called, never awaited"
-                )
+            self._call("on_event", opinion, event, _no_silence)
 
     def provide_handle_store(self, url: str) -> HandleStore | None:
         """Ask for the store of a URL; None: no plugin answers for it.
@@ -319,32 +313,34 @@ class PluginDecisions:
         for opinion in self._opinions[hook]:
             if opinion.built_in:
                 return opinion.ask(details)
-            answer = self._call(hook, opinion, details)
-            if answer is None:
-                continue
-            problem = problem_of(answer)
-            if problem is None:
+            answer = self._call(hook, opinion, details, problem_of)
+            if answer is not None:
                 return answer
-            if inspect.iscoroutine(answer):
-                answer.close()
-            self._failed(hook, opinion, "nonsense", f"it returned {problem}")
         raise AssertionError(hook)
 
-    def _call(self, hook: str, opinion: _Opinion, argument: object) -> object:
+    def _call(
+        self, hook: str, opinion: _Opinion, argument: object, problem_of: Callable[[object], str | None]
+    ) -> object:
+        """Return a plugin's answer; None where it has none, or none that makes sense."""
         started = perf_counter()
         try:
             answer = opinion.ask(argument)
+            problem = None if answer is None else problem_of(answer)
         except Exception as error:  # noqa: BLE001 -- foreign code: it must not take the session down
             place = traceback.extract_tb(error.__traceback__)[-1]
             # Not what the error says: a plugin may quote the conversation.
-            self._failed(
-                hook, opinion, "raised", f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}", error
-            )
+            detail = f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
+            self._failed(hook, opinion, "raised", detail, error)
             return None
         seconds = perf_counter() - started
         if seconds > SLOW:
             self._failed(hook, opinion, "slow", f"it took {seconds:.2f} s, and held everything else up")
-        return answer
+        if problem is None:
+            return answer
+        if inspect.iscoroutine(answer):
+            answer.close()
+        self._failed(hook, opinion, "nonsense", f"it returned {problem}")
+        return None
 
     def _failed(
         self, hook: str, opinion: _Opinion, problem: _Problem, detail: str, error: Exception | None = None
@@ -361,8 +357,16 @@ class PluginDecisions:
 # ---------------------------------------------------------------------- what makes no sense, and why
 
 
+_LONGEST = 1e9
+"""Seconds, 30 years: what is longer cannot be meant, and is no delay that arithmetic survives."""
+
+
 def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LONGEST
+
+
+def _no_silence(answer: object) -> str | None:
+    return "a coroutine; hooks are called, never awaited" if inspect.iscoroutine(answer) else None
 
 
 def _no_delay(answer: object) -> str | None:

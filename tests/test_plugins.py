@@ -243,7 +243,7 @@ def test_a_slow_hook_is_reported_and_its_answer_taken(monkeypatch, caplog):
 
 NONSENSE = {
     "choose_delay": [
-        -1, -0.5, math.nan, math.inf, True, "1", b"\0", [1.0], Exactly(-1.0), Exactly(math.nan), Exactly("soon"), 1j,
+        -1, 10**400, -0.5, math.nan, math.inf, True, "1", b"\0", [1.0], Exactly(-1.0), Exactly(math.nan), Exactly("soon"), 1j,
     ],
     "classify_failure": ["fatal", "FATAL", Verdict, 0, True],
     "choose_move": [
@@ -278,6 +278,21 @@ def test_nonsense_is_reported_and_the_default_used(hook, answer):
     assert (failed.hook, failed.plugin, failed.problem) == (hook, "odd", "nonsense")
     assert failed.detail.startswith("it returned ")
     assert "hello" not in failed.detail
+
+
+class Hostile(list):
+    def __iter__(self):
+        raise RuntimeError
+
+    __getitem__ = __iter__
+
+
+def test_an_answer_that_cannot_be_looked_at_is_no_answer():
+    report = []
+    odd = Recovery(action=RecoveryAction.FRESH, turns=Hostile())
+
+    assert asked("choose_recovery", plugin(choose_recovery=odd), report=report) == DEFAULTS["choose_recovery"]
+    assert [failed.problem for failed in report] == ["raised"]
 
 
 def test_a_coroutine_is_nonsense_and_leaves_no_warning():
@@ -342,6 +357,10 @@ async def awaited(details):
     return 1.0
 
 
+async def generates(details):
+    yield 1.0
+
+
 def takes(what):
     namespace = {}
     exec(f"def hook({what}): return None", namespace)
@@ -362,6 +381,7 @@ REFUSED = [
     (plugin("p", choose_delay=takes("details, policy")), "{'policy'}"),
     (plugin("p", choose_delay=awaited), "the hook 'choose_delay' of the plugin 'p' is async"),
     (plugin("p", on_event=awaited), "{'details'}"),
+    (plugin("q", choose_delay=generates), "the hook 'choose_delay' of the plugin 'q' is async"),
     (plugin("p"), "the plugin 'p' cannot be used: it has no hooks; mark its hooks with resumekit.hookspecs.hookimpl"),
     (types.SimpleNamespace(choose_delay=lambda details: 1.0), "'choose_delay' is not marked"),
     (Hooked, "the plugin 'Hooked' is the class Hooked; give an instance of it"),

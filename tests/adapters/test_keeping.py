@@ -186,3 +186,41 @@ async def test_plugins_are_asked_told_and_reported():
     (failed,) = [event for event in heard if isinstance(event, events.HookFailed)]
     assert (failed.hook, failed.problem) == ("choose_delay", "nonsense")
     assert names.index("HookFailed") < names.index("FreshStarted")
+
+
+@pytest.mark.network
+async def test_hooks_are_never_asked_for_a_frame():
+    """DESIGN decision 13: on lifecycle events only."""
+    asked, told = [], []
+
+    class Plugin:
+        @hookimpl
+        def choose_delay(self, details):
+            asked.append(details)
+
+        @hookimpl
+        def classify_failure(self, details):
+            asked.append(details)
+
+        @hookimpl
+        def choose_move(self, details):
+            asked.append(details)
+
+        @hookimpl
+        def choose_recovery(self, details):
+            asked.append(details)
+
+        @hookimpl
+        def on_event(self, event):
+            told.append(type(event))
+
+    async with server() as live, connect(live, plugins=[Plugin()]) as session:
+        for number in range(5):
+            await ask(session, f"[chunks:20] {number}")
+        for _ in range(200):
+            await session.send({"realtimeInput": {"audio": {"data": "AAAA", "mimeType": "audio/pcm;rate=16000"}}})
+        assert session.stats.frames_received > 100
+
+    assert asked == []
+    assert set(told) == {events.Connected, events.HandleReceived, events.SessionEnded}
+    assert len(told) <= 7
