@@ -72,12 +72,14 @@ class Keeper:
 
     async def load(self) -> tuple[ResumptionHandle, float] | None:
         """Return the handle to start with, and its age in seconds; None where there is none that may be used."""
-        record = cast("object", await self._ask("load", self._store.load, self._key))
+        return await self._ask("load", self._load)
+
+    async def _load(self) -> tuple[ResumptionHandle, float] | None:
+        record = cast("object", await self._store.load(self._key))
         if record is None:
             return None
         if not isinstance(record, StoredHandle):
-            self._failed("load", f"the store returned a {type(record).__name__}, not a StoredHandle")
-            return None
+            raise TypeError(f"the store returned a {type(record).__name__}, not a StoredHandle")
         now = datetime.now(UTC)
         age = (now - record.issued_at).total_seconds()
         given = {"model": record.model, "config": record.fingerprint, "backend": record.transparent}

@@ -144,7 +144,7 @@ async def test_nothing_kept_is_nothing_to_report():
     assert published == []
 
 
-@pytest.mark.parametrize("what", ["hangs", "raises", "nonsense", "no coroutine"])
+@pytest.mark.parametrize("what", ["hangs", "raises", "nonsense", "no coroutine", "naive time"])
 @in_virtual_time
 async def test_a_store_that_fails_to_load_is_reported(what):
     store, published = Store(), Published()
@@ -155,6 +155,8 @@ async def test_a_store_that_fails_to_load_is_reported(what):
             store.raises["load"] = OSError("gone")
         case "nonsense":
             store.returns = {"handle": CANARY}
+        case "naive time":
+            store.returns = stored(issued_at=datetime(2026, 1, 1))  # noqa: DTZ001 -- the point of it
         case _:
             store.__class__ = type("Sync", (Store,), {"__getattribute__": lambda self, name: lambda *arguments: None})
     started = asyncio.get_running_loop().time()
