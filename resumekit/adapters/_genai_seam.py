@@ -7,7 +7,8 @@ anything was dialled, errors in a config come out as google-genai raises them, a
 failed connect into the very error that it would have raised.
 
 The private names, all there from 1.56 to 3.4: `Client._api_client`, of it `_http_options`, `_async_access_token` and
-`_credentials`; the global `ws_connect` of `google.genai.live`; `AsyncSession._ws` through its constructor.
+`_credentials`; the global `ws_connect` of `google.genai.live`; `AsyncSession._ws`, and the inner client of `AsyncClient`
+and `AsyncLive`, through their constructors.
 """
 
 from __future__ import annotations

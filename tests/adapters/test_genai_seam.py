@@ -17,6 +17,7 @@ from tests.adapters.support import MODEL, server, settled
 
 genai = pytest.importorskip("google.genai")
 from google.genai import types  # noqa: E402
+from google.genai.client import AsyncClient  # noqa: E402
 from google.genai.live import AsyncLive, AsyncSession  # noqa: E402
 from google.oauth2.credentials import Credentials  # noqa: E402
 from websockets.asyncio.client import ClientConnection  # noqa: E402
@@ -205,6 +206,7 @@ async def test_a_failure_is_replayed_through_google_genai():
 def test_the_constructors_are_as_known():
     seam.check()
     assert list(inspect.signature(AsyncLive).parameters) == ["api_client"]
+    assert list(inspect.signature(AsyncClient).parameters) == ["api_client"]
     assert set(inspect.signature(AsyncSession).parameters) <= {
         "api_client",
         "websocket",
