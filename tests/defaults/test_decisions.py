@@ -38,12 +38,18 @@ def test_the_first_try_is_at_once_and_the_bound_doubles_up_to_the_cap():
     assert delays(Verdict.RESUME_NOW, 9, Policy()) == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30]
 
 
-OTHERS = [verdict for verdict in Verdict if verdict not in (Verdict.RESUME_NOW, Verdict.OLD_BINDING)]
+WELL = (Verdict.RESUME_NOW, Verdict.OLD_BINDING, Verdict.HANDLE_DEAD)
+OTHERS = [verdict for verdict in Verdict if verdict not in WELL]
 
 
 def test_an_old_binding_is_tried_again_every_few_seconds():
     """The service is well, and lets go of the old connection within seconds."""
     assert delays(Verdict.OLD_BINDING, 7, Policy()) == [0.5, 1, 2, 4, 6, 6, 6]
+
+
+def test_after_a_dead_handle_the_delay_does_not_grow():
+    """The service is well, and the next try is another one: with an older handle, or with none."""
+    assert delays(Verdict.HANDLE_DEAD, 5, Policy()) == [0.5] * 5
 
 
 @pytest.mark.parametrize("verdict", OTHERS)
