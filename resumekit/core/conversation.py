@@ -497,14 +497,12 @@ class Conversation:
         if not self._transparent:
             return not link.floor_index or link.turn_end_at is not None
         index = record.index or 0
-        base = self.point.base
-        lesser = base is not None and base.connection == link.number and index < (base.index or 0)
-        return index >= max(link.turn_end_index, link.mark_index, link.floor_index) and not lesser
+        return index >= max(link.turn_end_index, link.mark_index, link.floor_index, link.pruned_index)
 
     def _adopt(self, link: Link, candidate: Candidate) -> None:
         record = candidate.record
         self.point.adopt(record)
-        covered = (record.index or 0) if self._transparent else link.covered_index
+        covered = link.pruned_index = (record.index or 0) if self._transparent else link.covered_index
         pruned = self.outbox.control.prune(covered)
         if self._transparent and self._policy.handles_hold_audio:
             self.outbox.prune_audio(covered)

@@ -65,6 +65,8 @@ class Link:
     turn_end_at: float | None = None
     lane_released: bool = False
     """`Policy.rebind_timeout` is over: nothing waits for a call to be made again any more."""
+    pruned_index: int = 0
+    """What the newest adopted handle covers: one that covers less is a regressed state (RULES 1)."""
     covered_index: int = 0
     """Handle-only mode: what a handle that comes now covers (RULES 14)."""
     audio_since_turn: bool = False

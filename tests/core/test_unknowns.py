@@ -77,6 +77,24 @@ def test_a_newer_handle_may_void_the_older_ones(valid: bool) -> None:
     assert bench.bound_with == "h1"
 
 
+def test_a_handle_that_covers_less_is_no_resume_point_though_it_voids_the_one_that_covers_more() -> None:
+    """RULES 1, row 19: what was pruned is in no state that may be resumed from, so it is replayed."""
+    bench = Bench(transparent=True, policy=Policy(older_handles_valid=False))
+    bench.connect()
+    anchored(bench, index=1)
+    bench.notes("c1")
+    bench.update("more", 2)
+    bench.update("less", 1)
+    bench.cut()
+    bench.resume()
+    assert bench.bound_with is None
+    assert [turn["parts"][0]["text"] for turn in bench.wire[1]["clientContent"]["turns"]] == [
+        "q0",
+        "answer to q0",
+        "c1",
+    ]
+
+
 def test_without_older_handles_a_planned_move_waits_for_the_next_one() -> None:
     bench = Bench(transparent=True, policy=Policy(older_handles_valid=False))
     bench.connect()
