@@ -103,11 +103,11 @@ class _Judge:
             assert call is not None
             if held[token] > 1:
                 raise Violation("lineage", f"doubled: response {token}")
-            if held[token] or call.cancelled or call.id in told.dropped_responses:
+            if held[token] or call.cancelled or call.question in self.world.server.taken_back:
                 continue
             if made_up[call.key]:
                 raise Violation("lineage", f"response {token} is there, and an error answers {call.key}")
-            if not (told.fresh_starts or told.settled):
+            if not (call.id in told.dropped_responses or told.fresh_starts or told.settled):
                 raise Violation("lineage", f"lost: response {token} to {call.id}")
 
     def order_of_responses(self) -> None:

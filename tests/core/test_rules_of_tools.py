@@ -180,6 +180,26 @@ def test_row_6_settled_turn_leaves_nothing_in_the_state(with_output: bool) -> No
     assert script.app()[-2:] == [output("A2"), TURN_COMPLETE]
 
 
+@pytest.mark.parametrize("answered", [True, False], ids=["answered", "running"])
+def test_row_7_call_is_made_again_and_its_tool_runs_once(answered: bool) -> None:
+    """RULES 2, row 7. T: rules 4, 8. A handle that waits for c is not used; the repeated call is bound, and unseen."""
+    script = asked(transparent=True)
+    script.serve(calls(("c1", "a")))
+    script.handle("waits for c", 2)
+    assert script.app() == [calls(("c1", "a"))]
+    if answered:
+        script.respond(("c1", "r1"))
+    cut_and_resume(script)
+    assert script.wire == [question("Q1")]
+    script.serve(calls(("c2", "a")))
+    if not answered:
+        assert script.responses() == []
+        script.respond(("c1", "r1"))
+    assert script.responses() == [("c2", result("r1"))]
+    script.serve(output("A1"), TURN_COMPLETE)
+    assert script.app() == [output("A1"), TURN_COMPLETE]
+
+
 @BOTH
 def test_row_9_half_a_set_of_parallel_calls_is_no_state_to_go_on_from(transparent: bool) -> None:
     """RULES 2, row 9: rules 1, 2. The record between two frames of calls knows one: nothing goes on after its r."""
