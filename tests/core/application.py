@@ -15,7 +15,7 @@ import msgspec
 
 from resumekit.core import events, inputs
 from resumekit.wire import decode_client
-from tests.core.model_server import CHUNK_SECONDS, Chunk, Violation, call_key
+from tests.core.model_state import CHUNK_SECONDS, Chunk, Violation, call_key
 
 if TYPE_CHECKING:
     from tests.core.simulation import World

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tests.core.model_server import CHUNK_SECONDS, State, Violation
+from tests.core.model_state import CHUNK_SECONDS, State, Violation
 
 if TYPE_CHECKING:
     from tests.core.application import Sent
@@ -20,7 +20,7 @@ __all__ = ["judge"]
 
 def judge(world: World) -> None:
     """Compare the state that the service ends with, and what the app sent and was told."""
-    wire = world.live_wire()
+    wire = world.network.live_wire()
     assert wire is not None
     state = world.server.connections[wire.number].state
     verdict = _Judge(world, state)
@@ -142,7 +142,7 @@ class _Judge:
         blind = (
             0.0
             if transparent and self.settings.holds_audio
-            else world.stalled + sum(wire.bound for wire in world.wires.values())
+            else world.network.stalled + sum(wire.bound for wire in world.network.wires.values())
         )
         unexplained = missing > self.told.lost_audio + blind + 1e-6
         if unexplained and not self.told.fresh_starts and not self.told.settled:
@@ -153,7 +153,7 @@ class _Judge:
         frames = [int(str(item[1])) for item in self.log if item[0] == "i"]
         if frames != sorted(frames):
             raise Violation("video", f"an old frame behind a newer one: {frames}")
-        for wire in self.world.wires.values():
+        for wire in self.world.network.wires.values():
             again = [number for number in wire.videos if number <= wire.newest_video]
             if len(again) > 1 or wire.videos != sorted(set(wire.videos)):
                 raise Violation("video", f"connection {wire.number} got {wire.videos}, after {wire.newest_video}")

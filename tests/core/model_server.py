@@ -4,251 +4,41 @@ It keeps RULES section 1: it consumes in order, takes a snapshot for each handle
 generation that was cut, and leaves a question unanswered that nothing triggers; the next
 generation takes it up (merged answer). Whoever runs it gives it a clock (`at`) and carries its
 frames (`emit`, `close`). What the client does wrong is a `Violation`, raised on the spot.
-
-Every message carries a token that survives quoting: ``<m7>`` the 7th control message of the app,
-``<r3>`` its 3rd tool response, ``<a:m7:12:0:3:1:2>`` piece 0 of 3 of part 1 of 2 of the 12th
-generation, which answers ``m7``. A part is what one `turnComplete` ends: some models end a turn with
-each tool call. Audio chunks and video frames carry their number in their data; the word of the 5th
-chunk, in a transcription, is ``w5``. The 2nd utterance is called ``u2``.
 """
 
 from __future__ import annotations
 
-import base64
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
 
 import msgspec
 
-__all__ = [
-    "INVALID_HANDLES",
-    "Chunk",
-    "Connection",
-    "Generation",
-    "ModelServer",
-    "Reissue",
-    "Settings",
-    "Snapshot",
-    "State",
-    "Violation",
-    "call_key",
-]
+from tests.core.model_state import (
+    INTERRUPTED_END,
+    INVALID_HANDLES,
+    REISSUES,
+    SESSION_EXPIRED,
+    TURN_COMPLETE,
+    VAD_SILENCE,
+    CallPlan,
+    Chunk,
+    Connection,
+    Generation,
+    Settings,
+    Snapshot,
+    Stages,
+    State,
+    Violation,
+    call_key,
+)
+
+__all__ = ["ModelServer"]
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
 _TOKENS = re.compile(r"<([mr]\d+|a:[^>]*)>")
 _WORDS = re.compile(r"\bw(\d+)\b")
-
-CHUNK_SECONDS = 0.25
-"""Length of one audio chunk; at 64 samples a second it is 32 bytes."""
-AUDIO_TYPE = "audio/pcm;rate=64"
-VAD_SILENCE = 2
-"""Silent chunks that end an utterance."""
-
-SESSION_EXPIRED = (1008, "BidiGenerateContent session expired")
-INVALID_HANDLES = (
-    (1007, "Invalid session handle."),
-    (1008, "BidiGenerateContent session not found"),
-    SESSION_EXPIRED,
-    (1007, "Request contains an invalid argument."),
-)
-
-
-TURN_COMPLETE = _encode({"serverContent": {"turnComplete": True}, "usageMetadata": {"totalTokenCount": 7}})
-"""The service's own: it tells what the turn cost, as the engine's does not."""
-INTERRUPTED_END = _encode({"serverContent": {"turnComplete": True}})
-
-
-class Violation(AssertionError):
-    """The client, or the app's view of it, breaks a rule."""
-
-    def __init__(self, rule: str, text: str) -> None:
-        super().__init__(f"{rule}: {text}")
-        self.rule = rule
-
-
-class Chunk(NamedTuple):
-    """A piece of audio: its number, and the utterance that it is part of (0: silence)."""
-
-    number: int
-    utterance: int
-
-    def encode(self, kind: Literal["audio", "video"] = "audio") -> str:
-        """Return the chunk as `realtimeInput`."""
-        samples = self.number.to_bytes(4, "big") + self.utterance.to_bytes(4, "big") + bytes(24)
-        data = base64.b64encode(samples).decode()
-        mime_type = AUDIO_TYPE if kind == "audio" else "image/jpeg"
-        return f'{{"realtimeInput":{{"{kind}":{{"mimeType":"{mime_type}","data":"{data}"}}}}}}'
-
-    @classmethod
-    def decode(cls, data: str) -> Chunk:
-        """Read a chunk out of its samples."""
-        samples = base64.b64decode(data.replace("-", "+").replace("_", "/") + "==")
-        return cls(int.from_bytes(samples[:4], "big"), int.from_bytes(samples[4:8], "big"))
-
-
-class State(NamedTuple):
-    """What the service remembers of a conversation. Immutable: a snapshot is the object itself."""
-
-    log: tuple[tuple[object, ...], ...] = ()
-    """("m", token), ("a", labels, generation, whole), ("v", chunk), ("i", video frame), ("seed", token),
-    ("t", utterance) speech that came as text, ("c", id, key) a call, ("r", id, token) its response, token "" where
-    the engine made it."""
-    open: tuple[str, ...] = ()
-    """Questions that have no answer yet."""
-    pending: tuple[str, ...] = ()
-    """Ids of the calls that wait for a response."""
-    stage: int = 0
-    """So many sets of calls of the open question were made."""
-    utterance: tuple[Chunk, ...] = ()
-    """Speech whose end was not heard yet."""
-    silence: int = 0
-    activity: bool = False
-
-    def tokens(self) -> list[str]:
-        """Return the tokens of the client's messages, in order."""
-        return [str(item[-1]) for item in self.log if item[0] in ("m", "seed", "r") and item[-1]]
-
-    def without_speech(self) -> State:
-        """Return the state without the speech since the last answer, or that was not answered."""
-        end = max((n + 1 for n, item in enumerate(self.log) if item[0] == "a"), default=0)
-        if self.open:
-            return self
-        log = self.log[:end] + tuple(item for item in self.log[end:] if item[0] != "v")
-        return self._replace(log=log, utterance=(), silence=0)
-
-    @property
-    def quiet(self) -> bool:
-        """Whether nothing waits for anything: a conversation can go on from here."""
-        return not self.open and not self.pending
-
-
-class Snapshot(NamedTuple):
-    """What a handle stands for."""
-
-    state: State
-    session: int
-    order: int
-    """Handles count up in the order they were issued."""
-
-
-Reissue = Literal["same", "other", "none", "order", "subset", "extra", "one more", "any"]
-_REISSUES: tuple[Reissue, ...] = ("same", "same", "other", "none", "order", "subset", "extra", "one more")
-
-
-@dataclass(kw_only=True)
-class Settings:
-    """The knobs of RULES section 1."""
-
-    transparent: bool
-    family: Literal["2.x", "3.x"] = "2.x"
-    overlap: Literal["interrupt", "queue", "merge"] = "queue"
-    snapshot_at: Literal["turn_complete", "sending"] = "sending"
-    lag: int = 0
-    """Transparent: a handle is up to so many client messages old, with its index."""
-    updates: float = 0.0
-    """Transparent: chance of an update after each frame of an answer and each message. Otherwise of an empty one."""
-    tools: float = 0.0
-    """Chance that a question needs tools."""
-    reissue: Reissue = "same"
-    """What becomes of the calls when a question is answered again."""
-    two_frames: bool = False
-    """Parallel calls come in a frame each."""
-    calls_end: Literal["never", "at once", "answered"] = "never"
-    """Whether a set of calls ends a part of the turn: never, with the call, or once all are answered (models 2.5)."""
-    speech: Literal["none", "vad", "manual"] = "none"
-    transcribes: Literal["never", "after", "streaming"] = "after"
-    """When the words of speech are sent back: at the beginning of the answer, or as they are heard."""
-    voice_signals: bool = False
-    """Automatic detection tells where speech begins and ends."""
-    holds_audio: bool = True
-    """A handle's state holds speech that is still going on."""
-    first_index: Literal[0, 1] = 1
-    """Index of the first message after setup, as reported."""
-    older_valid: bool = True
-    """A handle stays valid when a newer one is issued."""
-    double_binding: Literal["refuse", "evict", "allow"] = "refuse"
-    """What becomes of a resumption whose session is still bound."""
-    refused: float = 0.0
-    """Chance that a handle is refused."""
-    poisoned: float = 0.0
-    """Chance that a handle is accepted, and the connection is mute."""
-    session_limit: float | None = None
-    """A session is over after so many seconds, whatever its connections do."""
-    handle_delay: tuple[float, float] = (0.02, 0.07)
-    think: tuple[float, float] = (0.02, 0.3)
-    pace: tuple[float, float] = (0.01, 0.1)
-    pieces: tuple[int, int] = (1, 3)
-    setup_delay: tuple[float, float] = (0.05, 0.4)
-
-
-CallPlan = tuple[str, dict[str, object]]
-Stages = list[list[CallPlan]]
-"""Sets of calls, one after the other; those of a set are made in parallel."""
-
-
-def call_key(name: object, args: object) -> str:
-    """Return what equal calls have in common; the question is among the arguments."""
-    return f"{name}:{_encode(args).decode()}"
-
-
-@dataclass(eq=False)
-class Generation:
-    """The answer that is being made. It dies with its connection."""
-
-    number: int
-    labels: tuple[str, ...]
-    words: list[int] = field(default_factory=list)
-    """Chunks of the speech that it answers."""
-    plan: list[tuple[object, ...]] = field(default_factory=list)
-    position: int = 0
-    emitted: bool = False
-    waiting: bool = False
-    part: int = 0
-    parts: int = 1
-
-
-@dataclass(eq=False)
-class Connection:
-    """One connection as the service sees it."""
-
-    number: int
-    session: int = 0
-    set_up: bool = False
-    bound: bool = False
-    bound_at: float = 0.0
-    resumed: bool = False
-    handle: str | None = None
-    seeding: bool = False
-    """The first `clientContent` is history."""
-    spoken_to: bool = False
-    """A message that is not history came."""
-    alive: bool = True
-    mute: bool = False
-    """It was bound with a poisoned handle: nothing comes of what is sent."""
-    state: State = field(default_factory=State)
-    states: list[State] = field(default_factory=list)
-    """The newest state for each index: what a handle with that index stands for."""
-    generation: Generation | None = None
-    queue: list[str] = field(default_factory=list)
-    """Questions that wait for their turn (queue variant)."""
-    cancelled: set[str] = field(default_factory=set)
-    """Calls that the service took back: a response that crosses the cancellation is ignored."""
-    handle_due: object = None
-    received: list[bytes] = field(default_factory=list)
-
-    @property
-    def index(self) -> int:
-        """How many messages were consumed; setup is 0."""
-        return len(self.states) - 1
-
-    def become(self, **changes: object) -> None:
-        """Change the state, at the present index."""
-        self.state = self.state._replace(**changes)
-        self.states[-1] = self.state
 
 
 class ModelServer:
@@ -738,7 +528,7 @@ class ModelServer:
             return known
         reissue: str = self.settings.reissue
         if reissue == "any":
-            reissue = _REISSUES[int(self._random() * len(_REISSUES))]
+            reissue = REISSUES[int(self._random() * len(REISSUES))]
         again = {"question": label, "again": self.generations}
         match reissue:
             case "none":

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from resumekit.core.engine import Engine
-from tests.core.model_server import Violation
+from tests.core.model_state import Violation
 from tests.core.schedules import run
 
 __all__ = ["Planted", "assert_found", "registry", "with_policy"]

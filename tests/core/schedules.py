@@ -15,8 +15,10 @@ from typing import Any, Literal
 
 from resumekit.core.engine import Engine
 from resumekit.core.policy import Policy
-from tests.core.model_server import INVALID_HANDLES, Reissue, Settings
-from tests.core.simulation import DIAL_FAULTS, LIVE_CLOSES, Config, Violation, World
+from tests.core.model_state import INVALID_HANDLES, Reissue, Settings
+from tests.core.network import DIAL_FAULTS
+from tests.core.report import report
+from tests.core.simulation import LIVE_CLOSES, Config, Violation, World
 
 __all__ = ["LEFTS", "LINGERS", "PROFILES", "STALLS", "make_config", "random_step", "run", "run_many"]
 
@@ -176,10 +178,10 @@ def run(
             world.do("leave")
         world.finish()
     except Violation as violation:
-        violation.add_note(f"replay: run({seed}, {profile!r}, steps={steps})\n{world.report()}")
+        violation.add_note(f"replay: run({seed}, {profile!r}, steps={steps})\n{report(world)}")
         raise
     except Exception as error:
-        error.add_note(f"replay: run({seed}, {profile!r}, steps={steps})\n{world.report()}")
+        error.add_note(f"replay: run({seed}, {profile!r}, steps={steps})\n{report(world)}")
         raise
     return world
 

@@ -14,7 +14,7 @@ from resumekit.core.policy import Policy
 from resumekit.core.state import State
 from resumekit.defaults.decisions import DefaultDecisions
 from resumekit.wire import decode_client, decode_server
-from tests.core.model_server import CHUNK_SECONDS, Chunk
+from tests.core.model_state import CHUNK_SECONDS, Chunk
 from tests.core.simulation import MODELS
 
 __all__ = [

@@ -1,35 +1,33 @@
 """Engine, service and application on one virtual clock: a schedule of faults, replayable from its seed.
 
-`World` owns the clock and the wires; `World.do` takes one step of a schedule, by name, and
+`World` owns the clock; `World.do` takes one step of a schedule, by name, and
 `World.finish` heals everything and judges the outcome. Every check that fails is a `Violation`;
-`World.report` tells the schedule. The user is an `Application`, the last word is `judge`'s.
+`report` tells the schedule. The user is an `Application`, the wires are a `Network`, the last word is `judge`'s.
 """
 
 from __future__ import annotations
 
 import heapq
-import os
 import random
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from msgspec.structs import asdict
 
 from resumekit.core import actions, events, inputs
 from resumekit.core.engine import Engine
-from resumekit.core.failures import Failure, Phase, Side
+from resumekit.core.failures import Side
 from resumekit.core.handles import HandleRecord
 from resumekit.core.policy import Policy
 from resumekit.core.state import FINAL, State
 from resumekit.defaults.decisions import DefaultDecisions
 from resumekit.errors import SessionLost
-from resumekit.wire import decode_server
 from tests.core.application import Application
 from tests.core.judge import judge
-from tests.core.model_server import AUDIO_TYPE, INVALID_HANDLES, Chunk, ModelServer, Settings, Violation
+from tests.core.model_server import ModelServer
+from tests.core.model_state import INVALID_HANDLES, Settings, Violation
+from tests.core.network import Network, Wire
 
 __all__ = ["MODELS", "Config", "Violation", "World"]
 
@@ -44,7 +42,6 @@ LIVE_CLOSES = (
     (1012, ""),
     (1000, ""),
 )
-DIAL_FAULTS = ("refused", "503", "429", "hang", "mute", "drop")
 _OPEN_STATES = (State.DIALING, State.BINDING, State.MOVING, State.WAITING)
 
 
@@ -83,37 +80,6 @@ class Config:
         )
 
 
-@dataclass(eq=False)
-class _Wire:
-    """One connection: what is under way in both directions."""
-
-    number: int
-    up: deque[str] = field(default_factory=deque)
-    down: deque[bytes | tuple[int, str]] = field(default_factory=deque)
-    up_at: float = 0.0
-    down_at: float = 0.0
-    written_at: float = 0.0
-    dialed: bool = False
-    bound: bool = False
-    closing: bool = False
-    """The client closes it: nothing more may be written."""
-    aborted: bool = False
-    ended: bool = False
-    """`ConnectionEnded` was fed."""
-    frozen: bool = False
-    """Nothing arrives any more, and nobody says so."""
-    stalled_until: float = 0.0
-    """Everything arrives late."""
-    hears_speech: bool = False
-    """The service has said so."""
-    videos: list[int] = field(default_factory=list)
-    """Frames that were written on it."""
-    newest_video: int = 0
-    """The newest frame that was written before it was bound."""
-    setups: int = 0
-    frozen_writes: int = 0
-
-
 class World:
     """Everything that a schedule touches."""
 
@@ -125,30 +91,27 @@ class World:
         self._events = 0
         self.steps: list[tuple[object, ...]] = []
         self.trace: list[tuple[float, str, object]] = []
-        self.decisions = DefaultDecisions()
+        self.network = Network(self)
         self.server = ModelServer(
             config.server,
             random=self.rng.random,
             clock=lambda: self.now,
             at=self.at,
-            emit=self._emit,
-            close=self._server_closes,
+            emit=self.network.emit,
+            close=self.network.server_closes,
             over=self._session_ends,
         )
-        self.wires: dict[int, _Wire] = {}
         self.setup = _encode({"setup": {"model": MODELS[config.server.family], "generationConfig": {}}}).decode()
         self.engine = engine(
             self.setup,
             policy=config.policy,
-            decisions=self.decisions,
+            decisions=DefaultDecisions(),
             transparent=config.server.transparent,
             random=self.rng.random,
             loads_history=config.loads_history,
         )
-        # Faults to come
-        self.dial_faults: deque[str] = deque()
-        self.down_until = 0.0
         self.fatal = False
+        """A dial was refused for good."""
         self.healing = False
         self.healed_at = 0.0
 
@@ -164,16 +127,7 @@ class World:
         """When the app last waited for something."""
         self.woke_at = 0.0
         """When the process last slept."""
-        self.stalled = 0.0
-        """Seconds for which the network held everything back."""
-        self.last_up = 0.0
-        """When a bound connection was last there."""
         self.moving_quietly = 0.0
-
-        # Dials
-        self.dials: deque[float] = deque(maxlen=11)
-        self.proved_at = self.now
-        self.bound_at: float | None = None
         self.log_actions: list[str] | None = [] if log else None
         self.feed(inputs.Start())
 
@@ -244,17 +198,17 @@ class World:
     def _carry_out(self, action: actions.Action) -> None:
         match action:
             case actions.SendFrame(number, frame):
-                self._write(number, frame)
+                self.network.write(number, frame)
             case actions.Notify(event):
                 self._told(event)
             case actions.OpenConnection(number):
-                self._dial(number)
+                self.network.dial(number)
             case actions.CloseConnection(number):
-                self._client_closes(number)
+                self.network.client_closes(number)
             case actions.AbortConnection(number):
-                self._abort(number)
+                self.network.abort(number)
             case actions.SendPing(number):
-                self._ping(number)
+                self.network.ping(number)
             case actions.LoadHistory():
                 self.at(0.05, self.feed, inputs.HistoryLoaded(None))
             case actions.SaveHandle(record):
@@ -279,7 +233,7 @@ class World:
         match event:
             case events.Moving(quiet=True):
                 self.moving_quietly = self.now
-                if self.wires[event.connection].hears_speech:
+                if self.network.wires[event.connection].hears_speech:
                     raise Violation("quiet", f"connection {event.connection} was left while the user spoke")
             case events.TurnCut() if self.moving_quietly == self.now:
                 raise Violation("quiet", f"message {event.message} was cut by a move at a quiet point")
@@ -292,7 +246,7 @@ class World:
             case events.HandleRefused(poisoned=False):
                 handle = self.kept.handle.reveal() if self.kept is not None else None
                 good = handle is not None and handle not in self.server.refused
-                if good and self.now - self.last_up < self.config.policy.old_binding_grace:
+                if good and self.now - self.network.last_up < self.config.policy.old_binding_grace:
                     raise Violation("grace", f"{handle} is given up, and was never refused: {event.reason}")
             case _:
                 pass
@@ -300,230 +254,13 @@ class World:
     def _judge_end(self, error: BaseException | None) -> None:
         if error is None or self.fatal:
             return
-        down = self.now - self.proved_at
+        down = self.now - self.network.proved_at
         healthy = self.healing and self.now - self.healed_at > 120.0
         if isinstance(error, SessionLost) and not healthy and down >= self.config.policy.max_outage - 1e-6:
             return
-        if self.bound_at is None and self.now - 1000.0 >= self.config.policy.first_connect_deadline - 1e-6:
+        if self.network.bound_at is None and self.now - 1000.0 >= self.config.policy.first_connect_deadline - 1e-6:
             return
         raise Violation("lost", f"the session ended without need: {error!r}")
-
-    # ------------------------------------------------------------------ wires
-
-    def _latency(self) -> float:
-        low, high = self.config.latency
-        return low + self.rng.random() * (high - low)
-
-    def _dial(self, number: int) -> None:
-        if number in self.wires:
-            raise Violation("dial", f"connection {number} is opened twice")
-        self.dials.append(self.now)
-        recent = [when for when in self.dials if when > max(self.now - 60.0 + 1e-6, self.proved_at)]
-        if len(recent) > 10:
-            raise Violation("I6", f"{len(recent)} dials in 60 s without proof")
-        self.wires[number] = _Wire(number)
-        fault = self.dial_faults.popleft() if self.dial_faults else ""
-        if self.now < self.down_until:
-            fault = "refused"
-        self.at(self._latency() * 4, self._dial_ends, number, fault)
-
-    def _dial_ends(self, number: int, fault: str) -> None:
-        wire = self.wires[number]
-        if wire.aborted and not self.config.talk_after_abort:
-            return
-        match fault:
-            case "hang":
-                return
-            case "refused":
-                failure = Failure(phase=Phase.DIAL, side=Side.NOBODY, reason="connection refused")
-            case "503":
-                failure = Failure(phase=Phase.DIAL, side=Side.THEY, status=503)
-            case "401":
-                self.fatal = True
-                failure = Failure(phase=Phase.DIAL, side=Side.THEY, status=401)
-            case "429":
-                failure = Failure(phase=Phase.DIAL, side=Side.THEY, status=429, retry_after=2.0)
-            case _:
-                if fault == "mute":
-                    self.server.mute_binds += 1
-                elif fault == "drop":
-                    self.server.drop_binds += 1
-                wire.dialed = True
-                self.server.opened(number)
-                self.feed(inputs.Dialed(number))
-                if wire.aborted:
-                    self.at(self._latency(), self.server.noticed, number)
-                return
-        self.feed(inputs.DialFailed(number, failure))
-
-    def _write(self, number: int, frame: str) -> None:
-        wire = self.wires.get(number)
-        if wire is None or not wire.dialed:
-            raise Violation("write", f"connection {number} is not open: {frame[:80]}")
-        if wire.closing or wire.aborted or wire.ended:
-            raise Violation("I1", f"connection {number} is over: {frame[:80]}")
-        if number != max(n for n, w in self.wires.items() if w.setups or n == number):
-            raise Violation("I1", f"connection {number} is not the current one: {frame[:80]}")
-        if frame.startswith('{"setup"'):
-            wire.setups += 1
-            if wire.setups > 1:
-                raise Violation("I4", f"connection {number}: a second setup")
-            if self.kept is not None and self.config.policy.older_handles_valid and '"handle"' not in frame:
-                raise Violation("I2", f"connection {number}: a fresh start, and {self.kept.handle!r} is good")
-            wire.newest_video = max((max(w.videos, default=0) for w in self.wires.values()), default=0)
-        elif not wire.bound:
-            raise Violation("I5", f"connection {number}: written before setupComplete: {frame[:80]}")
-        elif '"video"' in frame:
-            wire.videos.append(Chunk.decode(frame.partition('"data":"')[2].rstrip('"}')).number)
-        if wire.frozen:
-            wire.frozen_writes += 1
-            if wire.frozen_writes <= 4:
-                self.at(0.0, self._written, wire)
-            return
-        wire.up.append(frame)
-        wire.up_at = max(wire.up_at, self.now + self._latency())
-        self.at(wire.up_at - self.now, self._arrives_up, wire)
-        wait = self._latency() if self.config.late_written else 0.0
-        wire.written_at = max(wire.written_at, self.now + wait)
-        self.at(wire.written_at - self.now, self._written, wire)
-
-    def _written(self, wire: _Wire) -> None:
-        if not wire.ended and (not wire.aborted or self.config.talk_after_abort):
-            self.feed(inputs.Written(wire.number))
-
-    def _stalls(self, wire: _Wire, what: Callable[..., None], *args: Any) -> bool:
-        """Put off what happens on a wire until it moves again."""
-        if self.now >= wire.stalled_until:
-            return False
-        self.at(wire.stalled_until - self.now, what, wire, *args)
-        return True
-
-    def _arrives_up(self, wire: _Wire) -> None:
-        if self._stalls(wire, self._arrives_up):
-            return
-        if wire.up and not wire.frozen:
-            self.server.receive(wire.number, wire.up.popleft())
-
-    def _emit(self, number: int, frame: bytes) -> None:
-        wire = self.wires[number]
-        connection = self.server.connections[number]
-        if not connection.alive or wire.frozen:
-            return
-        self._send_down(wire, frame)
-
-    def _send_down(self, wire: _Wire, what: bytes | tuple[int, str]) -> None:
-        wire.down.append(what)
-        wire.down_at = max(wire.down_at, self.now + self._latency())
-        self.at(wire.down_at - self.now, self._arrives_down, wire)
-
-    def _arrives_down(self, wire: _Wire) -> None:
-        if self._stalls(wire, self._arrives_down):
-            return
-        if wire.ended or wire.frozen or not wire.down:
-            return
-        what = wire.down.popleft()
-        if wire.aborted and not self.config.talk_after_abort:
-            return
-        if isinstance(what, tuple):
-            self._end(wire, what[0], what[1], Side.THEY)
-            return
-        self._sees(wire, what)
-
-    def _sees(self, wire: _Wire, frame: bytes) -> None:
-        message = decode_server(frame)
-        if message.setup_complete is not None:
-            wire.bound = True
-            if not wire.aborted:
-                self.bound_at = self.now
-                if not self.server.connections[wire.number].resumed:
-                    self.expiring_since = None
-                self.at(self.config.policy.proven_after, self._stays_up, wire)
-        if message.voice_activity is not None:
-            wire.hears_speech = message.voice_activity.voice_activity_type == "ACTIVITY_START"
-        left = wire.aborted or wire.closing  # what still comes proves nothing
-        if message.server_content is not None and message.server_content.turn_complete and not left:
-            self.proved_at = self.now
-        self.feed(inputs.FrameReceived(wire.number, message))
-
-    def _stays_up(self, wire: _Wire) -> None:
-        if not (wire.ended or wire.aborted or wire.closing):
-            self.proved_at = self.now
-
-    def _end(self, wire: _Wire, code: int | None, reason: str, side: Side) -> None:
-        if wire.ended:
-            return
-        wire.ended = True
-        if wire.bound and not (wire.aborted or wire.closing):
-            self.last_up = self.now
-        wire.down.clear()
-        wire.up.clear()
-        phase = Phase.LIVE if wire.bound else Phase.BIND
-        self.feed(inputs.ConnectionEnded(wire.number, Failure(phase=phase, side=side, code=code, reason=reason)))
-
-    def _server_closes(self, number: int, code: int, reason: str) -> None:
-        wire = self.wires[number]
-        connection = self.server.connections[number]
-        if not connection.alive:
-            return
-        self.server.noticed(number)
-        wire.up.clear()
-        if not wire.frozen:
-            self._send_down(wire, (code, reason))
-
-    def _client_closes(self, number: int) -> None:
-        wire = self.wires[number]
-        if wire.ended or not wire.dialed:
-            raise Violation("close", f"connection {number} cannot be closed")
-        if wire.closing:  # the app leaves in the middle of a move
-            return
-        wire.closing = True
-        if wire.bound:
-            self.last_up = self.now
-        if wire.frozen:
-            return
-        wire.up_at = max(wire.up_at, self.now + self._latency())
-        self.at(wire.up_at - self.now, self._closed_by_client, wire)
-
-    def _closed_by_client(self, wire: _Wire) -> None:
-        if wire.frozen or self._stalls(wire, self._closed_by_client):
-            return
-        self.server.noticed(wire.number)
-        self.at(self._latency(), self._end, wire, 1000, "", Side.WE)
-
-    def _abort(self, number: int) -> None:
-        wire = self.wires[number]
-        if wire.ended:
-            raise Violation("abort", f"connection {number} has ended already")
-        hears = wire.bound and not (wire.closing or wire.frozen or self.now < wire.stalled_until)
-        if hears and self.now - self.woke_at < 1.0:
-            raise Violation("clock", f"connection {number} was not asked for a sign of life after the process woke")
-        if wire.bound and not wire.closing:
-            self.last_up = self.now
-        wire.aborted = True
-        if wire.dialed and not wire.frozen:
-            self.at(self._latency(), self._aborted, wire)
-
-    def _aborted(self, wire: _Wire) -> None:
-        if self.config.talk_after_abort or not self._stalls(wire, self._aborted):
-            self.server.noticed(wire.number)
-
-    def _ping(self, number: int) -> None:
-        wire = self.wires[number]
-        if wire.closing or wire.aborted or wire.ended:
-            raise Violation("I1", f"a ping on connection {number}, which is over")
-        self.at(self._latency() * 2, self._pong, wire)
-
-    def _pong(self, wire: _Wire) -> None:
-        if not self._stalls(wire, self._pong) and not (wire.frozen or wire.ended or wire.aborted):
-            self.feed(inputs.PongReceived(wire.number))
-
-    def live_wire(self) -> _Wire | None:
-        """Return the connection that is bound, or about to be."""
-        for number in sorted(self.wires, reverse=True):
-            wire = self.wires[number]
-            if wire.setups and not (wire.ended or wire.aborted or wire.closing):
-                return wire
-        return None
 
     # ------------------------------------------------------------------ steps of a schedule
 
@@ -575,7 +312,7 @@ class World:
 
     def do_cut(self, eaten: int, shown: int, linger: float) -> None:
         """The network goes: so many frames under way still arrive at either end."""
-        wire = self.live_wire()
+        wire = self.network.live_wire()
         if wire is None or wire.frozen:
             return
         for _ in range(min(eaten, len(wire.up))):
@@ -587,13 +324,13 @@ class World:
             what = wire.down.popleft()
             if isinstance(what, tuple) or wire.aborted or wire.closing:
                 break
-            self._sees(wire, what)
+            self.network.sees(wire, what)
         if not wire.aborted:
-            self._end(wire, 1006, "", Side.NOBODY)
+            self.network.end(wire, 1006, "", Side.NOBODY)
 
     def do_freeze(self, linger: float) -> None:
         """Half-open: nothing arrives any more, and nobody says so."""
-        wire = self.live_wire()
+        wire = self.network.live_wire()
         if wire is None or wire.frozen:
             return
         wire.frozen = True
@@ -604,9 +341,9 @@ class World:
 
     def do_cut_warm(self) -> None:
         """The connection that was dialled ahead goes."""
-        for wire in self.wires.values():
+        for wire in self.network.wires.values():
             if wire.dialed and not (wire.setups or wire.ended or wire.aborted or wire.closing):
-                self._end(wire, 1006, "", Side.NOBODY)
+                self.network.end(wire, 1006, "", Side.NOBODY)
                 self.server.noticed(wire.number)
                 return
 
@@ -619,21 +356,21 @@ class World:
 
     def do_stall(self, seconds: float, passing: float) -> None:
         """The network holds everything back, and then delivers it; some of that time passes at once."""
-        wire = self.live_wire()
+        wire = self.network.live_wire()
         if wire is not None and not wire.frozen:
             wire.stalled_until = self.now + seconds
-            self.stalled += seconds
+            self.network.stalled += seconds
             self.advance(passing)
 
     def do_close(self, which: int) -> None:
         """The service closes."""
-        wire = self.live_wire()
+        wire = self.network.live_wire()
         if wire is not None and wire.bound and not wire.frozen:
-            self._server_closes(wire.number, *LIVE_CLOSES[which % len(LIVE_CLOSES)])
+            self.network.server_closes(wire.number, *LIVE_CLOSES[which % len(LIVE_CLOSES)])
 
     def do_go_away(self, left: float | None, after: float) -> None:
         """The service announces its end, and keeps to it."""
-        wire = self.live_wire()
+        wire = self.network.live_wire()
         if wire is None or not wire.bound or wire.frozen:
             return
         if not self.server.connections[wire.number].alive:
@@ -641,25 +378,25 @@ class World:
         self.server.go_away(wire.number, left)
         self.at(after, self._age, wire, left is not None and left >= 5.0)
 
-    def _age(self, wire: _Wire, told: bool) -> None:
+    def _age(self, wire: Wire, told: bool) -> None:
         """A connection's life is over; the session had better left it before (DESIGN decision 3)."""
         if not self.server.connections[wire.number].alive:
             return
-        current = self.live_wire() is wire and self.engine.state in (State.LIVE, State.DRAINING)
+        current = self.network.live_wire() is wire and self.engine.state in (State.LIVE, State.DRAINING)
         slow = wire.frozen or max(wire.stalled_until, self.woke_at) > self.now - 60.0
         if told and current and not slow:
             raise Violation("goAway", f"connection {wire.number} ends, as announced, and was not left")
-        self._server_closes(wire.number, 1011, "Deadline expired before operation could complete.")
+        self.network.server_closes(wire.number, 1011, "Deadline expired before operation could complete.")
 
     def _session_ends(self, number: int) -> None:
         """The service's session is over on a connection; the app had to know, and the engine to leave it in time."""
-        wire = self.wires[number]
-        settled = max(self.bound_at or 0.0, self.woke_at, wire.stalled_until) < self.now - 10.0
+        wire = self.network.wires[number]
+        settled = max(self.network.bound_at or 0.0, self.woke_at, wire.stalled_until) < self.now - 10.0
         if not settled or wire.frozen or self.engine.state not in (State.LIVE, State.DRAINING):
             return
         if self.expiring_since is None:
             raise Violation("limit", f"the session of connection {number} is over, and nobody was told")
-        idle = self.now - max(self.expiring_since, self.busy_at, self.bound_at or 0.0)
+        idle = self.now - max(self.expiring_since, self.busy_at, self.network.bound_at or 0.0)
         if self.config.policy.at_session_limit == "fresh_start" and idle > 10.0:
             raise Violation("limit", f"the session of connection {number} is over, and was not left in {idle:g} s")
 
@@ -679,7 +416,7 @@ class World:
             self.server.refused[handle] = INVALID_HANDLES[which % len(INVALID_HANDLES)]
 
     def do_dial_fault(self, name: str) -> None:
-        self.dial_faults.append(name)
+        self.network.dial_faults.append(name)
 
     def do_hostile(self, seconds: float) -> None:
         """The service accepts and drops, for so long."""
@@ -690,13 +427,13 @@ class World:
 
     def do_down(self, seconds: float) -> None:
         """The service cannot be reached."""
-        self.down_until = self.now + seconds
+        self.network.down_until = self.now + seconds
 
     def do_force(self) -> None:
         self.feed(inputs.ForceReconnect())
 
     def do_garbage(self) -> None:
-        wire = self.live_wire()
+        wire = self.network.live_wire()
         if wire is not None and not wire.frozen:
             self.feed(inputs.FrameUnreadable(wire.number, 7, "is not JSON"))
 
@@ -732,10 +469,10 @@ class World:
     def do_heal(self) -> None:
         self.healing = True
         self.healed_at = self.now
-        for wire in self.wires.values():
+        for wire in self.network.wires.values():
             wire.stalled_until = self.now
-        self.dial_faults.clear()
-        self.down_until = 0.0
+        self.network.dial_faults.clear()
+        self.network.down_until = 0.0
         self.server.mute_binds = self.server.drop_binds = 0
         self.server.hostile = False
         self.config.server.refused = self.config.server.poisoned = 0.0
@@ -770,7 +507,7 @@ class World:
             raise Violation("hang", f"after {what}: {self.engine.state}, loops of {waiting} wait")
 
     def _at_rest(self) -> bool:
-        wire = self.live_wire()
+        wire = self.network.live_wire()
         if wire is None or not wire.bound or wire.frozen or self.app.speaking:
             return False
         connection = self.server.connections[wire.number]
@@ -786,45 +523,3 @@ class World:
     def rebinds(self) -> bool:
         """Whether running calls wait for the repeated turn to make them again."""
         return self.config.policy.rebind_tools
-
-    # ------------------------------------------------------------------ telling
-
-    def report(self, lines: int = int(os.environ.get("LINES_SHOWN", "60"))) -> str:
-        """Return the schedule and the end of the trace."""
-        told = [f"config: {self.config.describe()}", "schedule:"]
-        told += [f"  {step[0]:9.3f} {step[1]}({', '.join(map(repr, step[2:]))})" for step in self.steps]
-        told.append(f"trace (last {lines}):")
-        quiet = inputs.Written | inputs.Tick | inputs.PongReceived | actions.SendPing | actions.SaveHandle
-        shown = [entry for entry in self.trace if not isinstance(entry[2], quiet)]
-        written: list[str] = []
-        for when, kind, what in shown:
-            line = _short(kind, what)
-            if kind == "in" and line.startswith("~"):
-                continue  # the app's own audio, as it goes on the wire anyway
-            if line.startswith("~") and written and written[-1][11:15] == "~ ->":
-                written[-1] += line[4:]
-            else:
-                written.append(f"{when - 1000.0:9.3f}  {line}")
-        told += [f"  {line}" for line in written[-lines:]]
-        return "\n".join(told)
-
-
-def _short(kind: str, what: object) -> str:
-    match what:
-        case inputs.FrameReceived(connection, message):
-            return f"  <- {connection} {message.raw.decode()}"
-        case inputs.Send(message):
-            return f"{'~' if message.media_seconds else 'app ->'} {message.frame}"
-        case actions.SendFrame(connection, frame) if AUDIO_TYPE in frame:
-            chunk = Chunk.decode(frame.partition('"data":"')[2].rstrip('"}'))
-            return f"~ -> {connection}:#{chunk.number}{'u' + str(chunk.utterance) if chunk.utterance else ''}"
-        case actions.SendFrame(connection, frame):
-            return f"  -> {connection} {frame}"
-        case actions.Notify(event):
-            facts = ", ".join(f"{name}={value!r}" for name, value in asdict(event).items())
-            return f"  * {type(event).__name__}({facts})"
-    if kind == "app":
-        return f"app <- {what.raw.decode()}"  # type: ignore[attr-defined]
-    if kind == "step":
-        return f"--- {what}"
-    return f"  {'<' if kind == 'in' else '>'} {what!r}"

@@ -15,7 +15,7 @@ from resumekit.core.policy import Policy
 from resumekit.core.state import State
 from resumekit.errors import SessionLost
 from resumekit.wire import decode_client, decode_server
-from tests.core.model_server import CHUNK_SECONDS
+from tests.core.model_state import CHUNK_SECONDS
 from tests.core.script import INTERRUPTED, SETUP_COMPLETE, TURN_COMPLETE, Script, begun, context, output, question
 
 

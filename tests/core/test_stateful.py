@@ -11,9 +11,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from tests.core.model_server import INVALID_HANDLES
+from tests.core.model_state import INVALID_HANDLES
+from tests.core.network import DIAL_FAULTS
+from tests.core.report import report
 from tests.core.schedules import LEFTS, LINGERS, PROFILES, STALLS, make_config, run
-from tests.core.simulation import DIAL_FAULTS, LIVE_CLOSES, World
+from tests.core.simulation import LIVE_CLOSES, World
 
 pytestmark = pytest.mark.proof
 
@@ -127,7 +129,7 @@ class Schedules(RuleBasedStateMachine):
         try:
             world.finish()
         except AssertionError as violation:
-            violation.add_note(world.report())
+            violation.add_note(report(world))
             raise
 
 
