@@ -111,12 +111,7 @@ def _(patch: pytest.MonkeyPatch) -> None:
 
 @plant("calls that did not come again are cancelled after the end of the turn", "tools")
 def _(patch: pytest.MonkeyPatch) -> None:
-    give_up, end_turn = Conversation._give_up_calls, Conversation._end_turn
-
-    def end(self, link, turn):
-        end_turn(self, link, turn)
-        give_up(self, turn)
-
+    give_up = Conversation._give_up_calls
     original = Conversation._end_part
 
     def end_part(self, link, turn, now, *, last):
@@ -222,9 +217,9 @@ def _(patch: pytest.MonkeyPatch) -> None:
 def _(patch: pytest.MonkeyPatch) -> None:
     original = Speech.resend
 
-    def resend(self, turn, end, *, begun):
+    def resend(self, turn, end, **options):
         audio, border = list(self._outbox.audio.sent), list(self._outbox.before_border)
-        form = original(self, turn, end, begun=begun)
+        form = original(self, turn, end, **options)
         if form == "transcript":
             self._outbox.audio.sent.extend(audio)
             self._outbox.before_border.extend(border)
