@@ -24,9 +24,12 @@ __all__ = [
     "BEFORE_A_HANDLE",
     "CUTS",
     "GONE_AWAY",
+    "HALF",
     "IN_AN_ANSWER",
+    "IN_SPEECH",
     "OLD_CONFIG",
     "PAGE",
+    "SLOWLY",
     "Chat",
     "Cut",
     "Talk",
@@ -37,6 +40,10 @@ __all__ = [
 
 OLD_CONFIG = pytest.mark.filterwarnings("ignore:Setting `LiveConnectConfig:DeprecationWarning")
 """Frameworks give google-genai a config in an older form."""
+SLOWLY = {"audio_speed": 0.03}
+"""Knobs with which every app has got something of an answer that is cut `IN_SPEECH`."""
+HALF = "answer to two:"
+"""What it has got then."""
 LOOK_UP = 'three [tool:look_up {"what": "a fact"}]'
 """The model calls the tool `look_up`, which every app here has."""
 FOUND = "found a fact"
@@ -82,6 +89,7 @@ class Cut:
 
 
 IN_AN_ANSWER = Cut(name="reset-in-an-answer", fault=Fault.rst(at=MID_ANSWER))
+IN_SPEECH = Cut(name="reset-in-speech", fault=Fault.rst(at=Trigger.mid_audio(3)))
 BEFORE_A_HANDLE = Cut(name="reset-before-any-handle", fault=Fault.rst(at=MID_ANSWER), anchored=False)
 GONE_AWAY = Cut(name="gone-away-in-an-answer", fault=Fault.go_away(at=Trigger.mid_answer(1)), moves=True)
 CUTS = (
@@ -143,10 +151,10 @@ class Talk:
     def count(self, kind: type[events.Event]) -> int:
         return sum(isinstance(event, kind) for event in self.told)
 
-    async def run(self, chat: Chat, cut: Cut) -> None:
-        """Ask all questions; the second meets the cut, or the third, if that is about tools."""
+    async def run(self, chat: Chat, cut: Cut, questions: Sequence[str] = QUESTIONS) -> None:
+        """Ask the questions; the second meets the cut, or the third, if that is about tools."""
         self._cut = cut
-        for number, question in enumerate(QUESTIONS):
+        for number, question in enumerate(questions):
             if cut.anchored and (number == 1 or (number == 2 and not cut.moves)):
                 await self.anchored()
             if number == 1:

@@ -7,8 +7,20 @@ import contextlib
 
 import pytest
 
+from resumekit.core import events
 from resumekit.emulator import silence, spoken
-from tests.frameworks.support import BEFORE_A_HANDLE, CUTS, IN_AN_ANSWER, OLD_CONFIG, needs, run_page, talk
+from tests.frameworks.support import (
+    BEFORE_A_HANDLE,
+    CUTS,
+    HALF,
+    IN_AN_ANSWER,
+    IN_SPEECH,
+    OLD_CONFIG,
+    SLOWLY,
+    needs,
+    run_page,
+    talk,
+)
 
 needs("livekit.plugins.google.realtime", "livekit")
 
@@ -86,6 +98,9 @@ class App:
 
     async def ask(self, question):
         self.microphone.say(question)
+        return await self.answer()
+
+    async def answer(self):
         answer = await self._answers.get()
         if not isinstance(answer, str):
             raise answer.error
@@ -139,14 +154,32 @@ async def test_without_a_handle_what_was_answered_is_replayed_in_words():
 
 
 async def test_a_cut_answer_is_a_speech_that_was_interrupted():
-    async with talk(model="3.x") as chat, app_of(chat, resumable_options(chat)) as app:
-        await chat.run(app, IN_AN_ANSWER)
+    async with talk(model="3.x", **SLOWLY) as chat, app_of(chat, resumable_options(chat)) as app:
+        await chat.run(app, IN_SPEECH, ["one", "two"])
     said = [item for item in app.items if item.type == "message" and item.role == "assistant"]
     assert [(item.text_content, item.interrupted) for item in said][:3] == [
         ("answer to one: 1 user turns held", False),
-        ("answer", True),
+        (HALF, True),
         ("answer to two: 2 user turns held", False),
     ]
+
+
+async def test_written_questions_are_kept_once():
+    """LiveKit writes the question as context, and a dot that asks for the answer."""
+    async with talk() as chat:
+        model = RealtimeModel(model="gemini-2.5-flash-live", api_key="any", http_options=resumable_options(chat))
+        async with app_with(chat, model) as app:
+            for question in ("one", "two", "three"):
+                if question == "two":
+                    await chat.anchored()
+                    await chat.server.inject(IN_AN_ANSWER.fault)
+                app.session.generate_reply(user_input=question)
+                chat.asked.append((question, await app.answer()))
+        report = await chat.server.ledger_report(["one", ".", "two", ".", "three", "."])
+    assert [answer for _, answer in chat.asked] == [f"answer to .: {held} user turns held" for held in (2, 4, 6)]
+    assert report.ok, report
+    assert chat.count(events.Resumed) == 1
+    assert not app.errors
 
 
 async def test_the_code_of_the_page(trusted):
@@ -161,7 +194,7 @@ async def test_the_code_of_the_page(trusted):
 
 async def test_without_resumekit_the_agent_stops():
     """It resumes, and then sends what it holds for news in a form that the model does not take."""
-    async with talk(model="3.x") as chat, app_of(chat, options_of(chat)) as app:
+    async with talk(model="3.x", **SLOWLY) as chat, app_of(chat, options_of(chat)) as app:
         with pytest.raises(APIError, match="1007"):
-            await chat.run(app, IN_AN_ANSWER)
-    assert chat.asked[1] == ("two", "answer")  # half of it, not marked as such
+            await chat.run(app, IN_SPEECH)
+    assert chat.asked[1] == ("two", HALF)  # half of it, not marked as such

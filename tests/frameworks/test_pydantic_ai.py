@@ -8,7 +8,18 @@ import contextlib
 import pytest
 
 from resumekit.core import events
-from tests.frameworks.support import BEFORE_A_HANDLE, CUTS, GONE_AWAY, IN_AN_ANSWER, needs, run_page, talk
+from tests.frameworks.support import (
+    BEFORE_A_HANDLE,
+    CUTS,
+    GONE_AWAY,
+    HALF,
+    IN_AN_ANSWER,
+    IN_SPEECH,
+    SLOWLY,
+    needs,
+    run_page,
+    talk,
+)
 
 pydantic_ai = needs("pydantic_ai.realtime.google", "pydantic-ai")
 
@@ -117,12 +128,12 @@ async def test_every_question_is_answered_once_on_vertex():
 
 async def test_the_history_has_the_half_answer_and_the_whole_one():
     """Both as interrupted: pydantic-ai says so of all that comes from `interrupted` to the end of the turn."""
-    async with talk() as chat, app_of(chat, resumable_client(chat)) as app:
-        await chat.run(app, IN_AN_ANSWER)
+    async with talk(**SLOWLY) as chat, app_of(chat, resumable_client(chat)) as app:
+        await chat.run(app, IN_SPEECH, ["one", "two"])
         said = [m for m in app.session.all_messages() if isinstance(m, messages.ModelResponse)]
     assert [(m.parts[0].transcript, m.state) for m in said][:3] == [
         ("answer to one: 1 user turns held", "complete"),
-        ("answer", "interrupted"),
+        (HALF, "interrupted"),
         ("answer to two: 2 user turns held", "interrupted"),
     ]
 
@@ -143,13 +154,13 @@ async def test_without_resumekit_the_session_ends_with_the_connection():
 
 
 async def test_without_resumekit_its_own_reconnecting_loses_the_question():
-    async with talk() as chat:
+    async with talk(**SLOWLY) as chat:
         client = genai.Client(api_key="any", http_options=options_of(chat))
         async with app_of(chat, client, reconnect={"max_reconnects": 3}) as app:
-            await chat.run(app, IN_AN_ANSWER)
+            await chat.run(app, IN_SPEECH, ["one", "two"])
         problems = await chat.problems(result=RESULT)
     assert app.count(messages.RealtimeSessionReconnectEvent) == 1
-    assert chat.asked[1] == ("two", "answer")  # half of it
+    assert chat.asked[1] == ("two", HALF)  # half of it
     assert any(problem.startswith("lost: ['two']") for problem in problems), problems
 
 
