@@ -51,11 +51,10 @@ class Address:
         assert request is not None
         tls: object = connection.transport.get_extra_info("sslcontext")
         self.uri = f"{'wss' if tls else 'ws'}://{request.headers['Host']}{request.path}"
-        self.headers = Headers(
-            (name, value)
-            for name, value in request.headers.raw_items()
-            if not name.lower().startswith(_OF_THE_HANDSHAKE)
-        )
+        self.headers = Headers()
+        for name, value in request.headers.raw_items():
+            if not name.lower().startswith(_OF_THE_HANDSHAKE) and name not in self.headers:
+                self.headers[name] = value  # not websockets' own User-Agent, which version 13 appends
         self.options: dict[str, object] = {"ssl": tls} if isinstance(tls, ssl.SSLContext) else {}
 
     def headers_with(self, newer: Mapping[str, str]) -> Headers:

@@ -15,7 +15,8 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack, cast
 
-from websockets.exceptions import ConcurrencyError, ConnectionClosedOK, InvalidStatus
+from websockets import exceptions as ws_exceptions
+from websockets.exceptions import ConnectionClosedOK, InvalidStatus
 from websockets.frames import Close
 
 from resumekit import errors
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Bridge", "Client", "Session", "SessionLost", "connect", "http_options"]
 
+_ConcurrencyError: type[Exception] = getattr(ws_exceptions, "ConcurrencyError", RuntimeError)
 _Config: TypeAlias = types.LiveConnectConfigOrDict | None
 _History: TypeAlias = Iterable[types.Content | Mapping[str, Any] | str] | types.Content | str | None
 _Key: TypeAlias = str | Callable[[], str | None] | None
@@ -97,10 +99,10 @@ class Bridge:
         """Return the next frame that the installed google-genai can read. Cancelling it loses nothing.
 
         Raises:
-            ConcurrencyError: Somebody else is receiving, as on a connection of websockets.
+            RuntimeError: (a `ConcurrencyError` of websockets 13.1 or newer) Somebody else is receiving, as on a connection of websockets.
         """
         if self._receiving:
-            raise ConcurrencyError("cannot receive: another receive() of this session is running")
+            raise _ConcurrencyError("cannot receive: another receive() of this session is running")
         self._receiving = True
         try:
             return await self._next()

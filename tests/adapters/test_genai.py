@@ -23,7 +23,7 @@ genai = pytest.importorskip("google.genai")
 from google.genai import errors as genai_errors  # noqa: E402
 from google.genai import types  # noqa: E402
 from google.oauth2.credentials import Credentials  # noqa: E402
-from websockets.exceptions import ConcurrencyError, InvalidStatus  # noqa: E402
+from websockets.exceptions import InvalidStatus  # noqa: E402
 
 from resumekit.adapters import genai as resumable  # noqa: E402
 
@@ -659,7 +659,7 @@ async def test_one_receives_at_a_time_as_on_a_plain_connection():
     async with server() as live, nothing_is_left(), connect(live) as session:
         first = asyncio.create_task(anext(session.receive()))
         await asyncio.sleep(0)
-        with pytest.raises(ConcurrencyError, match="another receive"):
+        with pytest.raises(resumable._ConcurrencyError, match="another receive"):
             await anext(session.receive())
         first.cancel()
         await asyncio.wait({first})
