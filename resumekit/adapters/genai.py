@@ -230,7 +230,11 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
         failure = await _start(driver)
         if failure is None:
             return Session(account, driver, _answer(driver))
-        await account.replay_failure(self._model, self._config, failure)
+        try:
+            await account.replay_failure(self._model, self._config, failure)
+        except Exception as error:
+            error.__notes__ = getattr(failure, "__notes__", [])
+            raise
         raise failure
 
     async def __aexit__(
@@ -269,6 +273,8 @@ async def _start(driver: Driver) -> BaseException | None:
     except (errors.ConnectRefused, errors.ConnectFailed) as failed:
         if failed.__cause__ is None:  # google-genai would have waited for ever
             raise TimeoutError(failed.problem) from failed
+        if isinstance(failed, errors.ConnectFailed):
+            failed.__cause__.add_note(f"resumekit: {failed.attempts} attempts in {failed.elapsed:.1f} s")
         return failed.__cause__
     return None
 

@@ -7,6 +7,7 @@ import gc
 import json
 import logging
 import pickle
+import re
 import ssl
 import subprocess
 import sys
@@ -277,6 +278,7 @@ async def test_a_transient_failure_is_retried_until_the_deadline(profile, status
 
         same(plain, ours)
         assert 2 < len(live.connections) < 12
+        assert re.fullmatch(rf"resumekit: {len(live.connections) - 1} attempts in \d+\.\d s", ours.__notes__[0])
 
 
 async def test_a_transient_close_is_retried_until_the_deadline():

@@ -102,7 +102,6 @@ REFUSALS = {
     "unknown-field": always(1007, 'Invalid JSON payload received. Unknown name "x"'),
     "leaked-key": always(1008, "Your API key was reported as leaked."),
     "refused-by-google-genai": {"config": {"response_modalities": ["TEXT"], "no_such_field": 1}},
-    "config-of-the-wrong-type": {"config": 42},
     "no-model": {"model": ""},
     "model-of-the-wrong-type": {"model": 42},
 }
