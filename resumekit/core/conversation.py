@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from resumekit.core import events
-from resumekit.core.handles import Candidate, HandleRecord, ResumePoint
+from resumekit.core.handles import HandleRecord
 from resumekit.core.inbox import Inbox, Kind
 from resumekit.core.link import Link
 from resumekit.core.outbox import Message, Outbox
 from resumekit.core.policy import Policy
+from resumekit.core.resume_point import ResumePoint
 from resumekit.core.setup import Setup, TextForm
 from resumekit.core.speech import Speech
 from resumekit.core.stats import Counters
@@ -29,7 +30,6 @@ from resumekit.wire import (
     ClientMessage,
     HistoryTurn,
     Partial,
-    ResumptionHandle,
     ServerContent,
     ServerMessage,
     SessionResumptionUpdate,
@@ -74,11 +74,12 @@ class Conversation:
         self._setup = setup
         self._transparent = transparent
         self._notify = notify
-        self._save = save
         self._stats = stats
         self.outbox = Outbox()
         self.inbox = Inbox(max_frames=policy.inbox_frames, max_bytes=policy.inbox_bytes)
-        self.point = ResumePoint()
+        self.point = ResumePoint(
+            policy, setup, self.outbox, transparent=transparent, notify=notify, save=save, keep_words=self._record
+        )
         self.transcript = Transcript(max_turns=policy.replay_turns, max_bytes=setup.replay_bytes(policy.replay_bytes))
         self._calls_end_turns = setup.family.calls_end_turns
         """A turn may end with its tool calls, or right after their responses."""
@@ -209,7 +210,7 @@ class Conversation:
         elif body.kind is ClientKind.TOOL_RESPONSE and message.turn is not None:
             message.turn.last_index = index
             message.turn.respond(body.responses)
-        self._bound_sent_control(link)
+        self.point.bound_sent_control(link)
         if link.content_as_text and body.kind is ClientKind.CONTENT and not message.seeds:
             return realtime_text_frame(body.text or "")
         return body.frame
@@ -240,24 +241,6 @@ class Conversation:
         limit = self._policy.audio_seconds if held else self._policy.audio_resend
         self.outbox.bound_sent_audio(limit)
 
-    def _bound_sent_control(self, link: Link) -> None:
-        """RULES 11: where no handle comes for too long, the oldest turns go and the base is void."""
-        lane = self.outbox.control
-        policy = self._policy
-        if len(lane.sent) <= policy.control_messages and lane.sent_bytes <= policy.control_bytes:
-            return
-        dropped = 0
-        needed = link.mark_index if link.activity_open else 0
-        while lane.sent and lane.sent[0].index != needed and lane.sent[0].turn not in link.turns:
-            self._record(lane.drop_sent())
-            dropped += 1
-            if len(lane.sent) <= policy.control_messages // 2 and lane.sent_bytes <= policy.control_bytes // 2:
-                break
-        if dropped and self.point.base is not None:
-            self._notify(events.ResumePointDropped(messages=dropped))
-        if dropped:
-            self.point.clear()
-
     # ------------------------------------------------------------------ from the wire
 
     def receive(self, link: Link, message: ServerMessage, now: float) -> bool:
@@ -275,6 +258,17 @@ class Conversation:
         if message.session_resumption_update is not None:
             self._receive_update(link, message.session_resumption_update, now)
         return ended
+
+    def _receive_update(self, link: Link, update: SessionResumptionUpdate, now: float) -> None:
+        candidate = self.point.candidate(link, update, now)
+        if candidate is None:
+            return
+        if link.owed is None:
+            self.point.offer(link, candidate)
+            return
+        link.postponed = candidate
+        if not self._transparent:  # that backend sends handles only where nothing is under way
+            self.close_owed(link)
 
     def _receive_content(self, link: Link, message: ServerMessage, content: ServerContent | None, now: float) -> bool:
         output = message.tool_call is not None
@@ -362,7 +356,7 @@ class Conversation:
         turn = self._speech.open(link)
         turn.resent = False
         link.turns.append(turn)
-        self.promote(link)
+        self.point.promote(link)
         self.point.ageing = None
         return turn
 
@@ -391,8 +385,8 @@ class Conversation:
         self._give_up_calls(turn)
         self._end_turn(link, turn)
         candidate, link.postponed = link.postponed, None
-        if candidate is not None and not link.busy and self._covers_enough(link, candidate.record):
-            self._adopt(link, candidate)
+        if candidate is not None:
+            self.point.offer(link, candidate)
 
     def _close_dangling(self, link: Link) -> None:
         """End turns whose calls were all cancelled between two parts: what comes now is not theirs."""
@@ -450,84 +444,6 @@ class Conversation:
             message = decode_server(raw)
         self.inbox.put(message, kind, turn, calls)
 
-    # ------------------------------------------------------------------ the resume point
-
-    def _receive_update(self, link: Link, update: SessionResumptionUpdate, now: float) -> None:
-        """RULES 1, 3, 14: a record becomes the base only if its state is known to be quiet."""
-        if update.handle is None or not update.resumable or self._policy.resumption == "off":
-            return
-        self._notify(events.HandleReceived(connection=link.number, digest=repr(update.handle), index=update.index))
-        if not self._policy.older_handles_valid:
-            self.point.clear()
-        if update.handle in self.point.poisoned:
-            return
-        index = update.index
-        if index is not None:
-            index += 1 - self._policy.first_index
-        elif self._transparent and self._policy.first_index == 0 and link.next_index > 1:
-            return  # a zero is left out on the wire: the first message may be in it, or not
-        record = self.record(update.handle, index, link.number, now)
-        candidate = Candidate(record, link.next_index)
-        if link.owed is not None:
-            link.postponed = candidate
-            if not self._transparent:  # that backend sends handles only where nothing is under way
-                self.close_owed(link)
-            return
-        if link.busy or not self._covers_enough(link, record):
-            return
-        if link.audio_since_turn and not link.ended:
-            self.promote(link)
-            self.point.age(candidate)
-        else:
-            self._adopt(link, candidate)
-
-    def record(self, handle: ResumptionHandle, index: int | None, connection: int, now: float) -> HandleRecord:
-        """Return a record of a handle of this conversation."""
-        return HandleRecord(
-            handle=handle,
-            index=index,
-            connection=connection,
-            received_at=now,
-            model=self._setup.model,
-            transparent=self._transparent,
-            fingerprint=self._setup.fingerprint,
-        )
-
-    def _covers_enough(self, link: Link, record: HandleRecord) -> bool:
-        if not self._transparent:
-            return not link.floor_index or link.turn_end_at is not None
-        index = record.index or 0
-        return index >= max(link.turn_end_index, link.mark_index, link.floor_index, link.pruned_index)
-
-    def _adopt(self, link: Link, candidate: Candidate) -> None:
-        record = candidate.record
-        self.point.adopt(record)
-        covered = link.pruned_index = (record.index or 0) if self._transparent else link.covered_index
-        pruned = self.outbox.control.prune(covered)
-        if self._transparent and self._policy.handles_hold_audio:
-            self.outbox.prune_audio(covered)
-        else:
-            # What was sent since the turn ended may not be in the handle's state, whenever it came.
-            self.outbox.prune_audio(link.turn_end_last_index)
-        if not self._transparent:
-            for message in self.outbox.control.sent:
-                message.doubtful = message.index < candidate.next_index
-        for message in pruned:
-            self._record(message)
-        link.ended.clear()
-        self._save(record)
-
-    def promote(self, link: Link) -> None:
-        """Make the ageing record the base if no turn opened for long enough (RULES 3).
-
-        Only the time up to the last byte counts, and not that of a burst that has just come: what a silent connection
-        holds back is unknown.
-        """
-        candidate = self.point.mature(link.steady_until, self._policy.audio_resend)
-        if candidate is not None:
-            self._adopt(link, candidate)
-            self.point.aged = True
-
     # ------------------------------------------------------------------ a connection is gone
 
     def connection_gone(self, link: Link, *, settle: bool = False) -> None:
@@ -537,7 +453,7 @@ class Conversation:
             link: The connection that is gone.
             settle: Answers that had begun are ended rather than given again.
         """
-        self.promote(link)
+        self.point.promote(link)
         self.point.ageing = None
         rerun = {*link.turns, *link.ended}
         # Calls belong to the state that issued them: their responses are kept as records.
@@ -559,15 +475,7 @@ class Conversation:
         self.outbox.rewind()
         link.turns.clear()
         link.ended.clear()
-        self._bound_shadows()
-
-    def _bound_shadows(self) -> None:
-        """Give the resume point up where too many answered turns would have to be run again from it (RULES 5)."""
-        again = self.outbox.control.unsent
-        shadows = {message.turn for message in again if message.turn is not None and message.turn.whole}
-        if self.point.base is not None and len(shadows) > self._policy.max_shadow_turns:
-            self._notify(events.ResumePointDropped(messages=len(again)))
-            self.point.clear()
+        self.point.bound_shadows()
 
     def _forget(self, turn: Turn) -> set[Message]:
         """RULES 10: the audio of an answered turn is not resent; nor are its activity marks."""

@@ -10,24 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from resumekit.core import actions, events, inputs
+from resumekit.core.binding import Binding
 from resumekit.core.conversation import Conversation
 from resumekit.core.failures import Failure, Phase, Side, Verdict
 from resumekit.core.handles import HandleRecord
-from resumekit.core.history import History
 from resumekit.core.inbox import Inbox
 from resumekit.core.limits import SessionAge
 from resumekit.core.link import Link
 from resumekit.core.outage import Outage
 from resumekit.core.policy import (
     Decisions,
-    FailureDetails,
-    MoveDetails,
     Policy,
-    Recovery,
     RecoveryAction,
-    RecoveryDetails,
 )
-from resumekit.core.setup import Setup, TextForm
+from resumekit.core.questions import Questions
+from resumekit.core.setup import Setup
 from resumekit.core.state import FINAL, Machine, State, Trigger
 from resumekit.core.stats import Counters
 from resumekit.core.timers import TimerName, Timers
@@ -39,7 +36,6 @@ from resumekit.wire import (
     HistoryTurn,
     ResumptionHandle,
     ServerMessage,
-    content_frame,
 )
 
 __all__ = ["Engine"]
@@ -88,7 +84,6 @@ class Engine:
         self._transparent = transparent
         self._random = random
         self._setup = Setup.parse(setup)
-        self._renewable = credentials_renewable
         self._machine = Machine()
         self._outage = Outage(policy)
         self.stats = Counters()
@@ -101,6 +96,15 @@ class Engine:
             stats=self.stats,
         )
         self._talk.transcript.replace(history)
+        self._ask = Questions(
+            decisions,
+            policy,
+            self._setup,
+            self._talk,
+            transparent=transparent,
+            credentials_renewable=credentials_renewable,
+            random=random,
+        )
         self._given_handle = handle or self._setup.handle
         self.setup_complete: ServerMessage | None = None
         """The first one; None before."""
@@ -113,8 +117,7 @@ class Engine:
         self._warm: Link | None = None
         """The next one, dialled ahead."""
         self._last_number = 0
-        self._history = History(asks=loads_history)
-        self._replay: tuple[list[HistoryTurn], int] = ([], 0)
+        self._binding = Binding(policy, self._setup, self._talk, transparent=transparent, loads_history=loads_history)
         self._failure: Failure | None = None
         """The last one."""
         self._down_since: float | None = None
@@ -218,7 +221,8 @@ class Engine:
         self._timers["first"] = self._now + self._policy.first_connect_deadline
         handle, age = (self._given_handle, 0.0) if self._given_handle is not None else (happened.handle, happened.age)
         if handle is not None and self._policy.resumption == "on":
-            self._talk.point.adopt(self._talk.record(handle, None, 0, self._now - age))
+            point = self._talk.point
+            point.base = point.record(handle, None, 0, self._now - age)
         self._machine.fire(Trigger.START)
         self._open()
 
@@ -231,7 +235,7 @@ class Engine:
     def _on_close(self, happened: inputs.Close) -> None:
         link = self._link
         if link is not None:
-            self._talk.promote(link)
+            self._talk.point.promote(link)
         if happened.forget:
             self._do(actions.ForgetHandle())
         self._machine.fire(Trigger.CLOSE)
@@ -292,41 +296,24 @@ class Engine:
     def _on_history_loaded(self, happened: inputs.HistoryLoaded) -> None:
         if happened.turns is None:
             self._notify(events.HistoryNotLoaded(problem=happened.problem))
-        if self._history.loaded(happened.turns) and self.state is State.DIALING:
+        if self._binding.history.loaded(happened.turns) and self.state is State.DIALING:
             self._bind()
 
     def _bind(self) -> None:
         """Send setup, once the connection is open and the history that it needs is there."""
         link = self._current
         record = self._resume_record()
-        if record is None and not self._history.ready:
+        if record is None and not self._binding.history.ready:
             self._timers.setdefault("history", self._now + self._policy.setup_timeout)
-            if self._history.ask():
+            if self._binding.history.ask():
                 self._do(actions.LoadHistory())
             return
         if not link.opened:
             return
         self._timers.stop("history")
-        link.record = record
-        turns: list[HistoryTurn] = []
-        holes = 0
-        history_first: bool | None = False
-        if record is None:
-            turns, holes = self._talk.start_fresh(link, self._history.take())
-            if turns or not self._talk.seeding:
-                history_first = bool(turns) and self._setup.text_form is TextForm.REALTIME
-            else:
-                history_first = None
-        self._replay = (turns, holes)
+        frame = self._binding.setup_frame(link, record)
         self._machine.fire(Trigger.BIND)
         self._timers["bind"] = self._now + self._policy.setup_timeout
-        resumption = self._policy.resumption == "on"
-        frame = self._setup.bind(
-            record.handle if record is not None else None,
-            resumption=resumption,
-            transparent=resumption and self._transparent,
-            history=history_first,
-        )
         self._write(link, frame)
 
     def _bound(self, link: Link, message: ServerMessage) -> None:
@@ -343,50 +330,21 @@ class Engine:
         if first or link.record is None:
             self._watch.progressed()
             self._age.begin(self._now)
-        turns, holes = self._replay
-        self._replay = ([], 0)
-        if turns:
-            link.floor_index = link.next_index
-            link.last_control_index = link.next_index
-            link.next_index += 1
-            self._write(link, content_frame(turns, turn_complete=link.content_as_text))
-        self.stats.connections += 1
+        replay = self._binding.replay_frame(link)
+        if replay is not None:
+            self._write(link, replay)
         downtime = 0.0 if self._down_since is None else self._now - self._down_since
         self._down_since = None
-        resend = self._talk.resend(link)
+        told = self._binding.told(link, first=first, planned=self._planned, downtime=downtime, now=self._now)
         self._pump()
+        self._notify(told)
+        self.stats.connections += 1
         if first:
-            self._notify(
-                events.Connected(connection=link.number, resumed=link.record is not None, replayed_turns=len(turns))
-            )
             return
         self.stats.downtime += downtime
         self.stats.moves += self._planned
-        if link.record is not None:
-            self.stats.resumes += 1
-            self._notify(
-                events.Resumed(
-                    connection=link.number,
-                    planned=self._planned,
-                    downtime=downtime,
-                    resent_messages=resend.messages,
-                    resent_audio=resend.audio,
-                    lost_audio=resend.lost_audio,
-                    handle_age=self._now - link.record.received_at,
-                )
-            )
-        else:
-            self.stats.fresh_starts += 1
-            self._notify(
-                events.FreshStarted(
-                    connection=link.number,
-                    downtime=downtime,
-                    replayed_turns=len(turns),
-                    holes=holes,
-                    resent_messages=resend.messages,
-                    lost_audio=resend.lost_audio,
-                )
-            )
+        self.stats.resumes += link.record is not None
+        self.stats.fresh_starts += link.record is None
         self._planned = False
         if self._age.renewing:
             self._renew(link)
@@ -446,7 +404,7 @@ class Engine:
         if ended:
             self._watch.progressed()
             self._prove(link)
-        self._watch_owed(link, ended=ended)
+        self._watch.wait_for_part(link, self._now, ended=ended)
         self._watch.look_at_reading(link, self._now)
         if message.go_away is not None:
             self._go_away(link, message.go_away.seconds)
@@ -468,22 +426,8 @@ class Engine:
         link = self._link
         if link is not None and link.number == happened.connection:
             link.hear(self._now)
-            self._watch_owed(link, ended=False)
+            self._watch.wait_for_part(link, self._now, ended=False)
             self._pump()
-
-    def _watch_owed(self, link: Link, *, ended: bool) -> None:
-        """Hold the next question back for the part that is owed, for a while.
-
-        Silence proves nothing on a connection that may be dead: the pong does.
-        """
-        if link.owed is None:
-            self._timers.stop("owed")
-            link.owed_wait = "on"
-        elif ended:
-            self._timers["owed"] = self._now + self._policy.part_wait
-            link.owed_wait = "on"
-        elif link.owed_wait == "pinged":
-            link.owed_wait = "over"
 
     def _prove(self, link: Link) -> None:
         link.proven = True
@@ -502,17 +446,7 @@ class Engine:
 
     def _drain(self, link: Link, trigger: Trigger, time_left: float | None) -> None:
         """DESIGN decisions 2 and 3: at a quiet point if there is one, by the own deadline at the latest."""
-        record = self._talk.point.base
-        move = self._decisions.choose_move(
-            MoveDetails(
-                time_left=time_left,
-                turn_open=bool(link.turns),
-                pending_calls=sum(turn.waits_for_app for turn in link.turns),
-                handle_age=None if record is None else self._now - record.received_at,
-                draw=self._random(),
-                policy=self._policy,
-            )
-        )
+        move = self._ask.move(link, time_left, self._now)
         deadline = self._now + move.deadline
         if self.state is State.DRAINING:
             self._timers["drain"] = min(self._timers.get("drain", deadline), deadline)
@@ -598,27 +532,21 @@ class Engine:
         self._failure = failure
         self._clear_link_timers()
         if link.bound_at is not None:
-            self._talk.promote(link)
+            self._talk.point.promote(link)
         if self._down_since is None and self.setup_complete is not None:
             self._down_since = self._now
         self._outage.begin(self._now)
         record = self._talk.point.base
-        verdict = self._decisions.classify_failure(
-            FailureDetails(
-                failure=failure,
-                repeats=self._outage.count(failure),
-                first=self.setup_complete is None,
-                seconds_down=self._outage.elapsed(self._now)
-                if self._down_since is None
-                else self._now - self._down_since,
-                with_handle=link.record is not None,
-                handle_age=None if record is None else self._now - record.received_at,
-                credentials_renewable=self._renewable,
-                policy=self._policy,
-            )
+        verdict = self._ask.verdict(
+            failure,
+            repeats=self._outage.count(failure),
+            first=self.setup_complete is None,
+            seconds_down=self._outage.elapsed(self._now) if self._down_since is None else self._now - self._down_since,
+            with_handle=link.record is not None,
+            now=self._now,
         )
         dead = record if poisoned or verdict is Verdict.HANDLE_DEAD else None
-        recovery = self._recovery(failure, verdict, None if dead is not None else record)
+        recovery = self._ask.recovery(failure, verdict, None if dead is not None else record, self._now)
         if link.bound_at is not None:
             self._talk.connection_gone(link, settle=recovery.action is RecoveryAction.SETTLE)
         self._notify(
@@ -639,25 +567,9 @@ class Engine:
         if recovery.action is RecoveryAction.FRESH:
             self._talk.point.clear()
             if recovery.turns is not None:
-                self._history.choose(recovery.turns)
+                self._binding.history.choose(recovery.turns)
         self._machine.fire(Trigger.FAIL)
         self._wait(verdict, failure.retry_after)
-
-    def _recovery(self, failure: Failure, verdict: Verdict, record: HandleRecord | None) -> Recovery:
-        if verdict is Verdict.FATAL:
-            return Recovery(action=RecoveryAction.FAIL)
-        control = self._talk.outbox.control
-        return self._decisions.choose_recovery(
-            RecoveryDetails(
-                failure=failure,
-                verdict=verdict,
-                handle_age=None if record is None else self._now - record.received_at,
-                pending_messages=len(control.unsent) + len(control.sent),
-                transcript=self._talk.transcript.turns(),
-                transparent=self._transparent,
-                model=self._setup.model,
-            )
-        )
 
     def _refuse(self, record: HandleRecord, reason: str, *, poisoned: bool = False) -> None:
         self._talk.point.clear()
@@ -752,8 +664,7 @@ class Engine:
                 self._current.lane_released = True
                 self._pump()
             case "owed":
-                self._current.owed_wait = "pinged"
-                self._do(actions.SendPing(self._current.number))
+                self._watch.doubt_part(self._current)
             case _:  # drops
                 if self._talk.report_drops():
                     self._timers["drops"] = self._now + 1.0
@@ -764,10 +675,14 @@ class Engine:
 
     def _dial_too_long(self) -> None:
         if self._warm is not None:
-            self._do(actions.AbortConnection(self._warm.number))
-            self._warm = None
+            self._drop_warm(self._warm)
             return
         self._give_up_connection(Phase.DIAL, "no connection within connect_timeout")
+
+    def _drop_warm(self, warm: Link) -> None:
+        self._do(actions.AbortConnection(warm.number))
+        self._timers.stop("dial")
+        self._warm = None
 
     def _watch_out(self, link: Link) -> None:
         self._watch.arm(link, owes_speech=self._talk.owes_speech)
@@ -795,9 +710,7 @@ class Engine:
         self._timers.shift(seconds, "first", "outage")
         self._timers.postpone(self._now + self._policy.suspect_patience, "dial", "bind", "history")
         if self._warm is not None:
-            self._do(actions.AbortConnection(self._warm.number))
-            self._timers.stop("dial")
-            self._warm = None
+            self._drop_warm(self._warm)
         if self._timers.due("drain", self._now + seconds):
             self._move(quiet=False)
         elif self.state in _ON_AIR:

@@ -1,16 +1,12 @@
-"""Resumption handles as records, and the one record that a session resumes from.
-
-`ResumePoint` keeps `base`, the newest record whose state is known to be quiet (RULES 1), and the
-one that still has to age because audio was streaming when it came (RULES 3).
-"""
+"""Resumption handles as records: what is known of each."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from resumekit.wire import ResumptionHandle
 
-__all__ = ["Candidate", "HandleRecord", "ResumePoint"]
+__all__ = ["Candidate", "HandleRecord"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,38 +32,3 @@ class Candidate:
 
     record: HandleRecord
     next_index: int
-
-
-@dataclass(slots=True)
-class ResumePoint:
-    """`base`, and the record that may become it."""
-
-    base: HandleRecord | None = None
-    aged: bool = False
-    """Audio was streaming when `base` came: its state may hold the beginning of a spoken question."""
-    ageing: Candidate | None = None
-    poisoned: set[ResumptionHandle] = field(default_factory=set[ResumptionHandle])
-    """Never resumed from again, whoever offers them."""
-
-    def adopt(self, record: HandleRecord) -> None:
-        """Make `record` the base; the caller prunes what it covers."""
-        self.base = record
-        self.aged = False
-        self.ageing = None
-
-    def age(self, candidate: Candidate) -> None:
-        """Keep a record until it is old enough; an older one stays."""
-        if self.ageing is None:
-            self.ageing = candidate
-
-    def mature(self, now: float, age: float) -> Candidate | None:
-        """Take the ageing record out if no turn opened for `age` seconds since it came."""
-        candidate = self.ageing
-        if candidate is None or now - candidate.record.received_at < age:
-            return None
-        self.ageing = None
-        return candidate
-
-    def clear(self) -> None:
-        """Forget both: refused, expired, or the buffer behind them is gone."""
-        self.base = self.ageing = None

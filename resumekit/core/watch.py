@@ -22,7 +22,7 @@ class Watch:
     Args:
         policy: how long silence is borne.
         proactive: the model may leave a question unanswered, so nothing is expected of it.
-        timers: the engine's; `silence` and `progress` are set here.
+        timers: the engine's; `silence` and `progress` are set here, and `owed`.
         inbox: frames that the application has not taken.
         do: has an action carried out.
     """
@@ -109,6 +109,22 @@ class Watch:
         link.pinged = False
         self._timers.postpone(now + self._policy.proven_after, "proof")
         self._ping(link)
+
+    def wait_for_part(self, link: Link, now: float, *, ended: bool) -> None:
+        """Hold the next question back for the part that a turn is owed, for a while."""
+        if link.owed is None:
+            self._timers.stop("owed")
+            link.owed_wait = "on"
+        elif ended:
+            self._timers["owed"] = now + self._policy.part_wait
+            link.owed_wait = "on"
+        elif link.owed_wait == "pinged":
+            link.owed_wait = "over"
+
+    def doubt_part(self, link: Link) -> None:
+        """It did not come. Silence proves nothing on a connection that may be dead: the next sign of life does."""
+        link.owed_wait = "pinged"
+        self._do(actions.SendPing(link.number))
 
     def _ping(self, link: Link) -> None:
         if not link.pinged:

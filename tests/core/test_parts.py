@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from resumekit.core.failures import TABLE, Failure, Phase, Side, Verdict, classify
-from resumekit.core.handles import Candidate, HandleRecord, ResumePoint
 from resumekit.core.inbox import Inbox, Kind
 from resumekit.core.outage import Outage
 from resumekit.core.outbox import Outbox
@@ -20,7 +19,7 @@ from resumekit.core.transcript import Transcript
 from resumekit.core.turns import Turn
 from resumekit.defaults.decisions import DefaultDecisions
 from resumekit.errors import ConfigurationError, LocalProtocolError
-from resumekit.wire import ClientMessage, HistoryTurn, ResumptionHandle, decode_client, decode_server
+from resumekit.wire import ClientMessage, HistoryTurn, decode_client, decode_server
 from tests.core.bench import MODEL_2, MODEL_3, audio, content
 
 # ---------------------------------------------------------------------- state
@@ -377,30 +376,6 @@ def test_discarding_leaves_endings_and_other_turns() -> None:
     inbox.take()
     assert (mine.shown, other.shown) == (False, True)
     assert inbox.take() is None
-
-
-def record(handle: str = "h", at: float = 0.0) -> HandleRecord:
-    return HandleRecord(
-        handle=ResumptionHandle(handle),
-        index=None,
-        connection=1,
-        received_at=at,
-        model=MODEL_2,
-        transparent=False,
-        fingerprint="f",
-    )
-
-
-def test_the_older_record_ages_and_becomes_ripe_once() -> None:
-    point = ResumePoint()
-    assert point.mature(100.0, 10.0) is None
-    point.age(Candidate(record("old", 0.0), 1))
-    point.age(Candidate(record("new", 5.0), 1))
-    assert point.mature(9.9, 10.0) is None
-    ripe = point.mature(10.0, 10.0)
-    assert ripe is not None
-    assert ripe.record.handle == ResumptionHandle("old")
-    assert point.mature(20.0, 10.0) is None
 
 
 def test_the_transcript_is_bounded_by_turns_and_bytes() -> None:

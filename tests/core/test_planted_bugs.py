@@ -19,6 +19,7 @@ from resumekit.core.link import Link
 from resumekit.core.outage import Outage
 from resumekit.core.outbox import Lane, Outbox
 from resumekit.core.policy import Move
+from resumekit.core.resume_point import ResumePoint
 from resumekit.core.setup import Setup
 from resumekit.core.turns import Turn
 from resumekit.core.watch import Watch
@@ -71,7 +72,7 @@ def _(patch: pytest.MonkeyPatch) -> None:
 
 @plant("the coverage test is ignored")
 def _(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Conversation, "_covers_enough", lambda self, link, record: True)
+    patch.setattr(ResumePoint, "_covers_enough", lambda self, link, record: True)
 
 
 @plant("a lesser record replaces the base", within=4000)
@@ -81,7 +82,7 @@ def _(patch: pytest.MonkeyPatch) -> None:
             return not link.floor_index or link.turn_end_at is not None
         return (record.index or 0) >= max(link.turn_end_index, link.floor_index)
 
-    patch.setattr(Conversation, "_covers_enough", covers_enough)
+    patch.setattr(ResumePoint, "_covers_enough", covers_enough)
 
 
 @plant("no ageing of records in streaming audio", "speech")
@@ -106,13 +107,13 @@ def _(patch: pytest.MonkeyPatch) -> None:
 
 @plant("prune what a handle may not hold (handle only)")
 def _(patch: pytest.MonkeyPatch) -> None:
-    original = Conversation._adopt
+    original = ResumePoint._adopt
 
     def adopt(self, link, candidate):
         link.covered_index = link.next_index
         return original(self, link, candidate)
 
-    patch.setattr(Conversation, "_adopt", adopt)
+    patch.setattr(ResumePoint, "_adopt", adopt)
 
 
 @plant("nothing is pruned: everything is sent twice")
