@@ -276,7 +276,7 @@ def _(patch: pytest.MonkeyPatch) -> None:
     def bind(self):
         original(self)
         if self.state is engine.State.BINDING and self._talk.transcript.turns():
-            self._replay = (self._talk.transcript.turns(), 0)
+            self._binding._turns = self._talk.transcript.turns()
 
     patch.setattr(Engine, "_bind", bind)
 
