@@ -252,11 +252,6 @@ class Outbox:
         """Whether any audio with an index in this span was let go."""
         return any(last > after and first <= until for first, last, _ in self._gone)
 
-    def kept_until(self, index: int) -> float:
-        """Return the seconds of sent audio up to an index that are still there."""
-        held = (*self.before_border, *self.audio.sent)
-        return sum(message.body.media_seconds for message in held if message.index <= index)
-
     def prune_audio(self, index: int) -> None:
         """Let audio and video up to `index` go."""
         self.video.prune(index)

@@ -17,8 +17,6 @@ __all__ = ["Form", "Speech"]
 Form = Literal["text", "audio", "transcript"]
 
 _MARKS = frozenset({ClientKind.ACTIVITY_START, ClientKind.ACTIVITY_END})
-_SLOW_SPEECH = 4.0
-"""Bytes of transcription a second, in any language: a third of what one says in them, or less."""
 
 
 class Speech:
@@ -91,7 +89,7 @@ class Speech:
         """
         if not turn.by_voice:
             return "text"
-        turn.question.clipped |= not self._holds(turn, end or sys.maxsize)
+        turn.question.clipped |= self._lacks(end or sys.maxsize)
         whole = self._policy.resend_speech == "auto" and not turn.question.clipped
         if whole or not words:
             return "audio"
@@ -105,14 +103,11 @@ class Speech:
         turn.number = turn.number or 0
         return "transcript"
 
-    def _holds(self, turn: Turn, end: int) -> bool:
-        """Whether all audio of a question is still there, as far as one can tell."""
-        outbox = self._outbox
-        starts = [m.index for m in outbox.control.sent if m.body.kind is ClientKind.ACTIVITY_START and m.index < end]
-        if not outbox.lacks(max(starts, default=0), end):
-            return True
-        spoken = len(turn.question.said.encode()) / _SLOW_SPEECH
-        return turn.number is None and spoken <= outbox.kept_until(end)
+    def _lacks(self, end: int) -> bool:
+        """Whether any audio was let go that may belong to a question that ends at `end`."""
+        control = self._outbox.control.sent
+        starts = (m.index for m in control if m.body.kind is ClientKind.ACTIVITY_START and m.index < end)
+        return self._outbox.lacks(max(starts, default=0), end)
 
     def _written(self, text: str) -> ClientMessage:
         if self._form is TextForm.REALTIME:
