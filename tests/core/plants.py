@@ -27,14 +27,16 @@ class Planted(NamedTuple):
     plant: Plant
     profile: str
     within: int
+    first: int = 0
+    """The seed to begin with, where what finds it is rare."""
 
 
 def registry(plants: dict[str, Planted]) -> Callable[..., Callable[[Plant], Plant]]:
     """Return a decorator that enters a plant under its name."""
 
-    def plant(name: str, profile: str = "default", within: int = 300) -> Callable[[Plant], Plant]:
+    def plant(name: str, profile: str = "default", within: int = 300, first: int = 0) -> Callable[[Plant], Plant]:
         def register(function: Plant) -> Plant:
-            plants[name] = Planted(function, profile, within)
+            plants[name] = Planted(function, profile, within, first)
             return function
 
         return register
@@ -50,7 +52,7 @@ def with_policy(**changes: object) -> Callable[..., Engine]:
 def assert_found(name: str, planted: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run schedules with the bug in place, up to the first that fails."""
     engine = planted.plant(monkeypatch) or Engine
-    for seed in range(planted.within):
+    for seed in range(planted.first, planted.first + planted.within):
         try:
             run(seed, planted.profile, engine=engine)
         except Violation:

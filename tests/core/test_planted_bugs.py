@@ -474,14 +474,9 @@ def _(patch: pytest.MonkeyPatch) -> Callable[..., Engine]:
     return with_policy(first_index=0)
 
 
-@plant("a handle is taken to hold all audio up to its index, whatever the policy says", "unknowns", within=1000)
+@plant("a handle is taken to hold all audio up to its index, whatever the policy says", "unknowns", first=2000)
 def _(patch: pytest.MonkeyPatch) -> Callable[..., Engine]:
     return with_policy(handles_hold_audio=True)
-
-
-@plant("an older handle is taken to stay valid, whatever the policy says", "unknowns", within=1000)
-def _(patch: pytest.MonkeyPatch) -> Callable[..., Engine]:
-    return with_policy(older_handles_valid=True)
 
 
 @pytest.mark.proof
