@@ -59,6 +59,8 @@ async def through_a_client() -> None:
     async with client.aio.live.connect(model="m", config={"temperature": 0.5}) as session:
         assert_type(session, genai.Session)
     assert_type(genai.http_options({"timeout": 3}, additional_headers=dict, policy=Policy()), types.HttpOptions)
+    genai.Client(api_key="k", key=lambda: "of this session", store="memory://")
+    genai.Client(key=3)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] -- a name is text
     genai.Client(api_kee="k")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue] -- no such argument
 
 
