@@ -17,6 +17,8 @@ genai = pytest.importorskip("google.genai")
 from google.genai import types  # noqa: E402
 from google.genai.live import AsyncSession  # noqa: E402
 
+from resumekit.adapters import _genai_seam as seam  # noqa: E402
+
 pytestmark = [pytest.mark.network, pytest.mark.allow_blocking]  # google-genai blocks, we do not
 
 TOOL = {"function_declarations": [{"name": "look_up"}]}
@@ -196,6 +198,10 @@ async def test_a_seed_of_the_app_is_sent_once_or_replayed(profile, refused):
     config = {**CONFIG, "history_config": {"initial_history_in_client_content": True}}
     model = "gemini-3.1-flash-live"
     async with server(profile, model="3.x", faults=faults) as live, nothing_is_left():
+        try:
+            await seam.account_of(client_of(live)).rehearse(model, config)
+        except ValueError:
+            pytest.skip("this version takes no history_config on Vertex")
         async with connect(live, model=model, config=config) as session:
             turns = [types.Content(role=role, parts=[types.Part(text=role)]) for role in ("user", "model")]
             await session.send_client_content(turns=turns, turn_complete=True)
