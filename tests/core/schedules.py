@@ -118,6 +118,9 @@ STALLS = (1.0, 20.0, 50.0, 120.0)
 LEFTS = (None, 0.0, 1.5, 5.0, 10.0, 50.0, 59.5)
 
 
+_FIRST_TURN = (("ask",), *(("wait", 3.0), ("tool", 2)) * 3, ("wait", 3.0))
+"""What most schedules begin with, so that there is a handle to lose."""
+
 _STEPS: tuple[tuple[float, Callable[[random.Random], tuple[Any, ...]]], ...] = (
     (160, lambda rng: ("ask",)),
     (80, lambda rng: ("context",)),
@@ -170,6 +173,8 @@ def run(
     rng = random.Random(f"schedule {seed} {profile}")
     world = World(make_config(seed, profile), engine, log=log)
     try:
+        for step in _FIRST_TURN if rng.random() < 0.6 else ():
+            world.do(*step)
         for _ in range(steps):
             world.do(*random_step(rng, profile))
             if world.finished is not None:
