@@ -563,6 +563,8 @@ class Conversation:
             self._notify(events.MessagesRepeated(messages=doubtful))
         audio = sum(message.body.media_seconds for message in self.outbox.audio.unsent if message.resent)
         lost, self.outbox.lost_seconds = self.outbox.lost_seconds, 0.0
+        if lost and self._speech.cut is not None:
+            self._speech.cut.question.clipped = True  # nobody knows whether the service still hears a question
         self._stats.messages_resent += len(again)
         self._stats.audio_resent += audio
         self._stats.audio_lost += lost

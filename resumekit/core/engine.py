@@ -706,6 +706,7 @@ class Engine:
     def _on_clock_jumped(self, seconds: float) -> None:
         """DESIGN decision 1: what ran out while the process was frozen proves nothing, save a missed deadline."""
         self._notify(events.ClockJumped(seconds=seconds))
+        self._talk.point.ageing = None  # what came meanwhile comes late, so the silence since was none
         self._outage.slept(seconds, self._now)
         self._timers.shift(seconds, "first", "outage")
         self._timers.postpone(self._now + self._policy.suspect_patience, "dial", "bind", "history")

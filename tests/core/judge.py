@@ -105,6 +105,8 @@ class _Judge:
                 raise Violation("lineage", f"doubled: response {token}")
             if held[token] or call.cancelled or call.question in self.world.server.taken_back:
                 continue
+            if call.question[0] == "u" and told.lost_audio:  # told as `TurnForgotten`: it goes with its question
+                continue
             if made_up[call.key]:
                 raise Violation("lineage", f"response {token} is there, and an error answers {call.key}")
             if not (call.id in told.dropped_responses or told.fresh_starts or told.settled):

@@ -229,6 +229,21 @@ def test_a_spoken_question_of_which_the_buffer_lost_a_part_proves_nothing() -> N
     assert bench.engine.state is State.LIVE, "what is left of it may be no question any more"
 
 
+def test_a_spoken_question_that_may_stand_before_what_is_resent_proves_nothing() -> None:
+    """Handle-only mode keeps `audio_resend` seconds: what went before may have been the question."""
+    bench = Bench()
+    bench.connect()
+    anchored(bench)
+    bench.speaks(2.0)
+    bench.speaks(20.0)
+    bench.says("half an ")
+    bench.cut()
+    bench.resume()
+    assert bench.events(events.Resumed)[-1].lost_audio > 0.0
+    mute_for(bench, 60.0)
+    assert bench.engine.state is State.LIVE
+
+
 def test_while_the_user_speaks_on_the_service_owes_nothing() -> None:
     bench = resumed()
     bench.says("a1")
@@ -456,6 +471,22 @@ def test_frozen_time_does_not_count_as_outage() -> None:
     assert bench.engine.state is State.WAITING
     bench.resume()
     assert bench.bound_with == "h0"
+
+
+def test_time_in_which_the_process_was_frozen_ripens_no_handle() -> None:
+    """RULES 3: the frames that came meanwhile come late, so a turn may have opened long ago."""
+    bench = Bench(transparent=True)
+    bench.connect()
+    bench.speaks(2.0)
+    bench.update("h1", 20)
+    bench.speaks(0.1)
+    frozen(bench, 60.0)
+    bench.update("h2", 21)
+    bench.tick(1.0)
+    bench.says("an answer to what was said before h1")
+    bench.cut()
+    bench.resume()
+    assert bench.bound_with is None
 
 
 def test_time_in_which_the_process_was_frozen_proves_no_connection() -> None:
