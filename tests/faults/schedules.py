@@ -57,6 +57,12 @@ MOMENTS = [
     Trigger.bound(),
     Trigger.setup_received(),
 ]
+AT_RESUME = [
+    Fault.refuse_handle(),
+    Fault.poisoned_handle(),
+    Fault.poisoned_handle("handle"),
+    Fault.handshake(503, times=2),
+]
 TIMEOUT = 30.0
 """Real seconds after which a schedule hangs."""
 TAKES = [0, 0.1, 0.3, 1, 3, 3, 8]
@@ -82,6 +88,9 @@ def draw_schedule(seed: int) -> Schedule:
     knobs["tool_turns"] = draw.choice(PARTS) if family == "2.5" else "joined"
     knobs["seed"] = seed
     safe = draw.random() < 0.8
+    faults = [_fault(draw) for _ in range(draw.choice([2, 3, 4, 6]))]
+    if draw.random() < 0.15:
+        faults.append(draw.choice(AT_RESUME))
     scenario = Scenario(
         name=f"schedule {seed}",
         knobs=knobs,
@@ -91,7 +100,7 @@ def draw_schedule(seed: int) -> Schedule:
         parts=True,
         alone=False,
         policy={"max_reanswers_per_turn": 100},
-        **{"armed" if safe else "faults": tuple(_fault(draw) for _ in range(draw.choice([2, 3, 4, 6])))},
+        **{"armed" if safe else "faults": tuple(faults)},
     )
     return Schedule(scenario, profile, family, draw.choice(LOOPS))
 
