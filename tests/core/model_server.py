@@ -15,6 +15,7 @@ from collections.abc import Callable
 import msgspec
 
 from tests.core.model_state import (
+    CALL_UNKNOWN,
     INTERRUPTED_END,
     INVALID_HANDLES,
     REISSUES,
@@ -412,6 +413,9 @@ class ModelServer:
 
     def _responses(self, connection: Connection, message: dict[str, object]) -> None:
         connection.spoken_to = True
+        if self._chance(self.settings.forgets):
+            self._close(connection.number, *CALL_UNKNOWN)
+            return
         for response in message.get("functionResponses") or message.get("function_responses") or []:
             if response.get("id") in connection.cancelled:
                 continue

@@ -17,6 +17,7 @@ import msgspec
 
 __all__ = [
     "AUDIO_TYPE",
+    "CALL_UNKNOWN",
     "CHUNK_SECONDS",
     "INTERRUPTED_END",
     "INVALID_HANDLES",
@@ -45,6 +46,7 @@ AUDIO_TYPE = "audio/pcm;rate=64"
 VAD_SILENCE = 2
 """Silent chunks that end an utterance."""
 
+CALL_UNKNOWN = (1008, "Requested entity was not found.")
 SESSION_EXPIRED = (1008, "BidiGenerateContent session expired")
 INVALID_HANDLES = (
     (1007, "Invalid session handle."),
@@ -152,6 +154,8 @@ class Settings:
     """Chance that a question needs tools."""
     reissue: Reissue = "same"
     """What becomes of the calls when a question is answered again."""
+    forgets: float = 0.0
+    """Chance that a response finds its call forgotten, which ends the connection."""
     two_frames: bool = False
     """Parallel calls come in a frame each."""
     calls_end: Literal["never", "at once", "answered"] = "never"

@@ -66,6 +66,7 @@ def make_config(seed: int, profile: str = "default") -> Config:
         updates=rng.choice((0.0, 0.2, 0.5)),
         tools=0.8 if profile in ("tools", "parts", "cancel") else tools,
         reissue=rng.choice(_REISSUES),
+        forgets=rng.choice((0.0, 0.0, 0.1)),
         two_frames=rng.random() < 0.3,
         calls_end=calls_end,
         speech=speech,

@@ -26,7 +26,7 @@ from resumekit.errors import SessionLost
 from tests.core.application import Application
 from tests.core.judge import judge
 from tests.core.model_server import ModelServer
-from tests.core.model_state import INVALID_HANDLES, Settings, Violation
+from tests.core.model_state import CALL_UNKNOWN, INVALID_HANDLES, Settings, Violation
 from tests.core.network import Network, Wire
 
 __all__ = ["MODELS", "Config", "Violation", "World"]
@@ -243,7 +243,7 @@ class World:
                 self.expiring_since = self.now
                 if self.config.policy.at_session_limit == "fresh_start":
                     self.kept = None
-            case events.HandleRefused(poisoned=False):
+            case events.HandleRefused(poisoned=False) if event.reason != CALL_UNKNOWN[1]:  # that is the next rung
                 handle = self.kept.handle.reveal() if self.kept is not None else None
                 good = handle is not None and handle not in self.server.refused
                 if good and self.now - self.network.last_up < self.config.policy.old_binding_grace:
@@ -315,8 +315,9 @@ class World:
         wire = self.network.live_wire()
         if wire is None or wire.frozen:
             return
-        for _ in range(min(eaten, len(wire.up))):
-            self.server.receive(wire.number, wire.up.popleft())
+        for _ in range(eaten):
+            if wire.up:
+                self.server.receive(wire.number, wire.up.popleft())
         wire.up.clear()
         self.server.cut(wire.number)
         self.at(linger, self.server.noticed, wire.number)
@@ -475,7 +476,7 @@ class World:
         self.network.down_until = 0.0
         self.server.mute_binds = self.server.drop_binds = 0
         self.server.hostile = False
-        self.config.server.refused = self.config.server.poisoned = 0.0
+        self.config.server.refused = self.config.server.poisoned = self.config.server.forgets = 0.0
         self.config.server.session_limit = None
 
     def _come_to_rest(self, what: str) -> None:

@@ -94,6 +94,8 @@ def test_every_row_of_protocol_section_4_has_its_verdict() -> None:
     assert verdict(1008, "Operation is not implemented, or supported, or enabled.") is Verdict.RESUME_LATER
     assert verdict(1008, "Operation is not implemented, or supported, or enabled.", phase=bind) is Verdict.FATAL
     assert verdict(1008, "Requested entity was not found.") is Verdict.RESUME_LATER
+    assert verdict(1008, "Requested entity was not found.", first_time=False) is Verdict.HANDLE_DEAD
+    assert verdict(1008, "Requested entity was not found.", first_time=False, with_handle=False) is Verdict.RESUME_LATER
     assert verdict(1008, "BidiGenerateContent session expired", phase=bind) is Verdict.HANDLE_DEAD
     assert verdict(1008, "BidiGenerateContent session expired", with_handle=False) is Verdict.RESUME_LATER
     assert verdict(1008, "The operation was aborted.") is Verdict.RESUME_NOW
