@@ -21,7 +21,7 @@ from resumekit.wire.redact import ResumptionHandle
 from resumekit.wire.server import FunctionCall, Transcription, as_object, int64, top_level
 
 __all__ = [
-    "INTERRUPTED_FRAME", "TURN_COMPLETE_FRAME", "activity_start_frame", "args_key", "bind_setup", "content_frame",
+    "INTERRUPTED_FRAME", "TURN_COMPLETE_FRAME", "args_key", "bind_setup", "content_frame",
     "input_transcription_frame", "realtime_text_frame", "setup_compresses", "setup_compression_trigger", "setup_fingerprint", "setup_handle",
     "setup_manual_activity", "setup_model", "setup_proactive", "setup_seeds_history", "setup_transparent",
     "tool_call_cancellation_frame", "tool_call_frame", "tool_response_frame", "with_transcription", "without_key",
@@ -133,11 +133,6 @@ def content_frame(turns: Sequence[HistoryTurn], *, turn_complete: bool) -> str:
 def realtime_text_frame(text: str) -> str:
     """Write a text as `realtimeInput`, for a 3.x model (DESIGN decision 5)."""
     return _encode("realtimeInput", {"text": text})
-
-
-def activity_start_frame() -> str:
-    """Write the mark that the user's activity starts."""
-    return _encode("realtimeInput", {"activityStart": {}})
 
 
 def tool_response_frame(responses: Sequence[FunctionResponse]) -> str:

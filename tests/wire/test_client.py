@@ -14,7 +14,6 @@ from resumekit.wire import (
     ClientKind,
     FunctionResponse,
     HistoryTurn,
-    activity_start_frame,
     content_frame,
     decode_client,
     realtime_text_frame,
@@ -240,4 +239,4 @@ def test_tool_response_round_trip(responses):
 
 
 def test_activity_start_round_trip():
-    assert decode_client(activity_start_frame()).kind is ClientKind.ACTIVITY_START
+    assert decode_client('{"realtimeInput":{"activityStart":{}}}').kind is ClientKind.ACTIVITY_START

@@ -16,7 +16,6 @@ from resumekit.wire import (
     FunctionResponse,
     HistoryTurn,
     ResumptionHandle,
-    activity_start_frame,
     args_key,
     bind_setup,
     content_frame,
@@ -230,7 +229,6 @@ def test_client_frames_are_compact_text():
         '"turnComplete":true}}'
     )
     assert realtime_text_frame("a") == '{"realtimeInput":{"text":"a"}}'
-    assert activity_start_frame() == '{"realtimeInput":{"activityStart":{}}}'
     responses = [FunctionResponse("1", "f", {"a_b": 1}, will_continue=False, scheduling="WHEN_IDLE")]
     assert tool_response_frame(responses) == (
         '{"toolResponse":{"functionResponses":[{"id":"1","name":"f","response":{"a_b":1},"willContinue":false,'
