@@ -38,6 +38,14 @@ def asked_with_a_running_tool(bench: Bench, *calls: tuple[str, str, dict[str, An
     assert kinds(bench.shown) == ["toolCall"]
 
 
+def asked_until_a_call(bench: Bench, index: int | None = None) -> None:
+    """Connect, anchor a turn, and ask until the model calls a tool."""
+    bench.connect()
+    anchor(bench, index=index)
+    bench.asks("q1")
+    bench.calls(("c1", "book", {}))
+
+
 # ---------------------------------------------------------------------- binding running calls again
 
 
@@ -223,10 +231,7 @@ def test_an_answer_that_one_run_did_not_ask_for_is_there_for_the_next() -> None:
 def test_a_turn_whose_calls_are_cancelled_between_two_parts_is_over() -> None:
     """A question interrupts while the tool of a turn that ended with its call runs."""
     bench = Bench(transparent=True)
-    bench.connect()
-    anchor(bench, index=1)
-    bench.asks("q1")
-    bench.calls(("c1", "book", {}))
+    asked_until_a_call(bench, index=1)
     bench.completes()
     bench.asks("q2")
     bench.server(cancellation("c1"))
@@ -239,10 +244,7 @@ def test_a_turn_whose_calls_are_cancelled_between_two_parts_is_over() -> None:
 def test_after_a_cut_a_question_waits_for_the_whole_of_a_turn_that_used_tools() -> None:
     """Where turns may end with their calls, nobody could tell its next part from the answer to the question."""
     bench = Bench(transparent=True)
-    bench.connect()
-    anchor(bench, index=1)
-    bench.asks("q1")
-    bench.calls(("c1", "book", {}))
+    asked_until_a_call(bench, index=1)
     bench.responds("c1", "book", "ok")
     bench.completes()
     bench.says("booked")
@@ -283,10 +285,7 @@ def test_the_lane_is_released_after_rebind_timeout_and_the_call_is_still_bound()
 def test_a_turn_that_ends_with_a_call_is_open_until_its_answer_has_ended() -> None:
     """A 2.5 model: toolCall, turnComplete; the response is answered by a turn of its own."""
     bench = Bench(transparent=True)
-    bench.connect()
-    anchor(bench, index=1)
-    bench.asks("q1")
-    bench.calls(("c1", "book", {}))
+    asked_until_a_call(bench, index=1)
     bench.completes()
     assert kinds(bench.shown) == ["toolCall", "serverContent"]
     bench.update("pending", 2)
@@ -339,10 +338,7 @@ def test_a_part_that_the_app_has_is_hidden_and_the_next_one_is_shown() -> None:
 def test_a_repeated_turn_that_answers_at_once_is_what_the_app_waits_for() -> None:
     """The model calls no tool this time: what was held as a repetition is the answer."""
     bench = Bench()
-    bench.connect()
-    anchor(bench)
-    bench.asks("q1")
-    bench.calls(("c1", "book", {}))
+    asked_until_a_call(bench)
     bench.completes()
     assert len(bench.shown) == 2
     bench.cut()
@@ -448,10 +444,7 @@ def test_the_next_question_takes_its_turn_while_a_tool_of_an_earlier_one_runs() 
 def test_a_turn_that_ends_while_its_response_is_on_its_way_goes_on() -> None:
     """turnComplete crosses the response, or follows it at once (seen on Vertex): the answer is the next part."""
     bench = Bench(transparent=True)
-    bench.connect()
-    anchor(bench, index=1)
-    bench.asks("q1")
-    bench.calls(("c1", "book", {}))
+    asked_until_a_call(bench, index=1)
     bench.responds("c1", "book", "ok")
     bench.server({"serverContent": {"outputTranscription": {"finished": True}}})
     bench.completes()
@@ -490,10 +483,7 @@ def test_a_model_that_says_nothing_to_a_response_is_done_when_the_next_question_
 def test_a_turn_that_is_owed_a_part_is_asked_again_after_a_cut_however_long_ago_it_was() -> None:
     """A model may think for long: nothing but its next words, or the next question, ends its turn."""
     bench = Bench(transparent=True)
-    bench.connect()
-    anchor(bench, index=1)
-    bench.asks("q1")
-    bench.calls(("c1", "book", {}))
+    asked_until_a_call(bench, index=1)
     bench.responds("c1", "book", "ok")
     bench.completes()
     bench.update("h1", 3)
@@ -527,10 +517,7 @@ def test_a_handle_of_the_developer_api_says_that_the_turn_is_done() -> None:
 
 def test_a_question_waits_for_the_part_that_is_owed() -> None:
     bench = Bench(transparent=True)
-    bench.connect()
-    anchor(bench, index=1)
-    bench.asks("q1")
-    bench.calls(("c1", "book", {}))
+    asked_until_a_call(bench, index=1)
     bench.responds("c1", "book", "ok")
     bench.completes()
     bench.notes("n1")
@@ -633,10 +620,7 @@ def test_an_answered_call_is_answered_from_the_record_when_it_is_issued_again() 
 def test_a_call_that_the_app_never_got_is_new_when_it_comes_again() -> None:
     """RULES section 2 row 3."""
     bench = Bench()
-    bench.connect()
-    anchor(bench)
-    bench.asks("q1")
-    bench.calls(("c1", "book", {}))
+    asked_until_a_call(bench)
     bench.cut()
     assert bench.shown == []
     bench.resume()
@@ -839,10 +823,7 @@ def test_a_message_may_answer_known_and_unknown_calls() -> None:
 
 def test_frames_that_say_nothing_are_dropped_from_a_part_that_the_app_has() -> None:
     bench = Bench()
-    bench.connect()
-    anchor(bench)
-    bench.asks("q1")
-    bench.calls(("c1", "book", {}))
+    asked_until_a_call(bench)
     bench.completes()
     assert bench.shown
     bench.cut()
