@@ -81,7 +81,7 @@ class Conversation:
             policy, setup, self.outbox, transparent=transparent, notify=notify, save=save, keep_words=self._record
         )
         self.transcript = Transcript(max_turns=policy.replay_turns, max_bytes=setup.replay_bytes(policy.replay_bytes))
-        self._calls_end_turns = setup.family.calls_end_turns
+        self._split = setup.family.splits_turns if policy.tool_turns == "auto" else policy.tool_turns == "split"
         """A turn may end with its tool calls, or right after their responses."""
         self.seeding = setup.seeds_history
         """The app's next content is history, up to its turn_complete."""
@@ -168,7 +168,7 @@ class Conversation:
         held_from = link.held_from
         waits = (
             (held_from is not None and first.seq > held_from)
-            or (link.paced(calls_end_turns=self._calls_end_turns) and self._starts_something(first.body))
+            or (link.paced(split=self._split) and self._starts_something(first.body))
             or (link.owed is not None and link.owed_wait != "over" and self._asks(first.body, link))
         )
         if not waits:
@@ -309,7 +309,7 @@ class Conversation:
                 self.outbox.add_own(answer).turn = turn
         if shown is not None and message.tool_call_cancellation is not None:
             shown, calls = self._tools.cancel(link.turns, shown)
-        last = ended and not (turn.pending or (turn.replied and self._calls_end_turns))
+        last = ended and not (turn.pending or (turn.replied and self._split))
         if last:
             self._give_up_calls(turn)
         if shown is not None:
@@ -353,6 +353,8 @@ class Conversation:
 
     def _open_spoken(self, link: Link) -> Turn:
         """The service answers what it heard, or speaks by itself."""
+        if link.mute_reply and not link.audio_since_turn:
+            self._see_split()
         turn = self._speech.open(link)
         turn.resent = False
         link.turns.append(turn)
@@ -367,14 +369,19 @@ class Conversation:
         link.turn_end_last_index = link.next_index - 1
         link.turn_end_at = now
         link.audio_since_turn = False
-        replied = turn.replied
+        replied = link.mute_reply = turn.replied
         turn.end_part()
         if last:
             self._end_turn(link, turn)
         elif turn.pending:
-            self._calls_end_turns = True  # whatever the model's name says
+            self._see_split()
         else:
             turn.owed = replied
+
+    def _see_split(self) -> None:
+        """Whatever the model's name says: it answered tool responses in a turn of its own."""
+        if self._policy.tool_turns == "auto":
+            self._split = True
 
     def close_owed(self, link: Link) -> None:
         """End the turn whose next part did not come: the model had nothing to say to the tool responses."""
@@ -515,7 +522,7 @@ class Conversation:
             if not settled and self._policy.reanswer_in == "new_turn":
                 self._inject(TURN_COMPLETE_FRAME)
         if settled:
-            if answerable or shown:
+            if answerable or shown or cancelled:
                 self._inject(TURN_COMPLETE_FRAME)
             self._stats.turns_settled += 1
             self._notify(events.TurnSettled(message=turn.number or None, reanswers=turn.reanswers))

@@ -56,6 +56,8 @@ class Link:
     """Ended on this connection, and not anchored by a handle yet."""
     owed_wait: Literal["on", "pinged", "over"] = "on"
     """Whether the next question waits for the part that is owed."""
+    mute_reply: bool = False
+    """The last turn ended right after a tool response was written."""
     postponed: Candidate | None = None
     """A record that came while a turn seemed to go on."""
     turn_end_index: int = 0
@@ -89,7 +91,7 @@ class Link:
     """What comes before `behind_until` may have waited this long in the socket."""
     behind_until: float = 0.0
 
-    def paced(self, *, calls_end_turns: bool) -> bool:
+    def paced(self, *, split: bool) -> bool:
         """Whether a question must wait: a resent turn is not being answered yet (RULES 7).
 
         It also waits for tool responses on record: an interruption would lose them for the model. Where
@@ -102,7 +104,7 @@ class Link:
         first = turns[0]
         if len(turns) > 1 or not first.seen or first.waiting_since is not None:
             return True
-        return first.whole and calls_end_turns and bool(first.tools)
+        return first.whole and split and bool(first.tools)
 
     @property
     def answering(self) -> Turn | None:

@@ -107,8 +107,11 @@ class Policy:
     """Where more answered turns than this would have to be run again, the session starts fresh instead."""
     rebind_tools: bool = True
     """A tool call that runs at a cut is bound to the same call of the repeated turn. Off: cancelled at the cut."""
+    tool_turns: Literal["auto", "joined", "split"] = "auto"
+    """Whether a model answers tool responses within the turn of its calls, or may end that turn first and answer in
+    another. ``"auto"``: split for models before 3.x, and for any model once it was seen to do so."""
     part_wait: _Seconds = _seconds(5.0)
-    """Models that end a turn right after a tool response: how long its answer is waited for, before a question."""
+    """Split turns: how long the answer to a tool response is waited for before the next question goes out."""
     rebind_timeout: _Seconds = _seconds(20.0)
     """How long messages that follow a tool response wait for its call to come again."""
     resend_speech: Literal["auto", "audio", "transcript"] = "auto"
@@ -225,6 +228,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "reanswer_in": ("auto", "same_turn", "new_turn"),
     "warm_dial": (True, False),
     "rebind_tools": (True, False),
+    "tool_turns": ("auto", "joined", "split"),
     "resend_speech": ("auto", "audio", "transcript"),
     "at_session_limit": ("warn", "fresh_start"),
     "first_index": (0, 1),

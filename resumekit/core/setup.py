@@ -38,15 +38,15 @@ class Family(NamedTuple):
     prefix: str
     """Beginning of the model's name."""
     text_form: TextForm
-    calls_end_turns: bool
+    splits_turns: bool
     """A turn may end with its tool calls, or right after their responses, and be answered in another."""
 
 
 MODEL_FAMILIES = (
-    Family("gemini-2", TextForm.CONTENT, calls_end_turns=True),
-    Family("gemini-live-2", TextForm.CONTENT, calls_end_turns=True),
-    Family("gemini-", TextForm.REALTIME, calls_end_turns=False),
-    Family("", TextForm.CONTENT, calls_end_turns=True),
+    Family("gemini-2", TextForm.CONTENT, splits_turns=True),
+    Family("gemini-live-2", TextForm.CONTENT, splits_turns=True),
+    Family("gemini-", TextForm.REALTIME, splits_turns=False),
+    Family("", TextForm.CONTENT, splits_turns=True),
 )
 """The first whose prefix matches."""
 

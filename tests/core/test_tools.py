@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from resumekit.core import actions, events, inputs
 from resumekit.core.policy import Policy
-from tests.core.bench import INTERRUPTED, MODEL_3, TURN_COMPLETE, Bench, said
+from tests.core.bench import INTERRUPTED, MODEL_2, MODEL_3, TURN_COMPLETE, Bench, said
 from tests.core.test_conversation import anchor, texts
 
 
@@ -832,3 +834,63 @@ def test_frames_that_say_nothing_are_dropped_from_a_part_that_the_app_has() -> N
     bench.calls(("d1", "book", {}))
     bench.completes()
     assert bench.shown == []
+
+
+# ---------------------------------------------------------------------- what a model does with its turns
+
+
+def asked_3x(bench: Bench, text: str) -> None:
+    bench.sends({"realtimeInput": {"text": text}})
+
+
+def test_a_model_that_was_seen_to_split_its_turns_is_expected_to_do_so() -> None:
+    bench = Bench(model=MODEL_3)
+    bench.connect()
+    for question in ("q1", "q2"):
+        asked_3x(bench, question)
+        bench.calls((question, "book", {}))
+        bench.responds(question, "book", "ok")
+        bench.completes()
+        if question == "q1":
+            bench.says("booked")
+            bench.completes()
+    assert bench.engine.stats.turns == 2  # the first in two turns of the service; the second is not over
+    bench.cut()
+    bench.resume()
+    bench.calls(("d2", "book", {}))
+    bench.completes()
+    bench.says("booked")
+    bench.completes()
+    assert bench.shown[-2:] == [said("booked"), TURN_COMPLETE]
+
+
+@pytest.mark.parametrize(("tool_turns", "model", "turns"), [("split", MODEL_3, 0), ("joined", MODEL_2, 1)])
+def test_the_policy_says_whether_turns_are_split(tool_turns: Any, model: str, turns: int) -> None:
+    bench = Bench(model=model, policy=Policy(tool_turns=tool_turns))
+    bench.connect()
+    bench.sends({"realtimeInput": {"text": "q1"}})
+    bench.calls(("c1", "book", {}))
+    bench.responds("c1", "book", "ok")
+    bench.completes()
+    assert bench.engine.stats.turns == turns
+
+
+def test_what_the_policy_says_of_turns_holds_whatever_is_seen() -> None:
+    bench = Bench(policy=Policy(tool_turns="joined"))
+    bench.connect()
+    bench.asks("q1")
+    bench.calls(("c1", "book", {}))
+    bench.completes()
+    bench.responds("c1", "book", "ok")
+    bench.completes()
+    assert bench.engine.stats.turns == 1
+
+
+def test_a_call_that_the_model_makes_by_itself_is_cancelled_with_an_end_for_the_loop() -> None:
+    """RULES 6: nobody asked, so nobody can be asked again; the app that runs the tool hears that all of it is over."""
+    bench = Bench(model=MODEL_3)
+    bench.connect()
+    bench.calls(("c1", "book", {}))
+    assert kinds(bench.shown) == ["toolCall"]
+    bench.cut()
+    assert bench.shown == [cancellation("c1"), TURN_COMPLETE]
