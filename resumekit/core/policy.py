@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -212,7 +213,12 @@ class Policy:
         """Return a copy whose times are multiplied, for tests against an emulator on the same scale.
 
         Media time (`audio_seconds`, `audio_resend`) is not scaled.
+
+        Raises:
+            ConfigurationError: `factor` is not a number above zero.
         """
+        if not 0 < factor < math.inf:
+            raise ConfigurationError(f"Policy.scaled takes a number above zero, not {factor!r}")
         times = {
             spec.name: getattr(self, spec.name) * factor
             for spec in dataclasses.fields(self)

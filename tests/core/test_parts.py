@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,12 @@ def test_scaling_touches_times_and_nothing_else() -> None:
     assert scaled.handle_validity == pytest.approx(1.0)
     assert (scaled.audio_seconds, scaled.control_messages) == (30.0, 256)
     assert Policy().scaled(0.1).handle_validity is None
+
+
+@pytest.mark.parametrize("factor", [0, -1.0, math.inf, math.nan])
+def test_a_policy_is_scaled_by_a_number_above_zero(factor: float) -> None:
+    with pytest.raises(ConfigurationError, match="above zero"):
+        Policy().scaled(factor)
 
 
 @pytest.mark.parametrize(
