@@ -87,6 +87,7 @@ class Told:
     repeated: set[int] = field(default_factory=set)
     dropped_responses: set[str] = field(default_factory=set)
     lost_audio: float = 0.0
+    downtime: float = 0.0
     fresh_starts: int = 0
 
     def note(self, event: events.Event) -> None:
@@ -105,6 +106,7 @@ class Told:
                 self.lost_audio += event.seconds
             case events.Resumed():
                 self.lost_audio += event.lost_audio
+                self.downtime += event.downtime
             case events.FreshStarted():
                 self.fresh_starts += 1
                 self.lost_audio += event.lost_audio

@@ -33,6 +33,7 @@ def judge(world: World) -> None:
         verdict.order_of_responses()
     if world.config.server.speech != "none":
         verdict.audio()
+        verdict.transcription()
     verdict.video()
 
 
@@ -141,14 +142,23 @@ class _Judge:
         wanted = {chunk for chunk, utterance in self.app.utterance_of.items() if utterance not in in_words}
         missing = len(wanted - set(heard)) * CHUNK_SECONDS
         # Nobody knows what was under way when the turn ended, or when the handle was made; an index tells the latter.
-        blind = (
-            0.0
-            if transparent and self.settings.holds_audio
-            else world.network.stalled + sum(wire.bound for wire in world.network.wires.values())
-        )
+        # After an outage, or a stall, much is under way at once.
+        blind = world.network.stalled + self.told.downtime + sum(wire.bound for wire in world.network.wires.values())
+        if transparent and self.settings.holds_audio:
+            blind = 0.0
         unexplained = missing > self.told.lost_audio + blind + 1e-6
         if unexplained and not self.told.fresh_starts and not self.told.settled:
             raise Violation("audio", f"{missing:g} s are missing, {self.told.lost_audio:g} s were reported")
+
+    def transcription(self) -> None:
+        """Every word that the service heard was shown, if nothing was lost or given up on the way."""
+        told = self.told
+        if self.settings.transcribes == "never" or told.lost_audio or told.settled or told.fresh_starts:
+            return
+        said = {chunk for chunk, utterance in self.app.utterance_of.items() if utterance}
+        missing = sorted(said - set(self.app.words))
+        if missing:
+            raise Violation("transcription", f"words {missing} were never shown")
 
     def video(self) -> None:
         """Of video only the newest frame counts: none stands behind a newer one, and one at most is sent again."""

@@ -213,6 +213,12 @@ def _(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Hearing, "filter", lambda self, message: (message, False))
 
 
+@plant("of a second transcription nothing is shown", "speech", within=1000)
+def _(patch: pytest.MonkeyPatch) -> None:
+    original = Hearing._fresh
+    patch.setattr(Hearing, "_fresh", lambda self, text: "" if self.told else original(self, text))
+
+
 @plant("speech is resent as audio and in its words", "speech", within=1000)
 def _(patch: pytest.MonkeyPatch) -> None:
     original = Speech.resend
