@@ -154,7 +154,7 @@ class Application:
 
     def was_not_heard(self) -> bool:
         """Whether the oldest question was spoken, lost on the way, and the app was told so."""
-        return bool(self.loops) and self.loops[0].number is None and self.told.lost_audio > self.loops[0].reported
+        return bool(self.loops) and self.loops[0].label[0] == "u" and self.told.lost_audio > self.loops[0].reported
 
     # ------------------------------------------------------------------ sending
 
