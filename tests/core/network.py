@@ -68,6 +68,8 @@ class Network:
         self.bound_at: float | None = None
         self.proved_at = world.now
         """When a connection last proved itself (DESIGN decision 8)."""
+        self._newest_handle: str | None = None
+        """That the engine was shown."""
         self._dials: deque[float] = deque(maxlen=11)
 
     def _latency(self) -> float:
@@ -132,6 +134,9 @@ class Network:
                 raise Violation("I4", f"connection {number}: a second setup")
             if self.world.kept is not None and self.world.config.policy.older_handles_valid and '"handle"' not in frame:
                 raise Violation("I2", f"connection {number}: a fresh start, and {self.world.kept.handle!r} is good")
+            older = self._newest_handle is not None and f'"{self._newest_handle}"' not in frame and '"handle"' in frame
+            if older and not self.world.config.policy.older_handles_valid:
+                raise Violation("I2", f"connection {number}: resumed from a handle that {self._newest_handle} voids")
             wire.newest_video = max((max(w.videos, default=0) for w in self.wires.values()), default=0)
         elif not wire.bound:
             raise Violation("I5", f"connection {number}: written before setupComplete: {frame[:80]}")
@@ -205,6 +210,9 @@ class Network:
         if message.voice_activity is not None:
             wire.hears_speech = message.voice_activity.voice_activity_type == "ACTIVITY_START"
         left = wire.aborted or wire.closing  # what still comes proves nothing
+        update = message.session_resumption_update
+        if update is not None and update.resumable and update.new_handle and not left:
+            self._newest_handle = update.new_handle
         if message.server_content is not None and message.server_content.turn_complete and not left:
             self.proved_at = self.world.now
         self.world.feed(inputs.FrameReceived(wire.number, message))

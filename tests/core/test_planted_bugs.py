@@ -479,6 +479,11 @@ def _(patch: pytest.MonkeyPatch) -> Callable[..., Engine]:
     return with_policy(handles_hold_audio=True)
 
 
+@plant("an older handle is taken to stay valid, whatever the policy says", "unknowns", within=1000)
+def _(patch: pytest.MonkeyPatch) -> Callable[..., Engine]:
+    return with_policy(older_handles_valid=True)
+
+
 @pytest.mark.proof
 @pytest.mark.parametrize("name", PLANTS)
 def test_the_simulation_finds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
