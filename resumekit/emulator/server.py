@@ -228,6 +228,7 @@ class LiveServer:
             self._service.note(record.number, "fault", name)
             match action:
                 case fault_types.Handshake(status, retry_after):
+                    socket.refuse_politely()
                     return self._reject(record, status, retry_after)
                 case fault_types.SlowHandshake(seconds):
                     await self._service.sleep(seconds)
@@ -240,6 +241,7 @@ class LiveServer:
                     return self._reject(record, 503)
         refusal = self._refusal(request)
         if refusal is not None:
+            socket.refuse_politely()
             return self._reject(record, refusal)
         return None
 

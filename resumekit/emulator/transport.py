@@ -21,6 +21,19 @@ __all__ = ["Socket"]
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
+class _Polite:
+    """A transport whose abort is a close, which sends what is still to be sent."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def abort(self) -> None:
+        self._transport.close()
+
+
 class Socket(ServerConnection):
     """A `ServerConnection` that can misbehave."""
 
@@ -57,6 +70,10 @@ class Socket(ServerConnection):
         if raw is not None and raw.fileno() >= 0:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.transport.abort()
+
+    def refuse_politely(self) -> None:
+        """Let the refusal of an upgrade arrive: websockets aborts the transport right behind it."""
+        self.transport = cast("asyncio.Transport", _Polite(self.transport))
 
     def end_transport(self) -> None:
         """End TLS and TCP in order, without a WebSocket close frame."""
