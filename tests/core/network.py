@@ -206,6 +206,7 @@ class Network:
                 self.bound_at = self.world.now
                 if not self.world.server.connections[wire.number].resumed:
                     self.world.expiring_since = None
+                    self.world.session_since = self.world.now
                 self.world.at(self.world.config.policy.proven_after, self._stays_up, wire)
         if message.voice_activity is not None:
             wire.hears_speech = message.voice_activity.voice_activity_type == "ACTIVITY_START"

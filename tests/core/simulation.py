@@ -123,6 +123,8 @@ class World:
 
         self.expiring_since: float | None = None
         """When the app was told that the service's session comes to its end."""
+        self.session_since = 0.0
+        """When the engine learnt that it has a new session of the service."""
         self.busy_at = 0.0
         """When the app last waited for something."""
         self.woke_at = 0.0
@@ -395,10 +397,15 @@ class World:
         settled = max(self.network.bound_at or 0.0, self.woke_at, wire.stalled_until) < self.now - 10.0
         if not settled or wire.frozen or self.engine.state not in (State.LIVE, State.DRAINING):
             return
+        policy = self.config.policy
+        assert policy.session_limit is not None
+        due = self.session_since + policy.session_limit - min(policy.session_limit_warning, policy.session_limit / 2)
+        if self.expiring_since is None and self.now < due + 5.0:
+            return  # the engine heard late that it has a new session
         if self.expiring_since is None:
             raise Violation("limit", f"the session of connection {number} is over, and nobody was told")
         idle = self.now - max(self.expiring_since, self.busy_at, self.network.bound_at or 0.0)
-        if self.config.policy.at_session_limit == "fresh_start" and idle > 10.0:
+        if policy.at_session_limit == "fresh_start" and idle > 10.0:
             raise Violation("limit", f"the session of connection {number} is over, and was not left in {idle:g} s")
 
     def do_update(self) -> None:
@@ -481,7 +488,7 @@ class World:
 
     def _come_to_rest(self, what: str) -> None:
         deadline = self.now + 450.0
-        patience = self.now + 100.0
+        patience = self.now + 230.0  # a stall may still have two minutes to go
         quiet_since: float | None = None
         self.app.read(1000)
         while self.now < deadline and self.finished is None:
