@@ -695,7 +695,9 @@ class Run:
         assert self.app is not None
         expected = self.app.expected
         others = [item for item in expected if not item.startswith("response:")]
-        held = [item for item in report.held if item in set(others)]
+        held = list(
+            dict.fromkeys(item for item in report.held if item in set(others))
+        )  # a flagged repeat is no second one
         wrong = [item for item, other in zip(held, others, strict=False) if item != other][:1]
         for message in set(others) & set(held) if not report.fresh_starts else ():
             before = Counter(expected[: expected.index(message)]) - Counter(others)
