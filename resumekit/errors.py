@@ -122,7 +122,7 @@ class SessionLost(ResumekitError):
         tries = f" after {self.attempts} {dials} in {self.elapsed:.1f} s" if self.attempts else ""
         messages = "message" if self.unsent_messages == 1 else "messages"
         lost = f"{self.unsent_messages} {messages} and {self.unsent_audio:.1f} s of audio"
-        return f"the session was lost{tries} ({self.problem}); not delivered: {lost}; {self.advice}"
+        return f"the session was lost{tries} ({self.problem}); not kept by the service: {lost}; {self.advice}"
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.args, self.__dict__.copy()))

@@ -40,7 +40,7 @@ TEXTS = [
     (
         errors.SessionLost("1008 Your API key was reported as leaked."),
         (
-            "the session was lost (1008 Your API key was reported as leaked.); not delivered: 0 messages and 0.0 s"
+            "the session was lost (1008 Your API key was reported as leaked.); not kept by the service: 0 messages and 0.0 s"
             " of audio; start a new session with history=..."
         ),
     ),

@@ -228,7 +228,10 @@ class ToolCallRebound(Event, frozen=True, kw_only=True):
 
 
 class ToolResponseDropped(Event, frozen=True, kw_only=True):
-    """A tool response was not sent, or not sent again: its call was cancelled, not repeated, or is unknown."""
+    """A tool response was not sent, or not sent again: its call was cancelled, not repeated, or is unknown.
+
+    Not final for a call that was not repeated: should a later repetition of the turn make it, the response is sent.
+    """
 
     call_id: str
     name: str

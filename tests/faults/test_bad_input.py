@@ -330,7 +330,7 @@ async def test_an_end_that_no_retry_can_mend_is_told_at_once(profile, end):
     assert isinstance(run.error, resumable.SessionLost)
     assert run.error.code == code
     assert reason[:40] in str(run.error)
-    assert "not delivered: 1 message and" in str(run.error)
+    assert "not kept by the service: 1 message and" in str(run.error)
     assert len(run.connections) == 1
     assert run.app.count(events.SessionEnded) == 1
     assert not run.left

@@ -77,7 +77,7 @@ def the_error_says_it_all(run):
     assert lost.unsent_messages == 1
     assert lost.attempts >= 5
     assert lost.code
-    assert "not delivered: 1 message and" in str(lost)
+    assert "not kept by the service: 1 message and" in str(lost)
     assert "start a new session with history=..." in str(lost)
     assert "max_outage" in str(lost)
     ends = [event for event in run.app.told if isinstance(event, events.SessionEnded)]
