@@ -118,8 +118,9 @@ def _load(point: EntryPoint) -> Plugin:
         implementation = point.load()
         hooks = _register(_manager(), implementation, point.name)
     except ConfigurationError as error:
-        return replace(plugin, error=str(error))
-    except Exception as error:  # noqa: BLE001 -- foreign code: it must not stop the other plugins
+        named = f"the plugin {point.name!r} "
+        return replace(plugin, error=str(error).removeprefix(f"{named}cannot be used: ").replace(named, "it ", 1))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- foreign code: it must stop neither the others nor the app
         _log.debug("the plugin %r raised as it was loaded", point.name, exc_info=True)
         return replace(plugin, error=_describe(error))
     return replace(plugin, hooks=hooks, implementation=implementation)

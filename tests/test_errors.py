@@ -33,8 +33,8 @@ TEXTS = [
     (
         LOST,
         (
-            "the session was lost after 9 attempts in 300.0 s (1011 Internal error encountered.); not delivered:"
-            " 3 messages and 2.0 s of audio; raise Policy.max_outage, or start a new session with history=..."
+            "the session was lost after 9 attempts in 300.0 s (1011 Internal error encountered.); not kept by"
+            " the service: 3 messages and 2.0 s of audio; raise Policy.max_outage, or start a new session with history=..."
         ),
     ),
     (

@@ -520,6 +520,7 @@ def test_installed_plugins_are_read_once(install, monkeypatch):
 BROKEN = {
     "raises": ("raise OSError('no')", "OSError: no"),
     "lacks": ("import no_such_module", "ModuleNotFoundError"),
+    "script": ("raise SystemExit(3)", "SystemExit: 3"),
     "misspelt": ("@hookimpl\ndef chose_delay(details): ...", "did you mean 'choose_delay'?"),
     "async": ("@hookimpl\nasync def choose_delay(details): ...", "is async"),
     "empty": ("", "it has no hooks"),
@@ -537,13 +538,6 @@ def test_an_installed_plugin_that_cannot_work_does_not_stop_the_others(install, 
     assert error in {found.name: found for found in installed_plugins()}[name].error
     (logged,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert f"the plugin {name!r} is not used" in logged.getMessage()
-
-
-def test_a_plugin_that_ends_the_process_on_import_may_do_so(install):
-    install("ends", "raise SystemExit(3)")
-
-    with pytest.raises(SystemExit):
-        installed_plugins()
 
 
 def test_two_plugins_of_the_same_name_are_told_apart(install):

@@ -151,7 +151,8 @@ class Policy:
     progress_watchdog: _Seconds = _seconds(15.0)
     """Just resumed: how long the service may say nothing to a turn that it owes, before its handle counts as dead."""
     frozen_after: _Seconds = _seconds(5.0)
-    """A wake-up this much later than asked means that the process was frozen (SIGSTOP, a laptop's lid) ..."""
+    """A wake-up this much later than asked means that the process was frozen (SIGSTOP, a laptop's lid): a freeze is told
+    by the first timer that was due in it, and by the wall clock ..."""
     suspect_patience: _Seconds = _seconds(10.0)
     """... and its connection is given up unless it shows a sign of life within this time (pongs of 8 s were seen)."""
 
