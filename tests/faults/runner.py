@@ -45,6 +45,7 @@ TIMEOUT = 60.0
 FAMILIES = {"2.5": "gemini-2.5-flash-live", "3.x": "gemini-3.1-flash-live"}
 
 BOUND = (events.Connected, events.Resumed, events.FreshStarted)
+AWAY = (events.ConnectionLost, events.Moving)
 
 Profile = Literal["developer", "vertex"]
 Loop = Literal["classic", "request"]
@@ -440,6 +441,14 @@ class App:
         """Wait until the handle of the last turn has come."""
         await self.until_server(self._handle_is_here)
 
+    async def back(self) -> None:
+        """Wait until the session is on a connection: who leaves it on the way leaves behind what was to be resent."""
+        await self.until(lambda: not self._is_away())
+
+    def _is_away(self) -> bool:
+        news = [event for event in self.told if isinstance(event, (*AWAY, *BOUND, events.SessionEnded))]
+        return bool(news) and isinstance(news[-1], AWAY)
+
     async def until_server(self, is_so: Callable[[], Awaitable[bool]]) -> None:
         """Wait for something in the other process, which gives no event."""
         while not await is_so():  # noqa: ASYNC110
@@ -800,6 +809,7 @@ async def converse(
             async with asyncio.timeout(timeout), connect(scenario, server, family, app) as app.session, app:
                 for step in scenario.steps:
                     await step.run(app)
+                await app.back()
         except Exception as error:
             run.error = error
         run.left = await left_behind(before) if scenario.alone else []
