@@ -182,7 +182,7 @@ def _store_of(store: str | HandleStore, decisions: PluginDecisions) -> HandleSto
         return found
     scheme = store.partition("://")[0]
     package = _PACKAGES.get(scheme)
-    advice = f"install it with: pip install {package}" if package else "install the package that provides it"
+    advice = f"the package {package} does, once it is installed" if package else "install the package that provides it"
     broken = [f"{plugin.name!r} ({plugin.error})" for plugin in installed_plugins() if plugin.error is not None]
     if broken:
         advice += f"; not used: {', '.join(broken)}"

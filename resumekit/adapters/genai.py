@@ -168,7 +168,8 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
         store: Where: a URL (``memory://``; plugins bring more), or a `resumekit.stores.HandleStore`. A handle in the
             setup goes before the one that is kept.
         history: The conversation so far: `types.Content`, mappings or strings, or a callable, also an asynchronous one,
-            that returns them. Replayed where a new session starts without a handle.
+            that returns them. Replayed where a new session starts without a handle. A callable that fails is told by
+            `HistoryNotLoaded`, and the session starts with what it has heard itself.
         policy: Limits and choices.
         plugins: Modules or objects with hooks (see `resumekit.hookspecs`), asked before the installed ones.
         on_event: Called with every event; must not block.

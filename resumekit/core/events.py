@@ -118,8 +118,9 @@ class Resumed(Event, frozen=True, kw_only=True):
     resent_audio: float
     """Seconds."""
     lost_audio: float
-    """Seconds of audio that neither the service's state nor the buffer holds."""
+    """Seconds of audio that neither the service's state nor the buffer holds, beside what `AudioDropped` tells."""
     handle_age: float
+    """Seconds since the handle came."""
 
 
 class FreshStarted(Event, frozen=True, kw_only=True):
@@ -135,7 +136,9 @@ class FreshStarted(Event, frozen=True, kw_only=True):
 
 
 class HandleRefused(Event, frozen=True, kw_only=True):
-    """A handle is given up: the service does not know it any more, it is too old, or it is poisoned."""
+    """A handle is given up: the service does not know it any more, it is too old or poisoned, or it was stored for
+    another model or config.
+    """
 
     digest: str
     age: float
@@ -169,9 +172,13 @@ class TurnCut(Event, frozen=True, kw_only=True):
 
 
 class TurnSettled(Event, frozen=True, kw_only=True):
-    """A cut turn was ended instead of answered again; the question is not kept. Ask again."""
+    """A cut turn was ended instead of answered again. The question is not kept, nor what its tools answered.
+
+    Ask again, if it still matters; tools that have run would then run again.
+    """
 
     message: int | None
+    """Number of the question; None: a spoken one, or what the model said by itself."""
     reanswers: int
 
 

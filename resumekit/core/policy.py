@@ -161,7 +161,7 @@ class Policy:
     """What happens ahead of the limit: only `SessionExpiring`, or also a new session, with its history replayed, at
     the next quiet point. See `resumekit.core.limits`; none of it where context window compression is on."""
     session_limit: _Seconds | None = field(default=None, metadata={"unit": "s"})
-    """The limit; None: what is known of the service, by its kind and by whether video is sent."""
+    """The limit, compressed or not; None: what is known of the service, by its kind and by whether video is sent."""
     session_limit_warning: _Seconds = _seconds(120.0)
     """How long ahead; at most half of the limit."""
 

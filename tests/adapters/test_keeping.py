@@ -69,8 +69,8 @@ def test_a_key_and_a_store_do_not_warn():
 @pytest.mark.parametrize(
     ("url", "advice"),
     [
-        ("redis://user:password@host/0", "install it with: pip install resumekit-redis"),
-        ("postgresql://user:password@host/db", "install it with: pip install resumekit-postgres"),
+        ("redis://user:password@host/0", "the package resumekit-redis does, once it is installed"),
+        ("postgresql://user:password@host/db", "the package resumekit-postgres does, once it is installed"),
         ("odd://password", "install the package that provides it"),
     ],
 )
