@@ -112,12 +112,15 @@ async def test_a_repeated_message_is_flagged_and_only_that():
     assert [event.messages for event in told(run, events.MessagesRepeated)] == [(2,)]
 
 
+AFTER_THE_CALL = Fault.fin(at=Trigger.tool_call())
+"""Unlike a reset it lets everything arrive that was sent before."""
+
 # --- tools --------------------------------------------------------------------------------------------------------------
 
 
 @profiles
 async def test_a_call_that_runs_at_the_cut_answers_its_repetition(profile):
-    scenario = dataclasses.replace(BY_NAME["tool-runs-at-the-cut"], tool_time=10)
+    scenario = dataclasses.replace(BY_NAME["tool-runs-at-the-cut"], tool_time=10, armed=(AFTER_THE_CALL,))
     run = await converse(scenario, profile=profile, loop="request")
     assert not run.problems(), str(run)
     assert shown(run.app.turns[1]) == ["output", "call weather", "interrupted", "output", "turn_complete"]
@@ -129,7 +132,9 @@ async def test_a_call_that_runs_at_the_cut_answers_its_repetition(profile):
 
 @profiles
 async def test_without_rebinding_a_call_that_runs_at_the_cut_is_cancelled_and_its_repetition_is_a_new_call(profile):
-    scenario = dataclasses.replace(BY_NAME["tool-runs-at-the-cut"], policy={"rebind_tools": False})
+    scenario = dataclasses.replace(
+        BY_NAME["tool-runs-at-the-cut"], policy={"rebind_tools": False}, armed=(AFTER_THE_CALL,)
+    )
     run = await converse(scenario, profile=profile, loop="request")
     assert not run.problems(), str(run)
     once = ["output", "call weather"]

@@ -155,7 +155,7 @@ async def test_a_short_question_that_is_cut_in_its_answer_is_resent_as_audio_and
     marks, transcribed, profile
 ):
     one, two, three = (Talk(text, marks=marks) for text in ("one", "two", "three"))
-    armed = (Fault.rst(at=Trigger.mid_audio(3)),)
+    armed = (Fault.fin(at=Trigger.mid_audio(3)),)
     plan = scenario(Do(one), ARM, Do(two), ARM, Do(three), marks=marks, transcribed=transcribed, armed=armed, strikes=2)
     run = await converse(plan, profile=profile, loop="request")
     assert not run.problems(), str(run)
@@ -175,7 +175,7 @@ def small(profile: str) -> dict[str, Any]:
 async def test_a_long_question_that_is_cut_in_its_answer_is_resent_in_words_and_heard_once(marks, family, profile):
     one, three = (Talk(text, marks=marks) for text in ("one", "three"))
     two = Talk(WORDY, marks=marks, seconds=LONG)
-    armed = (Fault.rst(at=Trigger.mid_audio(3)),)
+    armed = (Fault.fin(at=Trigger.mid_audio(3)),)
     plan = scenario(Do(one), ARM, Do(two), ARM, Do(three), marks=marks, armed=armed, strikes=2, policy=small(profile))
     expected = [*MARKS, two.text, *MARKS] if marks else [two.text]
     run = await converse(plan, profile=profile, family=family, expected=expected)
@@ -191,7 +191,7 @@ async def test_a_long_question_that_is_cut_in_its_answer_is_resent_in_words_and_
 async def test_of_a_long_question_without_transcription_the_end_is_resent_and_the_rest_reported(marks, profile):
     one = Talk("one", marks=marks)
     two = Talk(WORDY, marks=marks, seconds=LONG)
-    armed = (Fault.rst(at=Trigger.mid_audio(3)),)
+    armed = (Fault.fin(at=Trigger.mid_audio(3)),)
     plan = scenario(Do(one), ARM, Do(two), marks=marks, transcribed=False, armed=armed, policy=small(profile))
     run = await converse(plan, profile=profile)
     assert run.error is None
@@ -207,7 +207,7 @@ async def test_of_a_long_question_without_transcription_the_end_is_resent_and_th
 @detections
 async def test_with_transcript_as_the_policy_every_cut_question_is_resent_in_words(marks, profile):
     one, two, three = (Talk(text, marks=marks) for text in ("one", "two", "three"))
-    armed = (Fault.rst(at=Trigger.mid_audio(3)),)
+    armed = (Fault.fin(at=Trigger.mid_audio(3)),)
     policy = {"resend_speech": "transcript"}
     plan = scenario(Do(one), ARM, Do(two), Do(three), marks=marks, armed=armed, policy=policy)
     expected = [*MARKS, "two", *MARKS] if marks else ["two"]
@@ -221,7 +221,7 @@ async def test_with_transcript_as_the_policy_every_cut_question_is_resent_in_wor
 async def test_words_that_stand_for_speech_are_run_again_unseen_where_the_service_forgot_them(profile):
     one, two, three = (Talk(text, marks=False) for text in ("one", "two", "three"))
     armed = (
-        Fault.rst(at=Trigger.mid_audio(3)),
+        Fault.fin(at=Trigger.mid_audio(3)),
         Fault.rst(at=Trigger.before_handle(), connection=1),
     )
 
