@@ -195,6 +195,8 @@ def account_of(client: object) -> Account:
     """
     api_client = getattr(client, "_api_client", None)
     if api_client is None or not hasattr(api_client, "vertexai"):
+        if inspect.iscoroutine(client):
+            client.close()
         raise ConfigurationError(
             f"client is a {type(client).__name__}; give a google.genai.Client, or a callable that makes one"
         )

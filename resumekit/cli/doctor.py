@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import re
@@ -94,6 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Look, and print what was found; returns 1 if something is wrong."""
     from resumekit.plugins import LOAD_PLUGINS, installed_plugins
 
+    logging.getLogger("resumekit").addHandler(logging.NullHandler())  # the report says it
     plugins = installed_plugins()
     report = {
         "packages": list(_packages()),

@@ -349,3 +349,13 @@ async def test_the_bridge_is_what_frameworks_reach_for():
             assert await settled(lambda: live.ledger.held() == ["raw"])
             await session._ws.close()
             await asyncio.sleep(0)
+
+
+def test_a_coroutine_in_place_of_a_callable_is_refused_and_closed():
+    async def make_client():
+        raise AssertionError
+
+    coroutine = make_client()
+    with pytest.raises(errors.ConfigurationError, match="a coroutine; give a"):
+        seam.account_of(coroutine)
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
