@@ -280,9 +280,9 @@ class Conversation:
             output = output or _has_output(content)
             # Where only the control fields could be read, the rest is taken for output.
             output = output or (message.partial is not Partial.FULL and not (ended or interrupted or heard))
-        if output:
-            self._close_dangling(link)
         turn = self._speech.listener(link) if heard and not (output or ended) else link.answering
+        if output and turn is not None and turn.dangling:
+            turn = self._close_dangling(link)
         if turn is None and (output or heard):
             turn = self._open_spoken(link)
         asker = turn or self._speech.cut
@@ -324,7 +324,9 @@ class Conversation:
 
     def _note_output(self, link: Link, turn: Turn) -> None:
         turn.seen = True
-        turn.replied = turn.owed = False
+        turn.replied = False
+        if link.owed is turn:
+            link.owed = None
         if not turn.begun:
             turn.begun = True
             if not turn.whole:
@@ -369,14 +371,14 @@ class Conversation:
         link.turn_end_last_index = link.next_index - 1
         link.turn_end_at = now
         link.audio_since_turn = False
-        replied = link.mute_reply = turn.replied
+        link.mute_reply = turn.replied
         turn.end_part()
         if last:
             self._end_turn(link, turn)
         elif turn.pending:
             self._see_split()
         else:
-            turn.owed = replied
+            link.owed = turn
 
     def _see_split(self) -> None:
         """Whatever the model's name says: it answered tool responses in a turn of its own."""
@@ -385,24 +387,26 @@ class Conversation:
 
     def close_owed(self, link: Link) -> None:
         """End the turn whose next part did not come: the model had nothing to say to the tool responses."""
-        turn = link.owed
+        turn, link.owed = link.owed, None
         if turn is None:
             return
-        turn.owed = False
         self._give_up_calls(turn)
         self._end_turn(link, turn)
         candidate, link.postponed = link.postponed, None
         if candidate is not None:
             self.point.offer(link, candidate)
 
-    def _close_dangling(self, link: Link) -> None:
-        """End turns whose calls were all cancelled between two parts: what comes now is not theirs."""
-        while (turn := link.answering) is not None and turn.dangling:
+    def _close_dangling(self, link: Link) -> Turn | None:
+        """End turns whose calls were all cancelled between two parts: what comes now is that of the one returned."""
+        while (turn := link.answering) is not None and turn.dangling and turn is not link.owed:
             self._give_up_calls(turn)
             self._end_turn(link, turn)
+        return turn
 
     def _end_turn(self, link: Link, turn: Turn) -> None:
         link.turns.remove(turn)
+        if link.owed is turn:
+            link.owed = None
         link.covered_index = max(link.covered_index, turn.covers)
         link.ended.append(turn)
         if turn.whole:

@@ -54,6 +54,8 @@ class Link:
     """Asked on this connection and not ended, first in, first out (RULES 7)."""
     ended: list[Turn] = field(default_factory=list[Turn])
     """Ended on this connection, and not anchored by a handle yet."""
+    owed: Turn | None = None
+    """It ended a part right after a tool response was written: another is waited for, on a guess."""
     owed_wait: Literal["on", "pinged", "over"] = "on"
     """Whether the next question waits for the part that is owed."""
     mute_reply: bool = False
@@ -126,11 +128,6 @@ class Link:
             return None
         waiting = (turn.waiting_since for turn in self.turns)
         return min((position for position in waiting if position is not None), default=None)
-
-    @property
-    def owed(self) -> Turn | None:
-        """The turn that ended a part, and whose next one is waited for on a guess."""
-        return next((turn for turn in self.turns if turn.owed), None)
 
     def silence_ends(self, policy: Policy, *, proactive: bool) -> float:
         """Return when to ping, or, where a ping is out, when to give the connection up.

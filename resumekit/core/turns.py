@@ -74,8 +74,6 @@ class Turn:
     """Output of the part came."""
     replied: bool = False
     """A tool response was written, and no output came since."""
-    owed: bool = False
-    """A part ended right after a tool response was written: another should follow."""
     border: int = 1
     """Index that the next message had when the first output of the run came (RULES 10)."""
     asked_index: int = 0
@@ -136,7 +134,7 @@ class Turn:
     @property
     def dangling(self) -> bool:
         """Whether a part ended with calls that were all cancelled since: nothing more need come."""
-        return self.part > 0 and not (self.seen or self.pending or self.replied or self.owed)
+        return self.part > 0 and not (self.seen or self.pending or self.replied)
 
     @property
     def waiting_since(self) -> int | None:
@@ -195,7 +193,7 @@ class Turn:
         self.calls = {}
         self.part = self.last_index = self.asked_index = 0
         self.border = 1
-        self.begun = self.seen = self.replied = self.owed = self.resent = False
+        self.begun = self.seen = self.replied = self.resent = False
         self.held.clear()
         if not self.whole:
             self.question.restart()

@@ -113,9 +113,8 @@ class Watch:
     def wait_for_part(self, link: Link, now: float, *, ended: bool) -> None:
         """Hold the next question back for the part that a turn is owed, for a while."""
         if link.owed is None:
-            self._timers.stop("owed")
-            link.owed_wait = "on"
-        elif ended:
+            return
+        if ended:
             self._timers["owed"] = now + self._policy.part_wait
             link.owed_wait = "on"
         elif link.owed_wait == "pinged":
@@ -123,6 +122,8 @@ class Watch:
 
     def doubt_part(self, link: Link) -> None:
         """It did not come. Silence proves nothing on a connection that may be dead: the next sign of life does."""
+        if link.owed is None:
+            return
         link.owed_wait = "pinged"
         self._do(actions.SendPing(link.number))
 

@@ -894,3 +894,17 @@ def test_a_call_that_the_model_makes_by_itself_is_cancelled_with_an_end_for_the_
     assert kinds(bench.shown) == ["toolCall"]
     bench.cut()
     assert bench.shown == [cancellation("c1"), TURN_COMPLETE]
+
+
+def test_a_turn_that_is_interrupted_while_it_is_owed_a_part_is_over() -> None:
+    bench = Bench()
+    asked_until_a_call(bench)
+    bench.responds("c1", "book", "ok")
+    bench.completes()
+    bench.server(INTERRUPTED)
+    bench.completes()
+    assert bench.engine.stats.turns == 2
+    bench.asks("q2")
+    bench.says("a2")
+    bench.completes()
+    assert bench.engine.stats.turns == 3
