@@ -219,7 +219,13 @@ class Network:
         self.world.feed(inputs.FrameReceived(wire.number, message))
 
     def _stays_up(self, wire: Wire) -> None:
-        if not (wire.ended or wire.aborted or wire.closing):
+        """A connection that stayed up for long enough has proved itself; the time that the process slept does not count."""
+        if wire.ended or wire.aborted or wire.closing:
+            return
+        left = self.world.woke_at + self.world.config.policy.proven_after - self.world.now
+        if left > 0:
+            self.world.at(left, self._stays_up, wire)
+        else:
             self.proved_at = self.world.now
 
     def end(self, wire: Wire, code: int | None, reason: str, side: Side) -> None:

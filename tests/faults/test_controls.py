@@ -26,7 +26,6 @@ ENDINGS = [
     "cut-before-output",
     "cut-after-generation-complete",
     "cut-after-turn-complete",
-    "goaway-too-late-for-the-answer",
     "the-listener-is-down",
     "tool-runs-at-the-cut",
     "truncated-frame",
