@@ -10,6 +10,8 @@ import re
 import ssl
 import tempfile
 from pathlib import Path
+from socket import SO_REUSEADDR, SOL_SOCKET
+from socket import socket as PlainSocket  # noqa: N812 -- there are two kinds of socket here
 from typing import TYPE_CHECKING, Self, Unpack, cast
 
 import trustme
@@ -184,11 +186,13 @@ class LiveServer:
         if self._service.failures and exc is None:
             raise ExceptionGroup("the emulator failed", self._service.failures)
 
-    async def _listen(self) -> None:
+    async def _listen(self, port_holder: PlainSocket | None = None) -> None:
+        holds = port_holder is not None
         listener = await serve(
             self._handle,
-            self.host,
-            self.port,
+            None if holds else self.host,
+            None if holds else self.port,
+            sock=port_holder,
             ssl=self._tls,
             process_request=self._process_request,
             create_connection=Socket,
@@ -203,16 +207,25 @@ class LiveServer:
         self.port = next(iter(listener.sockets)).getsockname()[1]
 
     def _stop_listening(self, seconds: float) -> None:
+        if not any(listener.is_serving() for listener in self._listeners):
+            return  # down already
         # The asyncio server only: websockets' own close() would wait for the connections that are to live on.
         for listener in self._listeners:
             listener.server.close()
-        chore = asyncio.create_task(self._listen_again(seconds))
+        chore = asyncio.create_task(self._listen_again(seconds, self._hold_port()))
         self._chores.add(chore)
         chore.add_done_callback(self._chores.discard)
 
-    async def _listen_again(self, seconds: float) -> None:
+    def _hold_port(self) -> PlainSocket:
+        """Return a socket that is bound but does not listen: clients are refused, and nobody else gets the port."""
+        holder = self._stack.enter_context(PlainSocket())
+        holder.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        holder.bind((self.host, self.port))
+        return holder
+
+    async def _listen_again(self, seconds: float, port_holder: PlainSocket) -> None:
         await self._service.sleep(seconds)
-        await self._listen()
+        await self._listen(port_holder)
 
     # --- connections ------------------------------------------------------------------------------------------------
 

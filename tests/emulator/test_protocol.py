@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import socket
 import ssl
 
 import pytest
@@ -302,6 +304,22 @@ async def test_leaving_the_server_ends_its_connections_and_removes_its_files(tmp
         await live.__aexit__(None, None, None)
         assert await wire.closed() == (1006, "")
         assert not ca_file.exists()
+
+
+async def test_a_server_that_is_down_keeps_its_port():
+    async with server() as live:
+        async with dial(live):
+            live.inject(Fault.listener_down(3))
+            live.inject(Fault.listener_down(3))  # it is down already
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(live.host, live.port)
+            with socket.socket() as other, pytest.raises(OSError, match="in use"):
+                other.bind((live.host, live.port))
+        while len(live.connections) < 2:
+            await asyncio.sleep(0.01)
+            with contextlib.suppress(ConnectionRefusedError):
+                async with session(live) as wire:
+                    await wire.ask("x")
 
 
 async def test_nothing_is_left_behind():
