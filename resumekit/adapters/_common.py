@@ -20,7 +20,7 @@ from resumekit.plugins import LOAD_PLUGINS, PluginDecisions, installed_plugins, 
 from resumekit.stores import HandleStore
 from resumekit.wire import HistoryTurn, ServerMessage, setup_fingerprint, setup_model
 
-__all__ = ["Maybe", "OnEvent", "check_keeping", "checked_policy", "is_vertex", "resolve", "session_driver", "to_turns"]
+__all__ = ["Maybe", "OnEvent", "check_keeping", "check_listener", "checked_policy", "is_vertex", "resolve", "session_driver", "to_turns"]
 
 T = TypeVar("T")
 Maybe: TypeAlias = T | Callable[[], T | Awaitable[T]]
@@ -88,6 +88,8 @@ async def session_driver(
     store: str | HandleStore | None = None,
     plugins: Iterable[object] = (),
     readable: Callable[[ServerMessage], bool] | None = None,
+    label: str = "",
+    resumes: bool = True,
 ) -> Driver:
     """Return the driver of a new session.
 
@@ -104,11 +106,13 @@ async def session_driver(
         store: Where its handle is kept.
         plugins: Asked before the installed ones.
         readable: See `Driver`.
+        label: See `Driver`.
+        resumes: See `Keeper`.
 
     Raises:
         ConfigurationError: An argument makes no sense.
     """
-    _check_listener(on_event)
+    check_listener(on_event)
     if not installed_plugins.cache_info().currsize:
         await asyncio.to_thread(installed_plugins)
 
@@ -148,6 +152,7 @@ async def session_driver(
             transparent=transparent,
             publish=publish,
             closes_store=not isinstance(store, HandleStore),
+            resumes=resumes,
         )
     driver = Driver(
         engine,
@@ -158,6 +163,7 @@ async def session_driver(
         tell_plugins=decisions.on_event,
         keeper=keeper,
         readable=readable,
+        label=label,
     )
     return driver
 
@@ -191,7 +197,12 @@ def _store_of(store: str | HandleStore, decisions: PluginDecisions) -> HandleSto
     raise ConfigurationError(f"no plugin answers for a store of {scheme}://; {advice}")
 
 
-def _check_listener(on_event: object) -> None:
+def check_listener(on_event: object) -> None:
+    """Look at an argument `on_event`.
+
+    Raises:
+        ConfigurationError: This is no plain function.
+    """
     if on_event is not None and (not callable(on_event) or inspect.iscoroutinefunction(on_event)):
         raise ConfigurationError(
             "on_event must be a plain function: it is called, never awaited; iterate session.events instead"

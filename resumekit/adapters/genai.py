@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypedDict, Unpack, cast
 
 from websockets import exceptions as ws_exceptions
 from websockets.exceptions import ConnectionClosedOK, InvalidStatus
@@ -129,8 +129,11 @@ class Bridge:
 class Session(AsyncSession):
     """An `AsyncSession` that lives on across connections. Made by `connect`."""
 
+    bridge_type: ClassVar[type[Bridge]] = Bridge
+
     def __init__(self, account: seam.Account, driver: Driver, setup_complete: ServerMessage) -> None:
-        super().__init__(**seam.session_arguments(account, Bridge(driver), setup_complete.raw))
+        self.bridge = self.bridge_type(driver)
+        super().__init__(**seam.session_arguments(account, self.bridge, setup_complete.raw))
         self._driver = driver
 
     @property
@@ -180,6 +183,8 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
             trying again would not help, else after `Policy.first_connect_deadline`.
     """
 
+    _session_type: ClassVar[type[Session]] = Session
+
     def __init__(
         self,
         client: _AnyClient,
@@ -204,6 +209,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
         self._plugins = plugins
         self._on_event = on_event
         self._driver: Driver | None = None
+        self._driver_options: dict[str, Any] = {}
         self._account: seam.Account | None = None
         self._token_refused = False
 
@@ -220,17 +226,18 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
             policy=self._policy,
             transparent=_is_transparent(self._policy, request.setup, vertex=account.is_vertex),
             history=self._history,
-            to_dict=_as_dict,
+            to_dict=as_dict,
             on_event=self._on_event,
             key=self._key,
             store=self._store,
             plugins=self._plugins,
             readable=seam.can_read,
             credentials_renewable=callable(self._client) or account.has_token,
+            **self._driver_options,
         )
         failure = await _start(driver)
         if failure is None:
-            return Session(account, driver, _answer(driver))
+            return self._session_type(account, driver, _answer(driver))
         try:
             await account.replay_failure(self._model, self._config, failure)
         except Exception as error:
@@ -432,7 +439,7 @@ def http_options(
             policy=policy,
             transparent=_is_transparent(policy, setup, vertex=is_vertex(address.uri, setup)),
             history=history,
-            to_dict=_as_dict,
+            to_dict=as_dict,
             on_event=on_event,
             key=name,
             store=its_store,
@@ -476,5 +483,5 @@ def _as_api_error(lost: errors.SessionLost) -> SessionLost:
     return lost if isinstance(lost, SessionLost) else SessionLost(lost)
 
 
-def _as_dict(turn: object) -> object:
+def as_dict(turn: object) -> object:
     return turn.model_dump(exclude_none=True) if isinstance(turn, types.Content) else turn

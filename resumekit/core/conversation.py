@@ -28,6 +28,7 @@ from resumekit.wire import (
     TURN_COMPLETE_FRAME,
     ClientKind,
     ClientMessage,
+    Cut,
     HistoryTurn,
     Partial,
     ServerContent,
@@ -522,12 +523,13 @@ class Conversation:
         if cancelled:
             self._inject(tool_call_cancellation_frame([call.app_id for call in cancelled]))
         if shown:
-            self._inject(INTERRUPTED_FRAME)
+            cut = Cut.SETTLED if settled else Cut.REANSWERED
+            self._inject(INTERRUPTED_FRAME, cut)
             if not settled and self._policy.reanswer_in == "new_turn":
-                self._inject(TURN_COMPLETE_FRAME)
+                self._inject(TURN_COMPLETE_FRAME, cut)
         if settled:
             if answerable or shown or cancelled:
-                self._inject(TURN_COMPLETE_FRAME)
+                self._inject(TURN_COMPLETE_FRAME, Cut.SETTLED)
             self._stats.turns_settled += 1
             self._notify(events.TurnSettled(message=turn.number or None, reanswers=turn.reanswers))
             return self._unask(turn, end)
@@ -556,8 +558,10 @@ class Conversation:
         self.outbox.prune_audio(end)
         return asked | self._speech.spoken_until(end)
 
-    def _inject(self, frame: bytes) -> None:
-        self.inbox.put(decode_server(frame))
+    def _inject(self, frame: bytes, cut: Cut | None = None) -> None:
+        message = decode_server(frame)
+        message.cut = cut
+        self.inbox.put(message)
 
     # ------------------------------------------------------------------ a new connection
 
@@ -580,6 +584,11 @@ class Conversation:
         self._stats.audio_resent += audio
         self._stats.audio_lost += lost
         return Resend(len(again), audio, lost)
+
+    def remember(self, turns: Sequence[HistoryTurn]) -> None:
+        """Take history from the application that the resumed state holds already."""
+        self.seeding = False
+        self.transcript.replace([*turns, *self.transcript.turns()])
 
     def start_fresh(self, link: Link, history: Sequence[HistoryTurn] | None) -> tuple[list[HistoryTurn], int]:
         """Give up the resume point; return what is replayed, and how many turns have no words.

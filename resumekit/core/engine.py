@@ -190,6 +190,8 @@ class Engine:
                 self._on_history_loaded(happened)
             case inputs.Start():
                 self._on_start(happened)
+            case inputs.Remember():
+                self._talk.remember(happened.turns)
             case inputs.ForceReconnect():
                 self._on_force_reconnect()
             case inputs.ClockJumped():

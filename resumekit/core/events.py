@@ -23,6 +23,7 @@ __all__ = [
     "HandleRefused",
     "HistoryNotLoaded",
     "HookFailed",
+    "MessageNotSent",
     "MessagesRepeated",
     "Moving",
     "ReadingResumed",
@@ -197,6 +198,12 @@ class TurnForgotten(Event, frozen=True, kw_only=True):
 
     audio: float
     """Seconds."""
+
+
+class MessageNotSent(Event, frozen=True, kw_only=True):
+    """A message of the application could not be sent; where nobody can be told by an exception (ADK)."""
+
+    problem: str
 
 
 class MessagesRepeated(Event, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ __all__ = [
     "HistoryLoaded",
     "Input",
     "PongReceived",
+    "Remember",
     "Send",
     "Start",
     "Tick",
@@ -39,6 +40,12 @@ class Start(Struct, frozen=True):
     """From the store; one that the application gave goes before it."""
     age: float = 0.0
     """Seconds since it was issued."""
+
+
+class Remember(Struct, frozen=True):
+    """The application's history, of which the state that was resumed from holds all: for a later fresh start."""
+
+    turns: Sequence[HistoryTurn]
 
 
 class Send(Struct, frozen=True):
@@ -136,5 +143,6 @@ Input = (
     | Written
     | ConnectionEnded
     | HistoryLoaded
+    | Remember
     | Tick
 )

@@ -61,6 +61,7 @@ class Driver:
         keeper: Of the store, if there is one.
         readable: Tells whether the application's library can read a frame; one that it cannot is reported. `recv`
             returns it all the same.
+        label: Of the application, for the session's name in events and log.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Driver:
         tell_plugins: Callable[[Event], None] | None = None,
         keeper: Keeper | None = None,
         readable: Callable[[ServerMessage], bool] | None = None,
+        label: str = "",
     ) -> None:
         self._engine = engine
         self._dial = dial
@@ -84,7 +86,7 @@ class Driver:
         self._keeper = keeper
         self._readable = readable
         self._keeping: asyncio.Task[object] | None = None
-        self._name = f"session {next(_numbers)}"
+        self._name = f"session {next(_numbers)}" + (f" ({label})" if label else "")
         self._loop = asyncio.get_running_loop()
 
         self._runner: asyncio.Task[None] | None = None
@@ -233,6 +235,15 @@ class Driver:
         """
         self._check_open()
         self._feed(inputs.ForceReconnect())
+
+    def insert(self, message: ServerMessage) -> None:
+        """Put a frame of the adapter's own behind those that wait for the application."""
+        self._engine.inbox.put(message)
+        self._wake_receivers()
+
+    def remember(self, turns: Sequence[HistoryTurn]) -> None:
+        """Take history that the state that was resumed from holds already, for a later fresh start."""
+        self._feed(inputs.Remember(turns))
 
     def publish(self, event: Event) -> None:
         """Tell the application, and the log."""

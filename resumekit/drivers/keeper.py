@@ -39,6 +39,7 @@ class Keeper:
         transparent: The backend.
         publish: Told what goes wrong.
         closes_store: The store is this session's own.
+        resumes: Whether the kept handle is used, or only replaced.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Keeper:
         transparent: bool,
         publish: Callable[[Event], None],
         closes_store: bool,
+        resumes: bool = True,
     ) -> None:
         self._store = store
         self._key = key
@@ -60,6 +62,7 @@ class Keeper:
         self._needs = {"model": model, "config": fingerprint, "backend": transparent}
         self._publish = publish
         self._closes_store = closes_store
+        self._resumes = resumes
         self._kept: StoredHandle | None = None
         """What the store holds, or will."""
         self._is_ours = False
@@ -72,7 +75,7 @@ class Keeper:
 
     async def load(self) -> tuple[ResumptionHandle, float] | None:
         """Return the handle to start with, and its age in seconds; None where there is none that may be used."""
-        return await self._ask("load", self._load)
+        return await self._ask("load", self._load) if self._resumes else None
 
     async def _load(self) -> tuple[ResumptionHandle, float] | None:
         record = cast("object", await self._store.load(self._key))

@@ -16,6 +16,7 @@ _SOMETHING_WENT = (
     events.FrameDiscarded,
     events.HistoryNotLoaded,
     events.HookFailed,
+    events.MessageNotSent,
     events.MessagesRepeated,
     events.ResumePointDropped,
     events.SessionExpiring,

@@ -15,13 +15,13 @@ from resumekit.wire.frames import (
 )  # fmt: skip
 from resumekit.wire.redact import RedactingFilter, ResumptionHandle, redact
 from resumekit.wire.server import (
-    Blob, Content, FunctionCall, GoAway, Part, Partial, ServerContent, ServerMessage, SessionResumptionUpdate,
+    Blob, Content, Cut, FunctionCall, GoAway, Part, Partial, ServerContent, ServerMessage, SessionResumptionUpdate,
     SetupComplete, ToolCall, ToolCallCancellation, Transcription, UsageMetadata, VoiceActivity,
     VoiceActivityDetectionSignal, decode_server, int64, is_empty, known_keys, parse_duration, server_keys,
 )  # fmt: skip
 
 __all__ = [
-    "INTERRUPTED_FRAME", "TURN_COMPLETE_FRAME", "Blob", "ClientKind", "ClientMessage", "Content", "FunctionCall",
+    "INTERRUPTED_FRAME", "TURN_COMPLETE_FRAME", "Blob", "ClientKind", "ClientMessage", "Content", "Cut", "FunctionCall",
     "FunctionResponse", "GoAway", "HistoryTurn", "Part", "Partial", "RedactingFilter", "ResumptionHandle",
     "ServerContent", "ServerMessage", "SessionResumptionUpdate", "SetupComplete", "ToolCall",
     "ToolCallCancellation", "Transcription", "UsageMetadata", "VoiceActivity", "VoiceActivityDetectionSignal",

@@ -20,7 +20,7 @@ from resumekit.errors import RemoteProtocolError
 from resumekit.wire.redact import ResumptionHandle
 
 __all__ = [
-    "Blob", "Content", "FunctionCall", "GoAway", "Part", "Partial", "ServerContent", "ServerMessage",
+    "Blob", "Content", "Cut", "FunctionCall", "GoAway", "Part", "Partial", "ServerContent", "ServerMessage",
     "SessionResumptionUpdate", "SetupComplete", "ToolCall", "ToolCallCancellation", "Transcription",
     "UsageMetadata", "VoiceActivity", "VoiceActivityDetectionSignal", "as_object", "decode_server", "int64",
     "is_empty", "known_keys", "parse_duration", "server_keys", "top_level",
@@ -194,6 +194,15 @@ class VoiceActivityDetectionSignal(Struct, rename="camel", gc=False):
     vad_signal_type: str | None = None
 
 
+class Cut(enum.Enum):
+    """What becomes of the turn that the engine tells the application is interrupted, or over."""
+
+    REANSWERED = "reanswered"
+    """It is answered again: forget the half answer."""
+    SETTLED = "settled"
+    """It is over: the half answer is all that there will be."""
+
+
 class ServerMessage(Struct, rename="camel"):
     """One frame. There is no oneof at the top: `serverContent` and `usageMetadata` come together (PROTOCOL 1.1)."""
 
@@ -210,6 +219,8 @@ class ServerMessage(Struct, rename="camel"):
     """The frame as received, for fields that are not here yet. Never on the wire."""
     partial: Partial = field(name="(partial)", default=Partial.FULL)
     """How much was read. Never on the wire."""
+    cut: Cut | None = field(name="(cut)", default=None)
+    """The engine wrote this frame, for a turn that was cut. Never on the wire."""
 
     def __repr__(self) -> str:
         return f"<ServerMessage {'+'.join(known_keys(self)) or 'unknown'}, {len(self.raw)} bytes>"
