@@ -1,0 +1,225 @@
+"""An application that was written with ADK: agents, a Runner, a queue; and the emulator that it talks to.
+
+`run()` gives a `Talk`: a `Runner.run_live` that is under way, whose events are gathered by a task. The same script runs
+with plain `Gemini` and with `ResumableGemini`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from unittest import mock
+
+from google import genai
+from google.adk.agents import Agent, LiveRequestQueue
+from google.adk.agents.run_config import RunConfig, StreamingMode
+from google.adk.artifacts import InMemoryArtifactService
+from google.adk.events import Event
+from google.adk.models import Gemini
+from google.adk.runners import Runner
+from google.adk.sessions import InMemorySessionService
+from google.genai import types
+from google.oauth2.credentials import Credentials
+
+from resumekit.adapters import _adk_seam
+from resumekit.adapters.adk import ResumableGemini, ResumekitPlugin
+from resumekit.core import events
+from tests.faults.runner import SCALE, policy
+from tests.faults.zygote import Emulator
+
+__all__ = [
+    "ADK", "FAMILIES", "OURS", "PLAIN", "SCALE", "Talk", "config", "model_of", "policy", "question", "run", "service", "words",
+]  # fmt: skip
+
+ADK = _adk_seam.VERSION
+"""The version that is installed."""
+FAMILIES = {"2.5": "gemini-2.5-flash-live", "3.x": "gemini-3.1-flash-live"}
+PLAIN, OURS = "plain", "ours"
+TIMEOUT = 30.0
+"""Real seconds after which a conversation hangs."""
+NAMES = {"app_name": "an-app", "user_id": "a-user", "session_id": "a-session"}
+
+Which = Literal["plain", "ours"]
+
+
+@contextlib.asynccontextmanager
+async def service(profile: str = "developer", *, family: str = "2.5", **knobs: Any) -> AsyncIterator[Emulator]:
+    """Give an emulator that ADK finds by its environment, as a user's process finds the service."""
+    knobs.setdefault("tool_turns", "at_end" if family == "2.5" else "joined")  # ADK keeps a 2.5 model's calls until then
+    emulator = Emulator(time_scale=SCALE, profile=profile, model=FAMILIES[family], **knobs)
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as ca_file:
+        async with emulator as server:
+            ca_file.write(server._pem)
+            ca_file.flush()
+            variables = {"SSL_CERT_FILE": ca_file.name, "GOOGLE_API_KEY": "a-key", "GOOGLE_GEMINI_BASE_URL": server.base_url}
+            client = genai.Client
+            if profile == "vertex":
+                variables = {"SSL_CERT_FILE": ca_file.name, "GOOGLE_GENAI_USE_VERTEXAI": "true"}
+                client = account_of_vertex(server.base_url)
+            with mock.patch.dict(os.environ, variables), mock.patch.object(genai, "Client", client):
+                yield server
+
+
+def account_of_vertex(base_url: str) -> type[genai.Client]:
+    """Return a client for ADK to make: no account of Vertex can be had here, so this one has a token of its own."""
+    account = {"project": "a-project", "location": "us-central1", "credentials": Credentials("a-token")}
+
+    class Client(genai.Client):
+        def __init__(self, *, http_options, **_):
+            http_options.base_url = base_url
+            super().__init__(vertexai=True, http_options=http_options, **account)
+
+    return Client
+
+
+def model_of(which: Which, family: str = "2.5", **fields: Any) -> Gemini:
+    """Return the model of an agent: the one line that changes."""
+    if which == PLAIN:
+        return Gemini(model=FAMILIES[family])
+    return ResumableGemini(model=FAMILIES[family], **{"policy": policy(), **fields})
+
+
+def config(**fields: Any) -> RunConfig:
+    """Return a usual RunConfig; text is what is easiest to look at."""
+    usual = {"streaming_mode": StreamingMode.BIDI, "response_modalities": ["TEXT"]}
+    resumption = types.SessionResumptionConfig()
+    return RunConfig(**{**usual, "session_resumption": resumption, **fields})
+
+
+def question(text: str) -> types.Content:
+    return types.Content(role="user", parts=[types.Part(text=text)])
+
+
+def words(event: Event) -> str:
+    """Return the text of an event's content."""
+    parts = (event.content.parts if event.content else None) or ()
+    return "".join(part.text or "" for part in parts)
+
+
+@dataclass
+class Talk:
+    """A run that is under way."""
+
+    runner: Runner
+    queue: LiveRequestQueue
+    server: Emulator
+    events: list[Event] = field(default_factory=list)
+    """What `run_live` gave."""
+    told: list[events.Event] = field(default_factory=list)
+    """What resumekit told."""
+    task: asyncio.Task[None] | None = None
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def on_event(self, event: events.Event) -> None:
+        self.told.append(event)
+        self._news.set()
+
+    async def _gather(self, run_config: RunConfig) -> None:
+        names = {name: NAMES[name] for name in ("user_id", "session_id")}
+        try:
+            async for event in self.runner.run_live(**names, live_request_queue=self.queue, run_config=run_config):
+                self.events.append(event)
+                self._news.set()
+        finally:
+            self._news.set()
+
+    async def until(self, is_so: Callable[[], object]) -> None:
+        """Wait until something is so; raises what the run raised, or that it is over."""
+        while not is_so():
+            if self.task.done():
+                self.task.result()
+                raise AssertionError("the run is over")
+            self._news.clear()
+            await self._news.wait()
+
+    def count(self, kind: type[events.Event]) -> int:
+        return sum(isinstance(event, kind) for event in self.told)
+
+    @property
+    def turns(self) -> int:
+        """How many turns are complete."""
+        return sum(bool(event.turn_complete) for event in self.events)
+
+    async def ask(self, text: str) -> list[Event]:
+        """Ask, and return the events until the turn is complete."""
+        first, turns = len(self.events), self.turns
+        self.queue.send_content(question(text))
+        await self.until(lambda: self.turns > turns)
+        return self.events[first:]
+
+    async def told_of(self, kind: type[events.Event], times: int = 1) -> None:
+        await self.until(lambda: self.count(kind) >= times)
+
+    async def close(self) -> None:
+        """Close the queue as an app does; return when the run is over, raise what it raised but its usual end."""
+        self.queue.close()
+        try:
+            await self.task
+        except Exception as error:
+            if _adk_seam.ENDS_QUIETLY or "closed the live session" not in str(error):
+                raise
+
+    async def stored(self) -> list[Event]:
+        """Return the events of the session service."""
+        session = await self.runner.session_service.get_session(**NAMES)
+        return session.events
+
+    def answers(self) -> list[str]:
+        """Return the whole answers, in text or as transcription."""
+        return [said for event in self.events if not event.partial and (said := spoken_or_written(event))]
+
+
+def spoken_or_written(event: Event) -> str:
+    if event.author == "user":
+        return ""
+    transcription = event.output_transcription
+    return words(event) or (transcription.text or "" if transcription is not None and transcription.finished else "")
+
+
+@contextlib.asynccontextmanager
+async def run(
+    server: Emulator,
+    which: Which = OURS,
+    *,
+    family: str = "2.5",
+    model: Any = None,
+    agent: Any = None,
+    tools: Sequence[Any] = (),
+    run_config: RunConfig | None = None,
+    plugins: Sequence[Any] | None = None,
+    session_service: Any = None,
+    artifact_service: Any = None,
+    **fields: Any,
+) -> AsyncIterator[Talk]:
+    """Start a run; in the end it is stopped, whatever has become of it. `fields` are those of `ResumableGemini`."""
+    talk = Talk(None, LiveRequestQueue(), server)
+    if agent is None:
+        if model is None:
+            model = model_of(which, family, **({"on_event": talk.on_event, **fields} if which == OURS else {}))
+        agent = Agent(name="an_agent", model=model, instruction="Be brief.", tools=list(tools))
+    service_ = session_service or InMemorySessionService()
+    if plugins is None:
+        plugins = [ResumekitPlugin()] if which == OURS else []
+    talk.runner = Runner(
+        app_name=NAMES["app_name"],
+        agent=agent,
+        plugins=list(plugins),
+        session_service=service_,
+        artifact_service=artifact_service or InMemoryArtifactService(),
+    )
+    if await service_.get_session(**NAMES) is None:
+        await service_.create_session(**NAMES)
+    talk.task = asyncio.create_task(talk._gather(run_config or config()))
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            yield talk
+    finally:
+        talk.task.cancel()
+        await asyncio.wait({talk.task})
+        with contextlib.suppress(BaseException):
+            talk.task.result()

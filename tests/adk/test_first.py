@@ -1,0 +1,36 @@
+"""A conversation through a Runner goes on across cuts."""
+
+from __future__ import annotations
+
+import pytest
+
+from resumekit.core import events
+from resumekit.emulator import Fault, Trigger
+from tests.adk.support import PLAIN, run, service
+
+pytestmark = pytest.mark.network
+
+
+@pytest.mark.parametrize("family", ["2.5", "3.x"])
+@pytest.mark.parametrize("profile", ["developer", "vertex"])
+async def test_a_cut_is_a_short_gap(profile, family):
+    async with service(profile, family=family) as server, run(server, family=family) as talk:
+        await talk.ask("one")
+        await server.inject(Fault.rst(at=Trigger.mid_answer(1)))
+        await talk.ask("two")
+        await talk.ask("three")
+        await talk.close()
+        assert [answer.partition(":")[0] for answer in talk.answers()] == ["answer to one", "answer to two", "answer to three"]
+        assert talk.count(events.TurnCut) == 1
+        report = await server.ledger_report(["one", "two", "three"])
+        assert (report.lost, report.doubled, report.reordered) == ([], [], [])
+
+
+async def test_plain_adk_dies_of_the_same():
+    async with service() as server, run(server, PLAIN) as talk:
+        await talk.ask("one")
+        await server.inject(Fault.rst(at=Trigger.mid_answer(1)))
+        with pytest.raises(Exception):
+            await talk.ask("two")
+            await talk.ask("three")
+            assert talk.answers()[1].startswith("answer to two: 2")
