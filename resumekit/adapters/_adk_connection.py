@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
 from typing import Any
 
@@ -265,9 +264,9 @@ class Connection(BaseLlmConnection):
         yield from self._whole_question(response)
         if frame.cut is not None and response.content is not None:
             response = response.model_copy(update={"interrupted": True})
-        response = self._without_cancelled(response)
-        if response is not None:
-            yield response
+        kept = self._without_cancelled(response)
+        if kept is not None:
+            yield kept
 
     def _forget(self, response: LlmResponse, frame: ServerMessage) -> Iterator[LlmResponse]:
         """A cut turn is answered again: of all that ADK makes of it, show once that it is interrupted."""

@@ -28,6 +28,10 @@ def sender_of(connection: object) -> asyncio.Task[object] | None:
     """
     for task in asyncio.all_tasks():
         frame = getattr(task.get_coro(), "cr_frame", None)
-        if frame is not None and frame.f_code.co_name in _SENDERS and frame.f_locals.get("llm_connection") is connection:
+        if (
+            frame is not None
+            and frame.f_code.co_name in _SENDERS
+            and frame.f_locals.get("llm_connection") is connection
+        ):
             return task
     return None

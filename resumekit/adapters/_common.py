@@ -20,7 +20,17 @@ from resumekit.plugins import LOAD_PLUGINS, PluginDecisions, installed_plugins, 
 from resumekit.stores import HandleStore
 from resumekit.wire import HistoryTurn, ServerMessage, setup_fingerprint, setup_model
 
-__all__ = ["Maybe", "OnEvent", "check_keeping", "check_listener", "checked_policy", "is_vertex", "resolve", "session_driver", "to_turns"]
+__all__ = [
+    "Maybe",
+    "OnEvent",
+    "check_keeping",
+    "check_listener",
+    "checked_policy",
+    "is_vertex",
+    "resolve",
+    "session_driver",
+    "to_turns",
+]
 
 T = TypeVar("T")
 Maybe: TypeAlias = T | Callable[[], T | Awaitable[T]]

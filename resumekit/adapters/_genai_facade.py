@@ -82,7 +82,7 @@ class Facade(ClientConnection):
         self._first_frame: str | None = None
         self._session: Over | None = None
 
-    async def send(self, message: Any, *, text: bool | None = None) -> None:  # noqa: ARG002 -- as websockets has it
+    async def send(self, message: Any, *, text: bool | None = None) -> None:  # type: ignore[override, unused-ignore] # noqa: ARG002 -- as websockets has it
         """Keep the setup; send all else through the session."""
         if self._session is not None:
             await self._session.send(message)

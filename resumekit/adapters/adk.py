@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import weakref
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from types import SimpleNamespace
@@ -25,12 +25,8 @@ from resumekit.stores import HandleStore
 
 try:
     from google.adk.agents import LiveRequest, LiveRequestQueue
-    from google.adk.agents.invocation_context import InvocationContext
     from google.adk.models import Gemini, LLMRegistry
-    from google.adk.models.base_llm_connection import BaseLlmConnection
-    from google.adk.models.llm_request import LlmRequest
     from google.adk.plugins.base_plugin import BasePlugin
-    from google.genai import types
     from pydantic import Field
 except ImportError as _error:
     raise ImportError(
@@ -44,7 +40,10 @@ from resumekit.adapters._adk_connection import TOLD, Connection, SenderFailed, S
 if TYPE_CHECKING:
     from google.adk.agents.base_agent import BaseAgent
     from google.adk.agents.callback_context import CallbackContext
-    from google.genai import Client
+    from google.adk.agents.invocation_context import InvocationContext
+    from google.adk.models.base_llm_connection import BaseLlmConnection
+    from google.adk.models.llm_request import LlmRequest
+    from google.genai import Client, types
 
 __all__ = ["ResumableGemini", "ResumekitPlugin", "SenderFailed", "register"]
 
@@ -72,13 +71,13 @@ class ResumableGemini(Gemini):
     events without content, which are not stored."""
 
     @property
-    def _live_api_client(self) -> Any:  # read by ADK's own connect(), for `.aio.live.connect` alone
+    def _live_api_client(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride] -- read by ADK's own connect(), for `.aio.live.connect` alone
         client = super()._live_api_client
         opening = _opening.get()
         return client if opening is None else opening.instead_of(client)
 
     @contextlib.asynccontextmanager
-    async def connect(self, llm_request: LlmRequest) -> AsyncIterator[BaseLlmConnection]:
+    async def connect(self, llm_request: LlmRequest) -> AsyncGenerator[BaseLlmConnection]:
         """Open a conversation: what ADK calls for each Live session of an agent.
 
         Raises:
@@ -183,7 +182,9 @@ _opening: ContextVar[_Opening | None] = ContextVar("resumekit_opening", default=
 class _Connect(genai.connect):
     _session_type = Session
 
-    def __init__(self, opened: Callable[[Session], None], *arguments: Any, label: str, resumes: bool, **named: Any) -> None:
+    def __init__(
+        self, opened: Callable[[Session], None], *arguments: Any, label: str, resumes: bool, **named: Any
+    ) -> None:
         super().__init__(*arguments, **named)
         self._driver_options = {"label": label, "resumes": resumes}
         self._opened = opened
@@ -233,7 +234,7 @@ class _Who:
         self._run = weakref.ref(invocation)
         self._names = (invocation.app_name, invocation.user_id, invocation.session.id)
         self._opened: set[str] = set()
-        self.agent = invocation.agent.name
+        self.agent = "" if invocation.agent is None else invocation.agent.name
         self.session: Session | None = None
         """The newest that was opened."""
 
@@ -281,7 +282,7 @@ class _Guard(LiveRequestQueue):
 
 def _guarded(queue: LiveRequestQueue, who: _Who) -> LiveRequestQueue:
     """Return another view of the same queue."""
-    guarded: Any = object.__new__(type("GuardedQueue", (_Guard, type(queue)), {"_who": who}))
+    guarded: LiveRequestQueue = object.__new__(type("GuardedQueue", (_Guard, type(queue)), {"_who": who}))
     guarded.__dict__ = queue.__dict__
     return guarded
 
@@ -308,11 +309,17 @@ def register(
         on_event: Called with every event.
         notices: Whether ADK's events tell what happened.
     """
-    fields = {"store": store, "policy": policy, "plugins": plugins, "on_event": on_event, "notices": notices}
+    fields: dict[str, Any] = {
+        "store": store,
+        "policy": policy,
+        "plugins": plugins,
+        "on_event": on_event,
+        "notices": notices,
+    }
 
     class RegisteredGemini(ResumableGemini):
         def __init__(self, **given: Any) -> None:
-            super().__init__(**{**fields, **given})
+            super().__init__(**(fields | given))
 
     RegisteredGemini()  # what is wrong with a field is told now
     LLMRegistry.register(RegisteredGemini)

@@ -50,13 +50,19 @@ Which = Literal["plain", "ours"]
 @contextlib.asynccontextmanager
 async def service(profile: str = "developer", *, family: str = "2.5", **knobs: Any) -> AsyncIterator[Emulator]:
     """Give an emulator that ADK finds by its environment, as a user's process finds the service."""
-    knobs.setdefault("tool_turns", "at_end" if family == "2.5" else "joined")  # ADK keeps a 2.5 model's calls until then
+    knobs.setdefault(
+        "tool_turns", "at_end" if family == "2.5" else "joined"
+    )  # ADK keeps a 2.5 model's calls until then
     emulator = Emulator(time_scale=SCALE, profile=profile, model=FAMILIES[family], **knobs)
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as ca_file:
         async with emulator as server:
             ca_file.write(server._pem)
             ca_file.flush()
-            variables = {"SSL_CERT_FILE": ca_file.name, "GOOGLE_API_KEY": "a-key", "GOOGLE_GEMINI_BASE_URL": server.base_url}
+            variables = {
+                "SSL_CERT_FILE": ca_file.name,
+                "GOOGLE_API_KEY": "a-key",
+                "GOOGLE_GEMINI_BASE_URL": server.base_url,
+            }
             client = genai.Client
             if profile == "vertex":
                 variables = {"SSL_CERT_FILE": ca_file.name, "GOOGLE_GENAI_USE_VERTEXAI": "true"}

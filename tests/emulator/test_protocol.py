@@ -318,8 +318,8 @@ async def test_a_server_that_is_down_keeps_its_port():
         while len(live.connections) < 2:
             await asyncio.sleep(0.01)
             with contextlib.suppress(ConnectionRefusedError):
-                async with session(live) as wire:
-                    await wire.ask("x")
+                async with session(live) as again:
+                    await again.ask("x")
 
 
 async def test_nothing_is_left_behind():
