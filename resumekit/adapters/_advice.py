@@ -5,8 +5,8 @@ It imports no framework: a config is a mapping (in either spelling) or an object
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 from resumekit.core.limits import LIMITS
 
@@ -110,20 +110,20 @@ def _on_features(config: object, model: str) -> Iterator[str]:
 
 
 def _modalities(config: object) -> list[str]:
-    given = _look(config, "response_modalities") or _look(config, "generation_config", "response_modalities") or []
+    given: Any = _look(config, "response_modalities") or _look(config, "generation_config", "response_modalities") or []
     if not isinstance(given, list | tuple):
         return []
-    return list(dict.fromkeys(str(getattr(one, "value", one)).upper() for one in given))
+    named = cast("Sequence[object]", given)
+    return list(dict.fromkeys(str(getattr(one, "value", one)).upper() for one in named))
 
 
 def _look(thing: object, *path: str) -> object:
     """Return what stands at a path of snake_case names; None if there is nothing."""
+    found: Any = thing
     for name in path:
-        if isinstance(thing, Mapping):
-            thing = thing.get(name, thing.get(_camel(name)))
-        else:
-            thing = getattr(thing, name, None)
-    return thing
+        is_mapping = isinstance(found, Mapping)
+        found = found.get(name, found.get(_camel(name))) if is_mapping else getattr(found, name, None)
+    return found
 
 
 def _camel(name: str) -> str:
