@@ -6,12 +6,12 @@ import pytest
 
 from resumekit.core import events
 from resumekit.emulator import Fault, Trigger
-from tests.adk.support import run, service
+from tests.adk.support import FAMILIES, run, service
 
 pytestmark = pytest.mark.network
 
 
-@pytest.mark.parametrize("family", ["2.5", "3.x"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("profile", ["developer", "vertex"])
 async def test_a_cut_is_a_short_gap(profile, family):
     async with service(profile, family=family) as server, run(server, family=family) as talk:
