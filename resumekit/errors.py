@@ -7,6 +7,7 @@
     ├── ConnectRefused            the first connection was refused for good
     ├── ConnectFailed             the first connection did not succeed in time
     ├── SessionLost               the conversation cannot go on
+    ├── SenderFailed              ADK cannot send any more
     ├── SessionClosed             used after close() or end()
     ├── BufferFull                a limit of ours was reached; nothing was sent
     └── ProtocolError
@@ -27,6 +28,7 @@ __all__ = [
     "ProtocolError",
     "RemoteProtocolError",
     "ResumekitError",
+    "SenderFailed",
     "SessionClosed",
     "SessionLost",
 ]
@@ -132,6 +134,20 @@ def _rebuild(cls: type[SessionLost], args: tuple[str], facts: dict[str, object])
     error = cls(*args)
     error.__dict__.update(facts)
     return error
+
+
+class SenderFailed(ResumekitError):
+    """ADK's task that takes what the application sends has ended with an error, the `__cause__`."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.__cause__ = error
+
+    def __str__(self) -> str:
+        return (
+            f"ADK cannot send any more: a message of the application made it fail ({type(self.args[0]).__name__});"
+            " the run is ended, as nothing would be heard; leave that message out, or add ResumekitPlugin, which does"
+        )
 
 
 class SessionClosed(ResumekitError):

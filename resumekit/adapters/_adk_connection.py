@@ -24,13 +24,13 @@ from resumekit import errors
 from resumekit.adapters import _adk_seam as seam
 from resumekit.adapters import genai
 from resumekit.adapters._common import to_turns
-from resumekit.adapters._genai_seam import can_read
+from resumekit.adapters._genai_seam import as_dict, can_read
 from resumekit.core import events
 from resumekit.core.failures import CloseCode
 from resumekit.drivers import Driver
 from resumekit.wire import Cut, ResumptionHandle, ServerMessage, decode_server, without_key
 
-__all__ = ["TOLD", "Bridge", "Connection", "SenderFailed", "Session", "masked"]
+__all__ = ["TOLD", "Bridge", "Connection", "Session", "masked"]
 
 _log = logging.getLogger("resumekit.adk")
 
@@ -145,7 +145,7 @@ class Session(genai.Session):
 
     def remember(self, history: Sequence[types.Content]) -> None:
         """Take history that the resumed state holds already."""
-        self._driver.remember(to_turns(history, genai.as_dict))
+        self._driver.remember(to_turns(history, as_dict))
 
 
 class Connection(BaseLlmConnection):
@@ -328,21 +328,7 @@ class Connection(BaseLlmConnection):
             return
         error = sender.exception()
         if error is not None:
-            self._bridge.fail(SenderFailed(error))
-
-
-class SenderFailed(errors.ResumekitError):
-    """ADK's task that takes what the application sends has ended with an error, the `__cause__`."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(error)
-        self.__cause__ = error
-
-    def __str__(self) -> str:
-        return (
-            f"ADK cannot send any more: a message of the application made it fail ({type(self.args[0]).__name__});"
-            " the run is ended, as nothing would be heard; leave that message out, or add ResumekitPlugin, which does"
-        )
+            self._bridge.fail(errors.SenderFailed(error))
 
 
 class _Closed(errors.SessionClosed, genai_errors.APIError):

@@ -36,6 +36,7 @@ __all__ = [
     "Request",
     "account_of",
     "as_config",
+    "as_dict",
     "can_read",
     "check",
     "inner_client",
@@ -314,3 +315,8 @@ class _Recorder:
         if self._failure is not None:
             raise self._failure
         return _SETUP_COMPLETE
+
+
+def as_dict(turn: object) -> object:
+    """Return a turn of google-genai as a mapping; anything else as it is."""
+    return turn.model_dump(exclude_none=True) if isinstance(turn, types.Content) else turn

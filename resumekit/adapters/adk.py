@@ -35,7 +35,7 @@ except ImportError as _error:
 
 from resumekit.adapters import _adk_seam as seam
 from resumekit.adapters import genai
-from resumekit.adapters._adk_connection import TOLD, Connection, SenderFailed, Session, masked
+from resumekit.adapters._adk_connection import TOLD, Connection, Session, masked
 
 if TYPE_CHECKING:
     from google.adk.agents.base_agent import BaseAgent
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from google.adk.models.llm_request import LlmRequest
     from google.genai import Client, types
 
-__all__ = ["ResumableGemini", "ResumekitPlugin", "SenderFailed", "register"]
+__all__ = ["ResumableGemini", "ResumekitPlugin", "register"]
 
 _log = logging.getLogger("resumekit.adk")
 

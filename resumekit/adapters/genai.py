@@ -226,7 +226,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
             policy=self._policy,
             transparent=_is_transparent(self._policy, request.setup, vertex=account.is_vertex),
             history=self._history,
-            to_dict=as_dict,
+            to_dict=seam.as_dict,
             on_event=self._on_event,
             key=self._key,
             store=self._store,
@@ -439,7 +439,7 @@ def http_options(
             policy=policy,
             transparent=_is_transparent(policy, setup, vertex=is_vertex(address.uri, setup)),
             history=history,
-            to_dict=as_dict,
+            to_dict=seam.as_dict,
             on_event=on_event,
             key=name,
             store=its_store,
@@ -481,7 +481,3 @@ class _AsyncLive(AsyncLive):
 
 def _as_api_error(lost: errors.SessionLost) -> SessionLost:
     return lost if isinstance(lost, SessionLost) else SessionLost(lost)
-
-
-def as_dict(turn: object) -> object:
-    return turn.model_dump(exclude_none=True) if isinstance(turn, types.Content) else turn

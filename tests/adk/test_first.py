@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from google.genai import types
 
 from resumekit.core import events
 from resumekit.emulator import Fault, Trigger
@@ -25,3 +26,12 @@ async def test_a_cut_is_a_short_gap(profile, family):
         assert talk.count(events.TurnCut) == 1
         report = await server.ledger_report(["one", "two", "three"])
         assert (report.lost, report.doubled, report.reordered) == ([], [], [])
+
+
+async def test_a_message_that_cannot_be_sent_is_told_and_the_next_one_goes_out():
+    async with service() as server, run(server) as talk:
+        talk.queue.send_content(types.Content(role="user", parts=[]))
+        await talk.told_of(events.MessageNotSent)
+        await talk.ask("one")
+        await talk.close()
+        assert (await server.ledger_report(["one"])).lost == []

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from resumekit.core import actions, events
+from resumekit.core import actions, events, inputs
 from resumekit.core.policy import Policy
-from resumekit.wire import HistoryTurn
+from resumekit.wire import Cut, HistoryTurn, ResumptionHandle
 from tests.core.bench import INTERRUPTED, MODEL_3, TURN_COMPLETE, Bench, audio, content
 
 START = {"realtime_input": {"activityStart": {}}}
@@ -586,6 +586,39 @@ def test_leading_context_on_3x_is_seeded_only_up_to_the_first_question() -> None
     bench.resume()
     assert texts(bench.wire[1:2]) == ["old", "c1"]
     assert [frame["realtimeInput"]["text"] for frame in bench.wire[2:]] == ["q1", "c2"]
+
+
+def test_remembered_history_is_replayed_before_what_was_said_since() -> None:
+    """The application's history, which the state behind a kept handle holds: nothing of it is sent until that is lost."""
+    wishes = {"historyConfig": {"initialHistoryInClientContent": True}}
+    bench = Bench(model=MODEL_3, setup=wishes)
+    bench.feed(inputs.Start(handle=ResumptionHandle("kept")))
+    bench.bind()
+    bench.feed(inputs.Remember([HistoryTurn("user", "old"), HistoryTurn("model", "older")]))
+    bench.asks("q1")
+    assert bench.wire[-1] == content("q1")  # no seed, though the setup has the wish
+    bench.says("a1")
+    bench.completes()
+    bench.cut()
+    bench.redial()
+    bench.refuse(1007, "Invalid session handle.")
+    bench.resume()
+    assert texts(bench.wire[1:]) == ["old", "older", "q1", "a1"]
+
+
+@pytest.mark.parametrize(("cut_turn", "cut"), [("reanswer", Cut.REANSWERED), ("settle", Cut.SETTLED)])
+def test_the_engine_marks_the_frames_that_it_writes_for_a_cut_turn(cut_turn: Any, cut: Cut) -> None:
+    bench = Bench(policy=Policy(cut_turn=cut_turn))
+    bench.connect()
+    bench.asks("q1")
+    bench.says("a1")
+    taken = [bench.engine.take()]
+    bench.cut()
+    while (message := bench.engine.take()) is not None:
+        taken.append(message)
+    marks = [message.cut for message in taken if message is not None]
+    assert marks == [None, *[cut] * (len(marks) - 1)]
+    assert len(marks) == {"reanswer": 2, "settle": 3}[cut_turn]
 
 
 def test_no_secret_is_in_any_event_or_repr() -> None:

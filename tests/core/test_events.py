@@ -19,9 +19,10 @@ KINDS: list[type[events.Event]] = [getattr(events, name) for name in events.__al
 
 ELSEWHERE = {
     events.HookFailed: "tests/adapters",
+    events.MessageNotSent: "tests/adk",
     events.StoreFailed: "tests/drivers",
 }
-"""Told by plugins and stores, not by the engine: where that is tested."""
+"""Told by plugins, stores and adapters, not by the engine: where that is tested."""
 
 
 def session(**arguments: Any) -> Bench:
