@@ -160,6 +160,17 @@ class Talk:
         await self.until(lambda: self.turns > turns)
         return self.events[first:]
 
+    async def ask_all(self, text: str, result: str) -> None:
+        """Ask what takes tools, and maybe several turns; return when the turn is over that tells of a result."""
+        first = len(self.events)
+        self.queue.send_content(question(text))
+
+        def is_over() -> bool:
+            told = [n for n, event in enumerate(self.events) if n >= first and result in spoken_or_written(event)]
+            return bool(told) and any(event.turn_complete for event in self.events[told[-1] :])
+
+        await self.until(is_over)
+
     async def told_of(self, kind: type[events.Event], times: int = 1) -> None:
         await self.until(lambda: self.count(kind) >= times)
 
