@@ -43,7 +43,7 @@ lint: setup  ## check style, types and layers
 	$(STAGE) "types (pyright)" $(BIN)/pyright --pythonpath $(BIN)/python
 	$(ENV) setup adk2
 	$(STAGE) "types with google-adk (mypy)" .venv/adk2/bin/mypy
-	$(STAGE) "types with google-adk (pyright)" .venv/adk2/bin/pyright --pythonpath .venv/adk2/bin/python resumekit/adapters/adk.py resumekit/adapters/_adk_connection.py resumekit/adapters/_adk_seam.py
+	$(STAGE) "types with google-adk (pyright)" .venv/adk2/bin/pyright --pythonpath .venv/adk2/bin/python resumekit/adapters/adk.py resumekit/adapters/_adk_connection.py resumekit/adapters/_adk_run.py resumekit/adapters/_adk_seam.py
 
 .PHONY: format
 format: setup  ## mend what ruff can mend

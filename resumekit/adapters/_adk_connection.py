@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
-from typing import Any
+from typing import Literal, TypeAlias
 
 import msgspec
 from google.adk.models.base_llm_connection import BaseLlmConnection
@@ -28,21 +27,24 @@ from resumekit.adapters._genai_seam import as_dict, can_read
 from resumekit.core import events
 from resumekit.core.failures import CloseCode
 from resumekit.drivers import Driver
-from resumekit.wire import Cut, ResumptionHandle, ServerMessage, decode_server, without_key
+from resumekit.wire import Cut, ResumptionHandle, ServerMessage, UsageMetadata, decode_server, without_key
 
-__all__ = ["TOLD", "Bridge", "Connection", "Session", "masked"]
+__all__ = ["TOLD", "Bridge", "Connection", "History", "Session", "masked"]
 
-_log = logging.getLogger("resumekit.adk")
+History: TypeAlias = Literal["send", "remember", "drop"]
+"""What becomes of the history that ADK sends at the beginning: it is new to the service; its state holds it, and a fresh
+start will have to send it; the engine has it already."""
 
 _FLUSH = b'{"serverContent":{"inputTranscription":{"finished":true},"outputTranscription":{"finished":true}}}'
 """Makes ADK give out the transcriptions that it gathers, on every version and backend."""
-_NOTICE = b'{"usageMetadata":{}}'
-"""Makes ADK give out one response, in the place of which a notice is put."""
+_ONE_RESPONSE = b'{"usageMetadata":{}}'
+"""Makes ADK give out one response."""
 TOLD = (
     events.AudioDropped,
     events.ConnectionLost,
     events.FreshStarted,
     events.GoAwayReceived,
+    events.HandleRefused,
     events.MessageNotSent,
     events.Resumed,
     events.SessionExpiring,
@@ -63,9 +65,22 @@ class _Handle(str):
         return repr(ResumptionHandle(str(self)))
 
 
-def masked(config: types.SessionResumptionConfig) -> types.SessionResumptionConfig:
-    """Return a copy whose `repr` does not show the handle."""
-    return config.model_copy(update={"handle": _Handle(config.handle)} if config.handle else {})
+def masked(handle: str | None) -> str | None:
+    """Return the handle such that ADK can log the object that holds it."""
+    return _Handle(handle) if handle else None
+
+
+class _Inserted(ServerMessage):
+    """A frame of the adapter's own, in its place among the service's."""
+
+    event: events.Event | None = None
+    """What the application is told instead of what ADK makes of the frame."""
+    error: Exception | None = None
+    """What ends the run."""
+
+
+def _inserted(event: events.Event | None = None, error: Exception | None = None) -> _Inserted:
+    return _Inserted(raw=_ONE_RESPONSE, usage_metadata=UsageMetadata(), event=event, error=error)
 
 
 class Bridge(genai.Bridge):
@@ -77,25 +92,20 @@ class Bridge(genai.Bridge):
         """The application asked for handles."""
         self.current: ServerMessage | None = None
         """The frame that ADK makes responses of."""
-        self.notice: events.Event | None = None
-        """What that frame stands for, if it is none of the service's."""
         self.cancelled: set[str] = set()
         """Ids of tool calls that are not to be run any more."""
         self._put_back: ServerMessage | None = None
-        self._notices: dict[int, events.Event] = {}
-        self._failure: BaseException | None = None
 
     async def _next(self) -> bytes:
         while True:
             message = await self._take()
-            if self._failure is not None:
-                raise self._failure
+            if isinstance(message, _Inserted) and message.error is not None:
+                raise message.error
             self.current = message
-            self.notice = self._notices.pop(id(message), None)
             if message.tool_call_cancellation is not None:
                 self.cancelled.update(message.tool_call_cancellation.ids or ())
             raw = message.raw if message.session_resumption_update is None else self._without_handle(message)
-            if raw is not None and (self.notice is not None or can_read(message)):
+            if raw is not None and can_read(message):
                 return raw
 
     async def _take(self) -> ServerMessage:
@@ -111,10 +121,10 @@ class Bridge(genai.Bridge):
         return message
 
     def _without_handle(self, message: ServerMessage) -> bytes | None:
-        """Return a frame that ADK may log."""
+        """Return a frame that ADK may log; None if nothing is left of it."""
         rest = without_key(message.raw, "session_resumption_update")
         update = message.session_resumption_update
-        if update is None or not self.surfaces_updates:
+        if update is None or not (update.resumable and update.handle and self.surfaces_updates):
             return None if rest == b"{}" else rest
         shown: dict[str, object] = {"newHandle": repr(update.handle), "resumable": True}
         if update.last_consumed_client_message_index is not None:
@@ -123,14 +133,11 @@ class Bridge(genai.Bridge):
 
     def tell(self, event: events.Event) -> None:
         """Put an event behind the frames that wait."""
-        message = decode_server(_NOTICE)
-        self._notices[id(message)] = event
-        self._driver.insert(message)
+        self._driver.insert(_inserted(event))
 
-    def fail(self, error: BaseException) -> None:
-        """End the run with an error, once ADK asks for the next frame."""
-        self._failure = error
-        self._driver.insert(decode_server(_NOTICE))
+    def fail(self, error: Exception) -> None:
+        """End the run with an error, behind the frames that wait."""
+        self._driver.insert(_inserted(error=error))
 
 
 class Session(genai.Session):
@@ -138,6 +145,29 @@ class Session(genai.Session):
 
     bridge_type = Bridge
     bridge: Bridge
+
+    async def _receive(self) -> types.LiveServerMessage:
+        # Here google-genai reads one frame. An error that went further would end ADK's generator, and with it the calls
+        # and the text that this keeps of the turn.
+        while True:
+            before = self.bridge.current
+            try:
+                return await super()._receive()
+            except Exception as error:  # noqa: BLE001 -- see `absorb`
+                self.absorb(error, before)
+
+    def absorb(self, error: Exception, before: ServerMessage | None) -> None:
+        """Report a frame that google-genai or ADK cannot read: it is no reason to end the conversation.
+
+        Args:
+            error: What they raised. If it is about something else, it is raised again.
+            before: The frame that they had before.
+        """
+        frame = self.bridge.current
+        if frame is None or frame is before or isinstance(error, errors.ResumekitError):
+            raise error
+        problem = f"it cannot be read ({type(error).__name__})"  # the error itself may quote it
+        self.report(events.FrameDiscarded(connection=0, size=len(frame.raw), problem=problem))
 
     def report(self, event: events.Event) -> None:
         """Tell the application what happened in the adapter."""
@@ -155,15 +185,15 @@ class Connection(BaseLlmConnection):
         inner: ADK's own, over `session`.
         session: Of resumekit.
         model: Name, for responses made here.
-        skips_history: The state holds what ADK is about to send as history.
+        history: What becomes of it.
     """
 
-    def __init__(self, inner: BaseLlmConnection, session: Session, *, model: str | None, skips_history: bool) -> None:
+    def __init__(self, inner: BaseLlmConnection, session: Session, *, model: str | None, history: History) -> None:
         self._inner = inner
         self._session = session
         self._bridge = session.bridge
         self._model = model
-        self._skips_history = skips_history
+        self._history = history
         self._heard = ""
         """Words of a spoken question of which ADK gave out the beginning as a whole, as the turn was cut."""
         self._told: ServerMessage | None = None
@@ -174,11 +204,11 @@ class Connection(BaseLlmConnection):
     # ------------------------------------------------------------------ to the model
 
     async def send_history(self, history: list[types.Content]) -> None:
-        """Send the conversation so far, unless the session was resumed: then it is kept for a fresh start."""
-        if self._skips_history:
+        """Send the conversation so far, unless the service has it: then it is kept for a fresh start."""
+        if self._history == "send":
+            await self._send(self._inner.send_history(history))
+        elif self._history == "remember":
             self._session.remember(history)
-            return
-        await self._send(self._inner.send_history(history))
 
     async def send_content(self, content: types.Content) -> None:
         """Send a user's content, or tool responses. What cannot be sent is reported, never raised."""
@@ -200,7 +230,6 @@ class Connection(BaseLlmConnection):
         except Exception as error:  # noqa: BLE001 -- whatever it is: ADK's sender must live on
             # A message may be quoted in the error; only ours are known not to.
             problem = str(error) if isinstance(error, errors.ResumekitError) else type(error).__name__
-            _log.debug("a message was not sent", exc_info=True)
             self._session.report(events.MessageNotSent(problem=problem))
 
     async def close(self) -> None:
@@ -231,36 +260,34 @@ class Connection(BaseLlmConnection):
                 if seam.ENDS_QUIETLY:
                     return
                 raise _closed() from closed
-            except errors.ResumekitError:
-                raise
-            except Exception as error:
-                if self._bridge.current is before:
-                    raise
-                # One frame that google-genai or ADK cannot read is no reason to end the conversation.
-                _log.debug("a frame could not be read", exc_info=True)
-                size = 0 if self._bridge.current is None else len(self._bridge.current.raw)
-                self._session.report(events.FrameDiscarded(connection=0, size=size, problem=type(error).__name__))
+            except Exception as error:  # noqa: BLE001 -- see `absorb`
+                self._session.absorb(error, before)
 
     def _filter(self, response: LlmResponse) -> Iterator[LlmResponse]:
-        bridge = self._bridge
-        frame = bridge.current
+        frame = self._bridge.current
         assert frame is not None
-        if bridge.notice is not None:
-            yield self._response(bridge.notice, usage_metadata=types.GenerateContentResponseUsageMetadata())
-            bridge.notice = None
-            return
-        if response.live_session_resumption_update is not None and frame.session_resumption_update is not None:
-            handle = frame.session_resumption_update.handle
-            shown = {"new_handle": None if handle is None else _Handle(handle.reveal())}
-            update = response.live_session_resumption_update.model_copy(update=shown)
-            yield response.model_copy(update={"live_session_resumption_update": update})
-            return
-        if frame.cut is Cut.REANSWERED:
+        if isinstance(frame, _Inserted):
+            assert frame.event is not None
+            yield self._notice(frame.event)
+        elif response.live_session_resumption_update is not None:
+            yield self._with_handle(response, frame)
+        elif frame.cut is Cut.REANSWERED:
             yield from self._forget(response, frame)
-            return
+        else:
+            yield from self._show(response, frame)
+
+    def _with_handle(self, response: LlmResponse, frame: ServerMessage) -> LlmResponse:
+        """The frame that ADK read, and logged, has a digest in the handle's place."""
+        assert response.live_session_resumption_update is not None
+        assert frame.session_resumption_update is not None
+        handle = masked(frame.session_resumption_update.new_handle)
+        update = response.live_session_resumption_update.model_copy(update={"new_handle": handle})
+        return response.model_copy(update={"live_session_resumption_update": update})
+
+    def _show(self, response: LlmResponse, frame: ServerMessage) -> Iterator[LlmResponse]:
         said = response.input_transcription or response.output_transcription
         if frame.cut is not None and said is not None and not said.text:
-            return
+            return  # there was nothing to flush
         yield from self._whole_question(response)
         if frame.cut is not None and response.content is not None:
             response = response.model_copy(update={"interrupted": True})
@@ -274,22 +301,21 @@ class Connection(BaseLlmConnection):
         if heard is not None and heard.text:
             self._heard += heard.text
         content = frame.server_content
-        if content is None or self._told is frame:
-            return
-        if content.turn_complete and response.turn_complete:
+        if response.turn_complete:
             yield response
-        elif content.interrupted:
+        elif content is not None and content.interrupted and self._told is not frame:
             self._told = frame
             yield LlmResponse(interrupted=True, model_version=self._model)
 
     def _whole_question(self, response: LlmResponse) -> Iterator[LlmResponse]:
-        """What was heard before a cut and after it is one question."""
+        """What was heard before a cut and after it is one question; it goes before what is stored of its answer."""
         if not self._heard:
             return
-        heard = response.input_transcription
-        if heard is not None and heard.finished:
-            heard.text, self._heard = self._heard + (heard.text or ""), ""
-        elif response.turn_complete or response.interrupted:
+        heard, said = response.input_transcription, response.output_transcription
+        if heard is not None:
+            if heard.finished:
+                heard.text, self._heard = self._heard + (heard.text or ""), ""
+        elif response.turn_complete or response.interrupted or (said is not None and said.finished):
             words, self._heard = self._heard, ""
             whole = types.Transcription(text=words, finished=True)
             yield LlmResponse(input_transcription=whole, partial=False, model_version=self._model)
@@ -307,10 +333,14 @@ class Connection(BaseLlmConnection):
             return None
         return response.model_copy(update={"content": content.model_copy(update={"parts": kept})})
 
-    def _response(self, event: events.Event, **fields: Any) -> LlmResponse:
+    def _notice(self, event: events.Event) -> LlmResponse:
         """A response that carries an event to the application; `partial` keeps it out of the session's history."""
-        told = {"event": type(event).__name__, **msgspec.to_builtins(event)}
-        return LlmResponse(partial=True, model_version=self._model, custom_metadata={"resumekit": told}, **fields)
+        return LlmResponse(
+            partial=True,
+            model_version=self._model,
+            usage_metadata=types.GenerateContentResponseUsageMetadata(),  # without any content ADK would drop it
+            custom_metadata={"resumekit": {"event": type(event).__name__, **msgspec.to_builtins(event)}},
+        )
 
     # ------------------------------------------------------------------ ADK's sender
 
@@ -327,7 +357,7 @@ class Connection(BaseLlmConnection):
         if sender.cancelled() or self._closing:
             return
         error = sender.exception()
-        if error is not None:
+        if isinstance(error, Exception):
             self._bridge.fail(errors.SenderFailed(error))
 
 

@@ -1,6 +1,7 @@
 """What resumekit knows of the inside of google-adk, and nothing else does.
 
-Two things are not public there: which way of ending `receive()` ends a run, and the task that sends for a connection.
+Not public there: which way of ending `receive()` ends a run, on which errors ADK dials again, and the task that sends
+for a connection.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ import asyncio
 import re
 from importlib.metadata import version
 
-__all__ = ["ENDS_QUIETLY", "NEVER_REDIALS", "VERSION", "sender_of"]
+from google.genai.errors import APIError
+from websockets.exceptions import ConnectionClosed
+
+__all__ = ["ENDS_QUIETLY", "NEVER_REDIALS", "SHOWS_UPDATES", "VERSION", "sender_of", "would_redial"]
 
 VERSION = tuple(int(number) for number in re.findall(r"\d+", version("google-adk"))[:3])
 
@@ -17,7 +21,16 @@ ENDS_QUIETLY = VERSION >= (2, 9)
 """A `receive()` that returns without a response ends the run; before, only an exception did."""
 NEVER_REDIALS = VERSION < (1, 30)
 """An `APIError` ends the run. Later versions dial again after some of them, where they know a handle."""
+SHOWS_UPDATES = not NEVER_REDIALS
+"""Resumption updates reach the application's events. Before, ADK only kept the handle, and gave it to the next agent."""
 
+
+def would_redial(error: Exception) -> bool:
+    """Tell whether ADK takes an error for one that another connection with the same handle may mend."""
+    return isinstance(error, ConnectionClosed) or (isinstance(error, APIError) and error.code in _RECOVERABLE)
+
+
+_RECOVERABLE = (1000, 1006, 1011)
 _SENDERS = ("_send_to_model", "send_to_model")
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import weakref
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from weakref import WeakValueDictionary
 
 from resumekit import errors
 from resumekit.adapters._common import OnEvent, check_listener, checked_policy
@@ -24,7 +23,6 @@ from resumekit.core.policy import Policy
 from resumekit.stores import HandleStore
 
 try:
-    from google.adk.agents import LiveRequest, LiveRequestQueue
     from google.adk.models import Gemini, LLMRegistry
     from google.adk.plugins.base_plugin import BasePlugin
     from pydantic import Field
@@ -35,7 +33,8 @@ except ImportError as _error:
 
 from resumekit.adapters import _adk_seam as seam
 from resumekit.adapters import genai
-from resumekit.adapters._adk_connection import TOLD, Connection, Session, masked
+from resumekit.adapters._adk_connection import TOLD, Connection, History, Session, masked
+from resumekit.adapters._adk_run import Run, current_run, guarded
 
 if TYPE_CHECKING:
     from google.adk.agents.base_agent import BaseAgent
@@ -59,7 +58,9 @@ class ResumableGemini(Gemini):
 
     store: str | HandleStore | None = Field(default=None, exclude=True, repr=False)
     """Where handles are kept between runs: a URL (``memory://``; plugins bring more), or a `HandleStore`. The key is
-    made of the names that `ResumekitPlugin` brings: app, user, session and agent."""
+    made of the names that `ResumekitPlugin` brings: app, user and session. The first Live session of a run goes on from
+    what the last one of the run before knew; turns that the ADK session got in between by other means, say `run_async`,
+    that state does not hold."""
     policy: Policy | None = Field(default=None, exclude=True, repr=False)
     """Limits and choices. `deliver_go_away` has no effect: ADK would restart on it."""
     plugins: Sequence[Any] = Field(default=(), exclude=True, repr=False)
@@ -82,6 +83,8 @@ class ResumableGemini(Gemini):
 
         Raises:
             ConfigurationError: A field makes no sense, or this version of ADK is not known.
+            ConnectRefused, ConnectFailed: In place of an error on which ADK would dial again, which it does where the
+                application gave a handle.
             Exception: What `Gemini` raises: at once where trying again would not help, else after
                 `Policy.first_connect_deadline`.
         """
@@ -101,36 +104,46 @@ class _Opening:
     def __init__(self, model: ResumableGemini, request: LlmRequest) -> None:
         check_listener(model.on_event)
         self._model = model
-        self._who = _current()
+        self._run = current_run()
         self._policy = replace(checked_policy(model.policy), deliver_go_away=False)
         self._session: Session | None = None
         self._bound: events.Connected | None = None
+        self._untold: list[events.Event] = []
+        """What happened before ADK had a session to read of it."""
         config = request.live_connect_config.model_copy()
-        resumption = config.session_resumption
-        self._asked = resumption is not None
-        self._transparent = resumption is not None and resumption.transparent
-        if resumption is not None:
-            # Older versions set it where it is refused, and refuse it then; it is put back where it belongs.
-            config.session_resumption = masked(resumption.model_copy(update={"transparent": None}))
-        self._history = list(request.contents) if resumption is not None and resumption.handle else None
+        self._wishes = wishes = config.session_resumption
+        handle = None if wishes is None or self._is_later else wishes.handle
+        if wishes is not None:
+            # Older versions set `transparent` where it is refused, and refuse it then; it is put back where it belongs.
+            # They also give the first agent's handle to those that come after it.
+            config.session_resumption = wishes.model_copy(update={"transparent": None, "handle": masked(handle)})
+        self._history = list(request.contents) if handle else None
+        """What the state of the application's own handle should hold."""
         self.request = request.model_copy(update={"live_connect_config": config})
+
+    @property
+    def _is_later(self) -> bool:
+        """Whether the run has had a Live session: ADK means all but the first (another agent's, or one that a callback
+        makes start again) to be new.
+        """
+        return self._run is not None and self._run.session is not None
 
     def instead_of(self, client: Client) -> Any:
         """Return the client whose `aio.live.connect` ADK calls."""
 
         def connect(*, model: str, config: types.LiveConnectConfig) -> _Connect:
-            if self._transparent and config.session_resumption is not None:
+            if self._wishes is not None and config.session_resumption is not None:
                 if client.vertexai:
-                    config.session_resumption.transparent = True
-                else:
+                    config.session_resumption.transparent = self._wishes.transparent
+                elif self._wishes.transparent:
                     _log.warning("transparent session resumption is left out: the Developer API does not have it")
             return self._connect(client, model, config)
 
         return SimpleNamespace(aio=SimpleNamespace(live=SimpleNamespace(connect=connect)))
 
     def _connect(self, client: Client, model: str, config: types.LiveConnectConfig) -> _Connect:
-        who, store = self._who, self._model.store
-        if store is not None and who is None:
+        run, store = self._run, self._model.store
+        if store is not None and run is None:
             raise errors.ConfigurationError(
                 "ResumableGemini(store=...) needs names for its conversations; add resumekit.adapters.adk.ResumekitPlugin"
                 " to the App or the Runner"
@@ -140,27 +153,31 @@ class _Opening:
             client,
             model=model,
             config=config,
-            key=None if store is None or who is None else who.key,
+            key=None if store is None or run is None else run.key,
             store=store,
             history=self._history,
             policy=self._policy,
             plugins=self._model.plugins,
             on_event=self._tell,
-            label="" if who is None else who.key,
-            resumes=who is None or who.is_first(),
+            label="" if run is None else run.label,
+            resumes=not self._is_later,
+            redialled=self._history is not None,
         )
 
     def _opened(self, session: Session) -> None:
         self._session = session
-        if self._who is not None:
-            self._who.session = session
-        session.bridge.surfaces_updates = self._asked
+        session.bridge.surfaces_updates = self._wishes is not None and seam.SHOWS_UPDATES
+        for event in self._untold:
+            session.bridge.tell(event)
 
     def _tell(self, event: events.Event) -> None:
         if isinstance(event, events.Connected):
             self._bound = event
-        if self._session is not None and self._model.notices and isinstance(event, TOLD):
-            self._session.bridge.tell(event)
+        if self._model.notices and isinstance(event, TOLD):
+            if self._session is None:
+                self._untold.append(event)
+            else:
+                self._session.bridge.tell(event)
         if self._model.on_event is not None:
             self._model.on_event(event)
 
@@ -172,8 +189,14 @@ class _Opening:
                 f"google-adk {version} opens its Live sessions in a way that resumekit does not know; use a version"
                 " that is supported, or report it"
             )
-        skips = self._bound.resumed or self._history is not None
-        return Connection(inner, self._session, model=self.request.model, skips_history=skips)
+        if self._run is not None:
+            self._run.session = self._session
+        history: History = "send"
+        if self._history is not None:
+            history = "drop"  # it was given with the handle
+        elif self._bound.resumed:
+            history = "remember"
+        return Connection(inner, self._session, model=self.request.model, history=history)
 
 
 _opening: ContextVar[_Opening | None] = ContextVar("resumekit_opening", default=None)
@@ -183,14 +206,27 @@ class _Connect(genai.connect):
     _session_type = Session
 
     def __init__(
-        self, opened: Callable[[Session], None], *arguments: Any, label: str, resumes: bool, **named: Any
+        self,
+        opened: Callable[[Session], None],
+        *arguments: Any,
+        label: str,
+        resumes: bool,
+        redialled: bool,
+        **named: Any,
     ) -> None:
         super().__init__(*arguments, **named)
         self._driver_options = {"label": label, "resumes": resumes}
         self._opened = opened
+        self._redialled = redialled
 
     async def __aenter__(self) -> Session:
-        session = await super().__aenter__()
+        try:
+            session = await super().__aenter__()
+        except Exception as error:
+            failed = None if self._driver is None else self._driver.error
+            if failed is not None and self._redialled and seam.would_redial(error):
+                raise failed from error
+            raise
         assert isinstance(session, Session)
         self._opened(session)
         return session
@@ -202,89 +238,33 @@ class _Connect(genai.connect):
 class ResumekitPlugin(BasePlugin):
     """Tells `ResumableGemini` whose conversation it is: `App(plugins=[ResumekitPlugin()])`, or the same of a `Runner`.
 
-    The names of app, user, session and agent make the key under which handles are stored, and stand in events and log.
-    Of the Live sessions that one run opens for the same agent (after a transfer, or a restart by a callback), only the
-    first goes on from a stored handle: ADK means the others to be new.
-
-    It also leaves out what would end ADK's sender: content with function calls.
+    The names of app, user and session make the key under which handles are stored; they and the agent's stand in events
+    and log. It also does what no model can: it keeps the handle of a `RunConfig` out of the log of ADK, and leaves out
+    messages that would end ADK's sender, as a user's content with a function call does.
     """
 
     def __init__(self, name: str = "resumekit") -> None:
         super().__init__(name)
+        self._runs: WeakValueDictionary[str, Run] = WeakValueDictionary()
 
     async def before_run_callback(self, *, invocation_context: InvocationContext) -> None:
         """Note whose run it is."""
-        who = _Who(invocation_context)
-        _who.set(who)
-        queue = invocation_context.live_request_queue
-        if queue is not None:
-            invocation_context.live_request_queue = _guarded(queue, who)
+        queue, config = invocation_context.live_request_queue, invocation_context.run_config
+        if queue is None:
+            return
+        run = self._runs[invocation_context.invocation_id] = Run(invocation_context)
+        invocation_context.live_request_queue = guarded(queue, run)  # which keeps the run
+        run.at_work(run.agent)
+        wishes = None if config is None else config.session_resumption
+        if config is not None and wishes is not None and wishes.handle:
+            shown = wishes.model_copy(update={"handle": masked(wishes.handle)})
+            invocation_context.run_config = config.model_copy(update={"session_resumption": shown})
 
-    async def before_agent_callback(self, *, agent: BaseAgent, callback_context: CallbackContext) -> None:  # noqa: ARG002 -- as ADK calls it
+    async def before_agent_callback(self, *, agent: BaseAgent, callback_context: CallbackContext) -> None:
         """Note which agent is at work."""
-        who = _current()
-        if who is not None:
-            who.agent = agent.name
-
-
-class _Who:
-    """Whose conversation it is: one of a run."""
-
-    def __init__(self, invocation: InvocationContext) -> None:
-        self._run = weakref.ref(invocation)
-        self._names = (invocation.app_name, invocation.user_id, invocation.session.id)
-        self._opened: set[str] = set()
-        self.agent = "" if invocation.agent is None else invocation.agent.name
-        self.session: Session | None = None
-        """The newest that was opened."""
-
-    @property
-    def is_over(self) -> bool:
-        """The run is gone; whoever opens a session now is another."""
-        return self._run() is None
-
-    @property
-    def key(self) -> str:
-        return "/".join(quote(name, safe="") for name in (*self._names, self.agent))
-
-    def is_first(self) -> bool:
-        """Whether this is the agent's first session of the run; ask once for each."""
-        first = self.agent not in self._opened
-        self._opened.add(self.agent)
-        return first
-
-
-_who: ContextVar[_Who | None] = ContextVar("resumekit_who", default=None)
-
-
-def _current() -> _Who | None:
-    who = _who.get()
-    return None if who is None or who.is_over else who
-
-
-class _Guard(LiveRequestQueue):
-    """The application's queue, seen from ADK's sender: without what would end it."""
-
-    _who: _Who
-
-    async def get(self) -> LiveRequest:
-        while True:
-            request = await super().get()
-            content = request.content
-            if content is None or not any(part.function_call for part in content.parts or ()):
-                return request
-            problem = "a content with function calls is no user's; it was left out"
-            if self._who.session is None:
-                _log.warning(problem)
-            else:
-                self._who.session.report(events.MessageNotSent(problem=problem))
-
-
-def _guarded(queue: LiveRequestQueue, who: _Who) -> LiveRequestQueue:
-    """Return another view of the same queue."""
-    guarded: LiveRequestQueue = object.__new__(type("GuardedQueue", (_Guard, type(queue)), {"_who": who}))
-    guarded.__dict__ = queue.__dict__
-    return guarded
+        run = self._runs.get(callback_context.invocation_id)
+        if run is not None:
+            run.at_work(agent.name)
 
 
 # --- names of models --------------------------------------------------------------------------------------------------

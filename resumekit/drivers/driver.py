@@ -130,6 +130,11 @@ class Driver:
         """The first `setupComplete`; None before `start` has returned."""
         return self._engine.setup_complete
 
+    @property
+    def error(self) -> BaseException | None:
+        """What ended the session; None while it lives, or where it was closed."""
+        return self._error
+
     async def start(self) -> None:
         """Connect; return when the first connection is bound. If it raises, or is cancelled, nothing is left.
 
