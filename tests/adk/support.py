@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from unittest import mock
 
+import pytest
 from google import genai
 from google.adk.agents import Agent, LiveRequestQueue
 from google.adk.agents.run_config import RunConfig, StreamingMode
@@ -29,11 +30,13 @@ from google.oauth2.credentials import Credentials
 from resumekit.adapters import _adk_seam
 from resumekit.adapters.adk import ResumableGemini, ResumekitPlugin
 from resumekit.core import events
+from resumekit.emulator import ConnectionRecord, response_item
 from tests.faults.runner import SCALE, policy
 from tests.faults.zygote import Emulator
 
 __all__ = [
-    "ADK", "FAMILIES", "OURS", "PLAIN", "SCALE", "Talk", "config", "model_of", "policy", "question", "run", "service", "words",
+    "ADK", "FAMILIES", "OURS", "PLAIN", "SCALE", "RunOver", "Talk", "Tool", "both", "config", "model_of", "policy", "question", "run",
+    "service", "with_old_turns", "words",
 ]  # fmt: skip
 
 ADK = _adk_seam.VERSION
@@ -109,6 +112,10 @@ def words(event: Event) -> str:
     return "".join(part.text or "" for part in parts)
 
 
+class RunOver(AssertionError):
+    """The run ended, without an error."""
+
+
 @dataclass
 class Talk:
     """A run that is under way."""
@@ -141,9 +148,43 @@ class Talk:
         while not is_so():
             if self.task.done():
                 self.task.result()
-                raise AssertionError("the run is over")
+                raise RunOver
             self._news.clear()
             await self._news.wait()
+
+    async def server_says(self, is_so: Callable[[list[ConnectionRecord]], object]) -> list[ConnectionRecord]:
+        """Wait until the service's connections are so, and return them; raises what the run raised, or that it is over."""
+        while not is_so(records := await self.server.connections()):
+            if self.task.done():
+                self.task.result()
+                raise RunOver
+            await asyncio.sleep(0.01)
+        return records
+
+    async def bound(self, times: int) -> list[ConnectionRecord]:
+        """Wait until so many connections in all were set up, and return them."""
+        return await self.server_says(lambda records: sum(record.bound_at is not None for record in records) >= times)
+
+    async def anchored(self) -> None:
+        """Wait until the service has sent a handle for the newest turn."""
+        kinds: list[str] = []
+        while not kinds or kinds.count("turn_complete") < self.turns or kinds[-1] != "handle":
+            await asyncio.sleep(0.01)
+            kinds = [event.kind for event in await self.server.events() if event.kind in {"turn_complete", "handle"}]
+
+    async def fate(self, doing: Awaitable[object]) -> Exception | None:
+        """Do something; return what the run ended with meanwhile (`RunOver` if with nothing), None if it goes on."""
+        try:
+            await doing
+        except Exception as error:
+            if not self.task.done():
+                raise
+            return error
+        return None
+
+    async def answered(self, text: str) -> None:
+        """Wait until a question has got its whole answer."""
+        await self.until(lambda: any(f"answer to {text}: " in answer for answer in self.answers()))
 
     def count(self, kind: type[events.Event]) -> int:
         return sum(isinstance(event, kind) for event in self.told)
@@ -242,3 +283,43 @@ async def run(
         await asyncio.wait({talk.task})
         with contextlib.suppress(BaseException):
             talk.task.result()
+
+
+def both(*, where: bool) -> pytest.MarkDecorator:
+    """Run a test with ours; and where google-adk has the defect in question, with plain `Gemini`, to see it."""
+    return pytest.mark.parametrize("which", [OURS, PLAIN] if where else [OURS])
+
+
+@dataclass
+class Tool:
+    """A tool that runs until it is told to return."""
+
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    may_return: asyncio.Event = field(default_factory=asyncio.Event)
+    runs: int = 0
+
+    CALLED = 'a fact? [tool:look_up {"what": "a fact"}]'
+    """A question that the model calls it for."""
+    FOUND = response_item("look_up", {"result": "found a fact"})
+    """What the ledger calls its response."""
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        async def look_up(what: str) -> dict[str, str]:
+            """Look something up."""
+            self.runs += 1
+            self.started.set()
+            await self.may_return.wait()
+            return {"result": f"found {what}"}
+
+        return look_up
+
+
+async def with_old_turns() -> InMemorySessionService:
+    """Return a session service whose session has a question and an answer of another day."""
+    sessions = InMemorySessionService()
+    session = await sessions.create_session(**NAMES)
+    for author, role, text in (("user", "user", "old"), ("an_agent", "model", "old answer")):
+        content = types.Content(role=role, parts=[types.Part(text=text)])
+        await sessions.append_event(session, Event(invocation_id="old", author=author, content=content))
+    return sessions
