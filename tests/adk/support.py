@@ -35,7 +35,7 @@ from tests.faults.runner import SCALE, policy
 from tests.faults.zygote import Emulator
 
 __all__ = [
-    "ADK", "FAMILIES", "OURS", "PLAIN", "SCALE", "RunOver", "Talk", "Tool", "both", "config", "model_of", "policy", "question", "run",
+    "ADK", "FAMILIES", "OURS", "PLAIN", "SCALE", "RunOver", "Talk", "Tool", "both", "config", "eventually", "model_of", "policy", "question", "run",
     "service", "with_old_turns", "words",
 ]  # fmt: skip
 
@@ -165,6 +165,11 @@ class Talk:
         """Wait until so many connections in all were set up, and return them."""
         return await self.server_says(lambda records: sum(record.bound_at is not None for record in records) >= times)
 
+    async def service_did(self, kind: str) -> None:
+        """Wait until something is on the service's timeline."""
+        while kind not in {event.kind for event in await self.server.events()}:  # noqa: ASYNC110 -- of another process
+            await asyncio.sleep(0.01)
+
     async def anchored(self) -> None:
         """Wait until the service has sent a handle for the newest turn."""
         kinds: list[str] = []
@@ -183,8 +188,8 @@ class Talk:
         return None
 
     async def answered(self, text: str) -> None:
-        """Wait until a question has got its whole answer."""
-        await self.until(lambda: any(f"answer to {text}: " in answer for answer in self.answers()))
+        """Wait until a question has got its whole answer; its beginning is enough."""
+        await self.until(lambda: any(f"answer to {text}" in answer for answer in self.answers()))
 
     def count(self, kind: type[events.Event]) -> int:
         return sum(isinstance(event, kind) for event in self.told)
@@ -288,6 +293,12 @@ async def run(
 def both(*, where: bool) -> pytest.MarkDecorator:
     """Run a test with ours; and where google-adk has the defect in question, with plain `Gemini`, to see it."""
     return pytest.mark.parametrize("which", [OURS, PLAIN] if where else [OURS])
+
+
+async def eventually(is_so: Callable[[], object]) -> None:
+    """Wait until something is so that nobody tells."""
+    while not is_so():  # noqa: ASYNC110 -- as said
+        await asyncio.sleep(0)
 
 
 @dataclass

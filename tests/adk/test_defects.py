@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import pytest
 from google.genai import errors as genai_errors
-from google.genai import types
 from websockets.exceptions import InvalidStatus
 
 from resumekit.core import events
@@ -144,7 +143,10 @@ async def test_row_6_a_handle_that_is_taken_back_for_a_turn(which, code, end):
 @both(where=NEWER)
 async def test_row_7_an_old_handle_together_with_history(which):
     sessions = await with_old_turns()
-    async with service("developer", family=FAMILY) as server, run(server, which, family=FAMILY, session_service=sessions) as talk:
+    async with (
+        service("developer", family=FAMILY) as server,
+        run(server, which, family=FAMILY, session_service=sessions) as talk,
+    ):
         await talk.ask("one")
         await talk.anchored()
         await server.inject(Fault.go_away())
@@ -165,7 +167,10 @@ async def test_row_7_an_old_handle_together_with_history(which):
 @both(where=NEWER)
 async def test_row_8_a_fresh_start_without_what_was_said_in_this_run(which):
     sessions = await with_old_turns()
-    async with service("developer", send_handles=False, family=FAMILY) as server, run(server, which, family=FAMILY, session_service=sessions) as talk:
+    async with (
+        service("developer", send_handles=False, family=FAMILY) as server,
+        run(server, which, family=FAMILY, session_service=sessions) as talk,
+    ):
         await talk.ask("one")
         await server.inject(Fault.go_away())
         await talk.bound(2)
