@@ -31,6 +31,11 @@ ENV = @$(or $(FOUND),$(error $(TOO_OLD))) .ci/env.py
 demo: setup  ## watch a conversation live through what kills the plain client (no key, no network)
 	@$(BIN)/resumekit demo $(ARGS)
 
+.PHONY: demo-adk
+demo-adk:  ## the same through the newest google-adk, which has an environment of its own
+	$(ENV) setup adk2
+	@.venv/adk2/bin/resumekit demo --adk $(ARGS)
+
 .PHONY: test
 test: setup test-core test-newest test-others  ## run the tests, as test-core, test-newest and test-others
 
@@ -43,7 +48,7 @@ lint: setup  ## check style, types and layers
 	$(STAGE) "types (pyright)" $(BIN)/pyright --pythonpath $(BIN)/python
 	$(ENV) setup adk2
 	$(STAGE) "types with google-adk (mypy)" .venv/adk2/bin/mypy
-	$(STAGE) "types with google-adk (pyright)" .venv/adk2/bin/pyright --pythonpath .venv/adk2/bin/python resumekit/adapters/adk.py resumekit/adapters/_adk_connection.py resumekit/adapters/_adk_run.py resumekit/adapters/_adk_seam.py
+	$(STAGE) "types with google-adk (pyright)" .venv/adk2/bin/pyright --pythonpath .venv/adk2/bin/python resumekit/adapters/adk.py resumekit/adapters/_adk_connection.py resumekit/adapters/_adk_run.py resumekit/adapters/_adk_seam.py resumekit/cli/_demo/adk_app.py
 
 .PHONY: format
 format: setup  ## mend what ruff can mend

@@ -13,6 +13,7 @@ from resumekit.errors import ConfigurationError
 if TYPE_CHECKING:
     import argparse
 
+    from resumekit.cli._demo.apps import App
     from resumekit.cli._demo.recording import Recording
     from resumekit.cli._demo.script import Scene
 
@@ -32,6 +33,9 @@ anything, if an answer is missing or wrong, or if a fault of the script did not 
 
 The emulated service runs five times as fast as the real one, and so do resumekit's time-outs; nothing else differs from
 its defaults. The emulated model answers with the question, and with the number of questions that it remembers.
+
+With --adk both assistants are agents of Google's ADK, with a tool, behind Runner.run_live(); one has the model Gemini,
+the other ResumableGemini. That needs an environment with google-adk: pip install 'resumekit[adk,emulator]'.
 """
 
 _MODELS = {
@@ -44,6 +48,7 @@ _FASTEST = 5.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
+    parser.add_argument("--adk", action="store_true", help="with ADK instead of google-genai alone, and with a tool")
     parser.add_argument(
         "--profile", choices=["developer", "vertex"], default="developer", help="which service to emulate (developer)"
     )
@@ -61,33 +66,46 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 < arguments.speed <= _FASTEST:
         raise ConfigurationError(f"--speed has to be above 0 and at most {_FASTEST:g}, not {arguments.speed:g}")
     try:
-        from resumekit.cli._demo.script import SCRIPT
+        from resumekit.cli._demo.script import ADK_SCRIPT, SCRIPT
 
-        return _play(arguments, SCRIPT)
+        return _play(arguments, ADK_SCRIPT if arguments.adk else SCRIPT)
     except ImportError as error:
-        if not (error.name or "").startswith(("google", "trustme")):
+        name = error.name or ""
+        if not name.startswith(("google", "trustme")):
             raise
+        if arguments.adk:
+            raise ConfigurationError(
+                f"the demo with ADK needs {name.replace('.', '-')}, which is not installed; in an environment of its own"
+                " (ADK holds google-genai below 3), run: pip install 'resumekit[adk,emulator]'"
+            ) from error
         raise ConfigurationError(
             f"the demo needs {error.name}, which is not installed; run: pip install 'resumekit[genai,emulator]'"
         ) from error
 
 
 def _play(arguments: argparse.Namespace, script: tuple[Scene, ...]) -> int:
-    from resumekit.cli._demo.apps import perform
+    from resumekit.cli._demo.apps import GenaiApp, perform
     from resumekit.cli._demo.recording import Lane, Recording
     from resumekit.cli._demo.view import choose_view
 
+    app: type[App] = GenaiApp
+    client = package = "google-genai"
+    if arguments.adk:
+        from resumekit.cli._demo.adk_app import CLIENT, AdkApp
+
+        app, client, package = AdkApp, CLIENT, "google-adk"
     recording = Recording(
         profile=arguments.profile,
         model=arguments.model or _MODELS[arguments.profile],
         time_scale=_TIME_SCALE / arguments.speed,
         script=script,
-        plain=Lane("plain", "google-genai alone"),
-        resumed=Lane("resumekit", "google-genai through resumekit"),
+        plain=Lane("plain", f"{package} alone"),
+        resumed=Lane("resumekit", f"{package} through resumekit"),
+        client=client,
     )
     view = choose_view(sys.stdout, plain=arguments.plain)
     try:
-        asyncio.run(perform(recording, seed=arguments.seed, show=view.show))
+        asyncio.run(perform(recording, seed=arguments.seed, show=view.show, app=app))
     finally:
         view.close()
     return _conclude(recording, arguments.out)

@@ -11,7 +11,7 @@ from resumekit.emulator.ledger import IssuedCall, Ledger, LedgerReport, Position
 from resumekit.emulator.process import EmulatorProcess
 from resumekit.emulator.server import LiveServer
 from resumekit.emulator.service import ConnectionRecord, ServiceEvent
-from resumekit.emulator.settings import Backend, Knobs, ModelProfile, Settings, model_profile
+from resumekit.emulator.settings import Backend, Knobs, ModelProfile, Settings, ToolTurns, model_profile
 from resumekit.emulator.speech import Utterance, heard, silence, spoken
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Position",
     "ServiceEvent",
     "Settings",
+    "ToolTurns",
     "Trigger",
     "Utterance",
     "dump_faults",

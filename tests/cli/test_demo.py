@@ -34,7 +34,16 @@ SHORT = (
 
 
 def play(script, out, *, profile="developer", **options):
-    arguments = {"profile": profile, "model": None, "seed": 7, "speed": 2.0, "out": out, "plain": True, **options}
+    arguments = {
+        "profile": profile,
+        "model": None,
+        "seed": 7,
+        "speed": 2.0,
+        "out": out,
+        "plain": True,
+        "adk": False,
+        **options,
+    }
     return _play(argparse.Namespace(**arguments), script)
 
 
@@ -127,11 +136,15 @@ def test_the_command_line_needs_no_google_package(name):
     assert done.stdout.strip() == b""
 
 
-def test_without_google_genai_the_demo_says_what_to_install():
-    script = f"{WITHOUT_GOOGLE}\nfrom resumekit.cli import main\nsys.exit(main(['demo']))"
+@pytest.mark.parametrize(
+    ("arguments", "install"),
+    [(["demo"], "'resumekit[genai,emulator]'"), (["demo", "--adk"], "'resumekit[adk,emulator]'")],
+)
+def test_without_what_it_needs_the_demo_says_what_to_install(arguments, install):
+    script = f"{WITHOUT_GOOGLE}\nfrom resumekit.cli import main\nsys.exit(main({arguments}))"
     command = [sys.executable, "-c", script, "resumekit.cli"]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
 
     assert done.returncode == 2
-    assert "pip install 'resumekit[genai,emulator]'" in done.stderr
+    assert f"pip install {install}" in done.stderr
     assert done.stderr.count("\n") == 1

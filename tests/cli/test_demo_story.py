@@ -39,6 +39,19 @@ def test_the_story_of_the_plain_client_ends_with_what_its_code_got(recording):
     ]
 
 
+def test_a_tool_and_a_user_who_gives_up_are_told(recording):
+    lane = recording.plain
+    lane.died_at = None
+    lane.turns[1].tool_ran.append((20.5, 20.9))
+    lane.turns[1].gave_up_at = 26.0
+    told = [(line.kind, line.text) for line in story(lane)][4:]
+    assert told[0] == (Kind.TOOL, "the app looks it up in its timetable")
+    assert told[2:4] == [
+        (Kind.CUT, "answer to Is ... (nothing more came)"),
+        (Kind.ERROR, "no answer: the user gives up"),
+    ]
+
+
 def test_the_story_through_resumekit_goes_on(recording):
     told = [(line.kind, line.text) for line in story(recording.resumed)]
     assert (Kind.SESSION, "8.0 s left: moves when the answer is through") in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -37,6 +38,16 @@ def test_the_picture_shows_what_was_recorded(recording):
     texts = [element.text for element in ET.fromstring(svg).iter(f"{SVG}text")]
     assert texts.count("reset & gone") == 2
     assert "1 of 3 answers right, 1 messages lost" in texts
+
+
+def test_the_run_of_a_tool_and_a_turn_that_was_given_up_are_drawn(recording):
+    assert elements(timeline(recording), "tool") == []
+    recording.script = (replace(recording.script[0], response="response:look_up:{}"), *recording.script[1:])
+    recording.resumed.turns[0].tool_ran.append((10.5, 11.0))
+    recording.plain.died_at, recording.plain.turns[1].gave_up_at = None, 30.0
+    svg = timeline(recording)
+    assert len(elements(svg, "tool")) == 1 + 1, "with the legend's"
+    assert "2: Is it &lt;cold&gt;? (never answered)" in svg
 
 
 def test_the_picture_needs_nothing_from_outside(recording):

@@ -115,7 +115,38 @@ def test_whatever_goes_wrong_fails_the_demo(spoil, complaint, recording, tmp_pat
 def test_a_plain_client_that_survives_fails_the_demo(recording):
     """The positive control: whoever survives what hurts nobody has proved nothing."""
     recording.plain.died_at = None
+    assert problems(recording) == [], "it is alive, and answers nothing"
+    recording.plain.turns = recording.resumed.turns
     assert problems(recording) == ["the plain client survived: the demo shows nothing"]
+
+
+def test_a_user_who_gave_up_says_so(recording):
+    recording.plain.died_at = None
+    said = sentence(recording.plain, recording.started_at)
+    assert said == "I got 1 of 3 answers; 2 of my questions were never answered to the end."
+
+
+@pytest.mark.parametrize("runs", [0, 2])
+def test_a_tool_that_did_not_run_once_fails_the_demo(recording, runs):
+    turn = recording.resumed.turns[1]
+    turn.scene = dataclasses.replace(turn.scene, response="response:look_up:{}")
+    turn.tool_ran = [(21.0, 22.0)]
+    assert problems(recording) == []
+    turn.tool_ran = turn.tool_ran * runs
+    assert problems(recording) == [f"through resumekit the tool ran {runs} times for 'Is it <cold>?'"]
+
+
+def test_what_a_tool_answered_is_part_of_what_was_sent(recording):
+    lane = recording.resumed
+    recording.script = (recording.script[0], dataclasses.replace(recording.script[1], response="response:look_up:{}"))
+    lane.turns[1].scene = recording.script[1]
+    assert lane.sent == lane.asked
+    assert re.search(r"questions, and answers of the tool +3 +3\n", report(recording))
+    assert re.search(r"runs of the tool +0 +0\n", report(recording))
+    lane.turns[1].tool_ran.append((21.0, 22.0))
+    assert lane.sent == ["Hello?", "Is it <cold>?", "response:look_up:{}", "Bye? [recall]"]
+    assert re.search(r"questions, and answers of the tool +3 +4\n", report(recording))
+    assert re.search(r"runs of the tool +0 +1\n", report(recording))
 
 
 # --- figures ------------------------------------------------------------------------------------------------------

@@ -49,10 +49,16 @@ class Turn:
     text: str = ""
     """Of the answer, as far as it came."""
     audio: bytearray = field(default_factory=bytearray)
+    before_tool: bytearray = field(default_factory=bytearray)
+    """Audio of what the model said before it called a tool, in an utterance of its own."""
     restarts: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
     """When the app was told to flush its playback, and what it had got until then."""
     last_heard_at: float | None = None
     answered_at: float | None = None
+    gave_up_at: float | None = None
+    """The user did not wait any longer."""
+    tool_ran: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    """From when until when the app's tool ran, each time that it did."""
 
     @property
     def question(self) -> str:
@@ -73,9 +79,10 @@ class Turn:
         answer = parse_answer(self.text)
         if self.answered_at is None or answer is None:
             return False
-        speech = heard(bytes(self.audio), rate=OUTPUT_RATE)
+        spoken = [heard(bytes(audio), rate=OUTPUT_RATE) for audio in (self.before_tool, self.audio) if audio]
+        is_whole = all(speech.whole for speech in spoken) and "".join(speech.text for speech in spoken) == self.text
         remembers = answer.turns_held == len(asked) and answer.recall in ([], list(asked))
-        return answer.asked == self.question and remembers and speech.whole and speech.text == self.text
+        return answer.asked == self.question and answer.is_whole and remembers and is_whole
 
 
 @dataclass(slots=True)
@@ -102,6 +109,12 @@ class Lane:
     def asked(self) -> list[str]:
         """The questions so far."""
         return [turn.question for turn in self.turns]
+
+    @property
+    def sent(self) -> list[str]:
+        """What the app sent so far, as the ledger names it: questions, and what its tool answered."""
+        pairs = ((turn.question, turn.scene.response if turn.tool_ran else "") for turn in self.turns)
+        return [item for pair in pairs for item in pair if item]
 
     @property
     def right(self) -> list[Turn]:
@@ -156,6 +169,8 @@ class Recording:
     script: tuple[Scene, ...]
     plain: Lane
     resumed: Lane
+    client: str = "google-genai"
+    """What both use, in one way and in the other."""
     started_at: float = 0.0
     ended_at: float | None = None
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from resumekit.emulator import Fault, Trigger
+from resumekit.emulator import Fault, Trigger, response_item
 
 if TYPE_CHECKING:
     from resumekit.emulator import ConnectionRecord, ServiceEvent
 
-__all__ = ["SCRIPT", "Scene", "Strike", "armed", "tag_of"]
+__all__ = ["ADK_SCRIPT", "SCRIPT", "TIMETABLE", "Scene", "Strike", "armed", "tag_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ class Scene:
 
     question: str
     strikes: tuple[Strike, ...] = ()
+    response: str = ""
+    """What a tool of the app answers the model meanwhile, as the ledger names it."""
 
     def strike(self, tag: str) -> Strike | None:
         """Find the strike with this action."""
@@ -129,6 +131,22 @@ SCRIPT = (
     Scene("What did I ask? [recall]"),
 )
 """Twelve questions, nine cuts. Times are the service's; the last question has the model list what it remembers."""
+
+TIMETABLE = {"next": "at 9:30"}
+"""What the app's tool `timetable` returns."""
+_WITH_A_TOOL = Scene(
+    'When does it sail? [tool:timetable {"to": "Bygdoy"}]',
+    (
+        Strike(
+            Fault.rst(at=Trigger.tool_call()),
+            "the connection is reset as the model calls the tool",
+            "reset at a tool call",
+        ),
+    ),
+    response_item("timetable", TIMETABLE),
+)
+ADK_SCRIPT = (*SCRIPT[:3], _WITH_A_TOOL, *SCRIPT[3:])
+"""The same, and a tool: ADK runs it."""
 
 _EACH_ANSWER = frozenset({"answer_frame", "audio_frame"})
 _NEXT_CONNECTION = frozenset({"handshake", "opened", "setup_received", "resume", "bound"})

@@ -21,6 +21,7 @@ class Kind(Enum):
 
     YOU = "you"
     MODEL = "model"
+    TOOL = "tool"
     CUT = "cut"
     """Half an answer, which the app was told to drop."""
     FAULT = "fault"
@@ -61,7 +62,7 @@ def story(lane: Lane) -> list[Line]:
 def now_playing(lane: Lane) -> Line | None:
     """Return the answer that is coming in."""
     turn = lane.turns[-1] if lane.turns else None
-    if turn is None or lane.died_at is not None or turn.answered_at is not None or not turn.text:
+    if turn is None or lane.died_at is not None or turn.answered_at or turn.gave_up_at or not turn.text:
         return None
     return Line(turn.last_heard_at or turn.asked_at, Kind.MODEL, in_words(turn.text))
 
@@ -70,8 +71,14 @@ def _turn(turn: Turn, lane: Lane) -> Iterator[Line]:
     yield Line(turn.asked_at, Kind.YOU, turn.words)
     for at, text in turn.restarts:
         yield Line(at, Kind.CUT, f"{in_words(text)} ... (dropped)")
+    for start, _ in turn.tool_ran:
+        yield Line(start, Kind.TOOL, "the app looks it up in its timetable")
     if turn.answered_at is not None:
         yield Line(turn.answered_at, Kind.MODEL, in_words(turn.text))
+    elif turn.gave_up_at is not None:
+        if turn.text:
+            yield Line(turn.gave_up_at, Kind.CUT, f"{in_words(turn.text)} ... (nothing more came)")
+        yield Line(turn.gave_up_at, Kind.ERROR, "no answer: the user gives up")
     elif lane.died_at is not None:
         if turn.text:
             yield Line(lane.died_at, Kind.CUT, f"{in_words(turn.text)} ... (cut off)")

@@ -27,7 +27,7 @@ text { font: 12px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill
 .dim { fill: #5f6c7b } .small { font-size: 11px } .good { fill: #14713a } .bad { fill: #b3261e } .strong { font-weight: 600 }
 .grid { stroke: #d5dbe1; stroke-width: 1 } .fault { stroke: #b3261e; stroke-width: 1; stroke-dasharray: 3 3 }
 .knob { fill: #b3261e } .onknob { fill: #ffffff; font-size: 10px; font-weight: 700 } .right { fill: #bfe5cb; stroke: #3f9c61 }
-.wrong { fill: #fbe3e1; stroke: #b3261e; stroke-dasharray: 3 2 } .restart { stroke: #b3261e; stroke-width: 2 }
+.wrong { fill: #fbe3e1; stroke: #b3261e; stroke-dasharray: 3 2 } .restart { stroke: #b3261e; stroke-width: 2 } .tool { fill: #008a94 }
 .first { fill: #2f6fb5 } .resumed { fill: #4f94d8 } .fresh { fill: #8659b5 } .onbar { fill: #ffffff; font-size: 10px; font-weight: 600 }
 .dial { stroke: #7b8794; stroke-width: 2 } .failed { stroke: #b3261e; stroke-width: 1.7; fill: none } .handle { stroke: #f2b705; stroke-width: 1.6 }
 .minor { stroke: #f2b705; stroke-width: .8 } .notice { fill: #f08c00; fill-opacity: .45 } .deadline { stroke: #d9730d; stroke-width: 2 } .up { fill: #3f9c61 } .gap { fill: #d64545 }
@@ -72,7 +72,7 @@ def timeline(recording: Recording) -> str:
         y += 14
     parts += _scale(axis, y)
     y += 34
-    drawn, y = _legend(y)
+    drawn, y = _legend(y, has_tool=any(scene.response for scene in recording.script))
     parts += drawn
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {y:.0f}" width="{_WIDTH}" height="{y:.0f}" role="img">'
@@ -85,7 +85,7 @@ def timeline(recording: Recording) -> str:
 def _subtitle(recording: Recording) -> str:
     service = {"developer": "Developer API", "vertex": "Vertex AI"}.get(recording.profile, recording.profile)
     return (
-        f"{service} (emulated), {recording.model}, google-genai both times; seconds of the demo: "
+        f"{service} (emulated), {recording.model}, {recording.client} both times; seconds of the demo: "
         f"the service runs {1 / recording.time_scale:g} times as fast as the real one"
     )
 
@@ -152,6 +152,8 @@ def _turn(lane: Lane, turn: Turn, place: int, axis: _Axis, y: float) -> Iterable
     right = turn.is_right(lane.asked[:place])
     if turn.answered_at is not None:
         end, state = axis(turn.answered_at), "answered" if right else "answered wrongly"
+    elif turn.gave_up_at is not None:
+        end, state = axis(turn.gave_up_at), "never answered"
     elif lane.died_at is not None and turn.asked_at <= lane.died_at:
         end, state = axis(lane.died_at), "cut, never answered"
     else:
@@ -163,6 +165,10 @@ def _turn(lane: Lane, turn: Turn, place: int, axis: _Axis, y: float) -> Iterable
     for at, _ in turn.restarts:
         line = f'<line class="restart" x1="{axis(at):.1f}" y1="{y - 2:.1f}" x2="{axis(at):.1f}" y2="{y + _TURN_ROW - 2:.1f}"/>'
         yield _titled(line, "the app is told to drop the half answer; it comes again")
+    for start, stop in turn.tool_ran:
+        ran = max(axis(stop) - axis(start), 3.0)
+        line = f'<rect class="tool" x="{axis(start):.1f}" y="{y + _TURN_ROW - 6:.1f}" width="{ran:.1f}" height="3"/>'
+        yield _titled(line, "the app's tool runs")
     breaks = sorted(axis(at) for at, _ in turn.restarts)
     room = (breaks[0] if breaks else x + width) - x
     shown = f"{turn.number}  {turn.words}"
@@ -280,7 +286,7 @@ def _scale(axis: _Axis, bottom: float) -> list[str]:
     return parts
 
 
-def _legend(y: float) -> tuple[list[str], float]:
+def _legend(y: float, *, has_tool: bool) -> tuple[list[str], float]:
     samples: list[tuple[str, str]] = [
         ('<rect class="right" x="0" y="-10" width="22" height="13" rx="3"/>', "question asked, answered rightly"),
         ('<rect class="wrong" x="0" y="-10" width="22" height="13" rx="3"/>', "not answered"),
@@ -298,6 +304,8 @@ def _legend(y: float) -> tuple[list[str], float]:
             "goAway until its deadline",
         ),
     ]
+    if has_tool:
+        samples.insert(3, ('<rect class="tool" x="0" y="-6" width="22" height="3"/>', "the app's tool runs"))
     parts: list[str] = []
     x = float(_LEFT)
     for sample, label in samples:

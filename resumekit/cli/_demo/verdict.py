@@ -41,6 +41,9 @@ def problems(recording: Recording) -> list[str]:
             found.append(f"through resumekit unanswered: {turn.question!r}")
         elif turn not in right:
             found.append(f"through resumekit answered wrongly: {turn.question!r}: {turn.text!r}")
+        runs = len(turn.tool_ran)
+        if runs != bool(turn.scene.response):
+            found.append(f"through resumekit the tool ran {runs} times for {turn.question!r}")
     if len(lane.turns) < len(recording.script):
         found.append(f"through resumekit only {len(lane.turns)} of {len(recording.script)} questions were asked")
     return found + _against_the_demo(recording)
@@ -54,7 +57,7 @@ def _against_the_demo(recording: Recording) -> list[str]:
             wanted[tag_of(strike.fault)] += strike.fault.times or 1
     struck = Counter(tag for record in recording.resumed.connections for tag in record.faults)
     found = [f"planned, and never struck: {tag} ({count} times)" for tag, count in (wanted - struck).items()]
-    if wanted and recording.plain.died_at is None:
+    if wanted and len(recording.plain.right) == len(recording.script):
         found.append("the plain client survived: the demo shows nothing")
     return found
 
@@ -79,6 +82,7 @@ def figures(lane: Lane, started_at: float) -> dict[str, object]:
                 "answer": turn.text if turn.answered_at is not None else None,
                 "right": turn in lane.right,
                 "restarts": len(turn.restarts),
+                "tool_runs": len(turn.tool_ran),
             }
             for turn in lane.turns
         ],
@@ -107,10 +111,17 @@ def _rows(recording: Recording) -> list[Row]:
         "doubled": "doubled",
         "reordered": "reordered",
     }
+
+    def runs(lane: Lane) -> str:
+        return str(sum(len(turn.tool_ran) for turn in lane.turns))
+
+    has_tool = any(scene.response for scene in recording.script)
+    asked = "questions, and answers of the tool" if has_tool else "questions of the user"
     return [
-        Row("questions of the user", str(len(plain.turns)), str(len(resumed.turns))),
+        Row(asked, str(len(plain.sent)), str(len(resumed.sent))),
         *(Row(label, held(plain, what), held(resumed, what)) for what, label in labels.items()),
         Row("right answers", *(f"{len(lane.right)} of {len(lane.turns)}" for lane in recording.lanes)),
+        *([Row("runs of the tool", runs(plain), runs(resumed))] if has_tool else []),
         Row("connections", connections(plain), connections(resumed)),
         Row("without a connection", down(plain), down(resumed)),
     ]
@@ -126,6 +137,8 @@ def sentence(lane: Lane, started_at: float) -> str:
             f"I got {right} of {total} answers: {lane.died_at - started_at:.1f} s into the talk "
             f"the assistant {how}, and never said a word again."
         )
+    if unanswered := sum(turn.answered_at is None for turn in lane.turns):
+        return f"I got {right} of {total} answers; {unanswered} of my questions were never answered to the end."
     restarted = sum(1 for turn in lane.turns if turn.restarts)
     return (
         f"I got {right} of {total} answers; {restarted} of them began anew after a break, "

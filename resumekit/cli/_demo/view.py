@@ -17,6 +17,7 @@ __all__ = ["Lines", "Live", "Paint", "View", "choose_view"]
 _SGR = {
     Kind.YOU: "1",
     Kind.MODEL: "",
+    Kind.TOOL: "36",
     Kind.CUT: "2;9",
     Kind.FAULT: "31",
     Kind.SESSION: "2",
@@ -26,6 +27,7 @@ _SGR = {
 _HEADS = {
     Kind.YOU: "you   ",
     Kind.MODEL: "model ",
+    Kind.TOOL: "tool  ",
     Kind.CUT: "model ",
     Kind.FAULT: "  ✗   ",
     Kind.SESSION: "  ·   ",
