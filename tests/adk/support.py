@@ -30,7 +30,7 @@ from google.oauth2.credentials import Credentials
 from resumekit.adapters import _adk_seam
 from resumekit.adapters.adk import ResumableGemini, ResumekitPlugin
 from resumekit.core import events
-from resumekit.emulator import ConnectionRecord, response_item
+from resumekit.emulator import ConnectionRecord, response_item, silence, spoken
 from tests.faults.runner import SCALE, policy
 from tests.faults.zygote import Emulator
 
@@ -205,6 +205,12 @@ class Talk:
         self.queue.send_content(question(text))
         await self.until(lambda: self.turns > turns)
         return self.events[first:]
+
+    def speak(self, text: str) -> None:
+        """Speak a question, and the silence that ends it."""
+        pcm = spoken(text) + silence(0.6)
+        for at in range(0, len(pcm), 3200):
+            self.queue.send_realtime(types.Blob(data=pcm[at : at + 3200], mime_type="audio/pcm;rate=16000"))
 
     async def ask_all(self, text: str, result: str) -> None:
         """Ask what takes tools, and maybe several turns; return when the turn is over that tells of a result."""
