@@ -2,7 +2,8 @@
 
 An answer names the questions that it answers and counts the user's turns that the state holds, so that a right, a
 merged and an amnesiac answer look different. A question can carry directives: ``[tool:name {"json": "args"}]`` and
-``[then:…]`` (a call in the next step, so after the responses to the one before), ``[think:40]``, ``[chunks:12]``, ``[seconds:15]``, ``[silent]``, ``[recall]``.
+``[then:…]`` (a call in the next step, so after the responses to the one before), ``[search:query]`` and ``[code:source]``
+(where the setup has the built-in tool), ``[think:40]``, ``[chunks:12]``, ``[seconds:15]``, ``[silent]``, ``[recall]``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import re
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, cast
 
 from resumekit.emulator.conversation import Call
 from resumekit.emulator.frames import as_object
@@ -28,6 +29,7 @@ __all__ = [
     "Beat",
     "Directives",
     "Issue",
+    "Look",
     "Say",
     "answer_text",
     "directives",
@@ -39,6 +41,7 @@ __all__ = [
 
 _ONE_MOMENT = "; one moment"
 _TOOL = re.compile(r"\[(tool|then):([\w.-]+)\s*")
+_BUILT_IN = re.compile(r"\[(search|code):([^\]]*)\]")
 _NUMBER = re.compile(r"\[(think|chunks|seconds):([\d.]+)\]")
 _ANSWER = re.compile(r"answer to (?P<asked>.*): (?P<turns>\d+) user turns held(?P<rest>$|; .*$)", re.DOTALL)
 _RESULTS = re.compile(r"; results: (.*?)(?=; recall: |$)", re.DOTALL)
@@ -60,7 +63,15 @@ class Issue:
     calls: list[Call]
 
 
-Beat: TypeAlias = Say | Issue
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Use of a built-in tool: source code that is run, or a search that the answer is grounded in."""
+
+    tool: Literal["search", "code"]
+    text: str
+
+
+Beat: TypeAlias = Say | Issue | Look
 
 
 class Directives(NamedTuple):
@@ -72,6 +83,7 @@ class Directives(NamedTuple):
     seconds: float | None
     silent: bool
     recall: bool
+    looks: list[Look]
 
 
 class Answer(NamedTuple):
@@ -109,6 +121,7 @@ def directives(question: str) -> Directives:
         numbers.get("seconds"),
         "[silent]" in question,
         "[recall]" in question,
+        [Look(cast("Literal['search', 'code']", tool), text) for tool, text in _BUILT_IN.findall(question)],
     )
 
 
@@ -181,8 +194,13 @@ def plan(conversation: Conversation, position: ToolPosition, *, continuing: bool
     answer = answer_text(conversation)
     if not remaining:
         if continuing and position == "end":
-            return [Say(f"; results: {', '.join(conversation.results)}")]
-        return [Say(answer)]
+            return [Say(f"; results: {', '.join(conversation.results)}")] if conversation.results else []
+        looks = [look for question in conversation.unanswered for look in directives(question).looks]
+        return [
+            *(look for look in looks if look.tool == "code"),
+            Say(answer),
+            *(look for look in looks if look.tool == "search"),
+        ]
     issue = Issue(remaining[0])
     if continuing or position == "before":
         return [issue]

@@ -51,12 +51,16 @@ class Conversation:
     steps_done: int = 0
     calls: dict[str, Call] = field(default_factory=dict[str, Call])
     """Issued and not answered."""
+    background: dict[str, Call] = field(default_factory=dict[str, Call])
+    """Issued, and not waited for: each may have any number of responses."""
     waits_between_turns: bool = False
     """The server turn with the calls has ended: the answer comes in one of its own, after the responses."""
     cancelled: set[str] = field(default_factory=set[str])
     """Ids of calls that were cancelled: a late response to one is ignored."""
     results: list[str] = field(default_factory=list[str])
     """What the tools answered, for the answer to tell."""
+    late_results: list[str] = field(default_factory=list[str])
+    """What those answered that are not waited for, for the next answer to tell."""
     activity: bytearray = field(default_factory=bytearray)
     """Audio since activityStart."""
     activity_open: bool = False
@@ -75,8 +79,10 @@ class Conversation:
             queued=list(self.queued),
             steps=list(self.steps),
             calls=dict(self.calls),
+            background=dict(self.background),
             cancelled=set(self.cancelled),
             results=list(self.results),
+            late_results=list(self.late_results),
             activity=bytearray(self.activity),
         )
 

@@ -201,17 +201,36 @@ class Dialogue:
 
     async def _take_responses(self, responses: JsonObject) -> None:
         state = self._state
+        late: list[tuple[str, str]] = []
         for value in as_list(field(responses, "functionResponses")):
             response = as_object(value)
             call_id = text_field(response, "id")
-            call = state.calls.pop(call_id, None)
-            if call is not None:
-                state.results.append(f"{call.name}={canonical(field(response, 'response') or {})}")
+            result = canonical(field(response, "response") or {})
+            if call := state.calls.pop(call_id, None):
+                state.results.append(f"{call.name}={result}")
+            elif call := state.background.get(call_id):
+                state.late_results.append(f"{call.name}={result}")
+                late.append((f"response of {call.name}", text_field(response, "scheduling")))
             elif call_id not in state.cancelled and self._settings.unknown_tool_id == "close":
                 self._connection.refuse(1008, texts.ENTITY_NOT_FOUND)
         await self._connection.happened("tool_response")
         if not self._connection.is_poisoned:
             await self._generation.continue_after_calls()
+            for what, scheduling in late:
+                await self._speak_of(what, scheduling)
+
+    async def _speak_of(self, what: str, scheduling: str) -> None:
+        """Take up the response to a call that nobody waits for, as its scheduling says; by default when idle."""
+        state = self._state
+        if scheduling == "SILENT":
+            return  # the next answer tells of it
+        if self._generation.is_open:
+            if scheduling != "INTERRUPT":
+                state.queued.append(what)
+                return
+            await self._generation.interrupt()
+        state.unanswered.append(what)
+        await self._generation.start()
 
 
 def _turn(turn: JsonObject) -> Turn:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from resumekit.emulator import texts
 from resumekit.emulator.conversation import Conversation
-from resumekit.emulator.frames import as_list, field, has_field, object_field, text_field
+from resumekit.emulator.frames import as_list, as_object, field, has_field, object_field, text_field
 from resumekit.emulator.settings import model_profile
 from resumekit.emulator.speech import VoiceActivity
 from resumekit.errors import ConfigurationError
@@ -70,6 +70,10 @@ class Terms:
     interruptible: bool
     session_age: float | None
     """How old the session can get."""
+    searches: bool
+    runs_code: bool
+    background: frozenset[str]
+    """Functions that the model does not wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +185,7 @@ class Gate:
         realtime = object_field(setup, "realtimeInputConfig")
         detection = object_field(realtime, "automaticActivityDetection")
         history = object_field(setup, "historyConfig")
+        tools = [as_object(tool) for tool in as_list(field(setup, "tools"))]
         if field(history, "initialHistoryInClientContent") is True and not state.turns:
             state.is_seeding = True
         return Terms(
@@ -198,6 +203,14 @@ class Gate:
             manual_activity=field(detection, "disabled") is True,
             interruptible=text_field(realtime, "activityHandling") != "NO_INTERRUPTION",
             session_age=self._session_age(setup),
+            searches=any(has_field(tool, "googleSearch") for tool in tools),
+            runs_code=any(has_field(tool, "codeExecution") for tool in tools),
+            background=frozenset(
+                text_field(function, "name")
+                for tool in tools
+                for function in map(as_object, as_list(field(tool, "functionDeclarations")))
+                if text_field(function, "behavior") == "NON_BLOCKING"
+            ),
         )
 
     def _family(self, model: str) -> ModelProfile:

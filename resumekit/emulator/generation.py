@@ -10,7 +10,7 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Literal
 
-from resumekit.emulator.answers import Issue, Say, directives, plan, plan_steps, split_text
+from resumekit.emulator.answers import Issue, Look, Say, directives, plan, plan_steps, split_text
 from resumekit.emulator.conversation import Call
 from resumekit.emulator.frames import encode_base64
 from resumekit.emulator.speech import OUTPUT_RATE, spoken
@@ -45,6 +45,7 @@ class Generation:
         self._frames = 0
         self._audio_frames = 0
         self._said = ""
+        self._grounding: JsonObject = {}
         self._played_until = 0.0
 
     @property
@@ -77,6 +78,7 @@ class Generation:
         self._number += 1
         self._frames = self._audio_frames = 0
         self._said = ""
+        self._grounding = {}
 
     async def continue_after_calls(self) -> None:
         """Go on once every call has its response; called after each."""
@@ -138,6 +140,8 @@ class Generation:
             draw = random.Random(f"{self._settings.seed} {question} {times}")
             state.steps += plan_steps(question, self._settings.reissue if times else "same", draw)
         state.planned = len(state.unanswered)
+        state.results += state.late_results
+        state.late_results.clear()
         pause = self._settings.first_frame_delay
         if not continuing:
             asked = [directives(question).think for question in state.unanswered]
@@ -151,16 +155,18 @@ class Generation:
         while True:
             if continuing and self._tool_turns == "split":
                 await self._end_part()
-            issued = False
+            issued = waits = False
             for beat in plan(self._state, self._position, continuing=continuing):
                 if isinstance(beat, Say):
                     await self._say(beat.text)
+                elif isinstance(beat, Look):
+                    await self._look(beat)
                 else:
                     issued = True
-                    await self._issue(beat)
+                    waits = await self._issue(beat)
             if not issued:
                 return True
-            if self._tool_turns == "at_end":
+            if waits and self._tool_turns == "at_end":
                 await self._end_part()
             async with self._handles.lock:
                 if self._state.calls:
@@ -176,26 +182,44 @@ class Generation:
         await self._send_turn_complete(self._usage())
         self._handles.part_closed()
 
-    async def _issue(self, beat: Issue) -> None:
+    async def _issue(self, beat: Issue) -> bool:
+        """Call; tells whether the model waits for any of the responses."""
         self._service.issued.update(self._state.unanswered)
         asked = " + ".join(self._state.unanswered)
         calls = [Call(call.name, call.args, self._call_id()) for call in beat.calls]
         frames = [calls] if self._settings.tool_frames == "one" else [[call] for call in calls]
         for frame in frames:
             for call in frame:
-                self._state.calls[call.id] = call
+                in_background = call.name in self._terms.background
+                (self._state.background if in_background else self._state.calls)[call.id] = call
+                number, turn = self._connection.record.number, self._number
                 self._service.ledger.called(
-                    self._connection.record.number, self._number, call.id, call.name, call.args, question=asked
+                    number, turn, call.id, call.name, call.args, question=asked, in_background=in_background
                 )
             body = [{"name": call.name, "args": call.args, "id": call.id} for call in frame]
             self._frames += 1
             await self._connection.send({"toolCall": {"functionCalls": body}}, "tool_call")
             await self._handles.content_sent(self._frames, is_call=True)
+        return any(call.name not in self._terms.background for call in calls)
 
     def _call_id(self) -> str:
         if self._settings.profile == "vertex":
             return self._service.store.new_id()
         return f"function-call-{self._service.draw.randrange(10**18, 10**19)}"
+
+    async def _look(self, look: Look) -> None:
+        """Use a built-in tool, if the setup has it. Where exactly its parts come is a guess."""
+        if look.tool == "code" and self._terms.runs_code:
+            await self._send_model_turn({"executableCode": {"language": "PYTHON", "code": look.text}})
+            result = {"outcome": "OUTCOME_OK", "output": f"output of {look.text}\n"}
+            await self._send_model_turn({"codeExecutionResult": result})
+        if look.tool == "search" and self._terms.searches:
+            page = {"uri": f"https://example.com/{len(look.text)}", "title": f"about {look.text}"}
+            found: JsonObject = {"webSearchQueries": [look.text], "groundingChunks": [{"web": page}]}
+            if self._settings.profile == "vertex":
+                self._grounding = found  # it rides on the turnComplete, as its empty one does
+            else:
+                await self._send_content({"groundingMetadata": found})
 
     async def _complete(self) -> None:
         """End a turn that ran to its end, and take queued questions up."""
@@ -210,16 +234,16 @@ class Generation:
             state.unanswered += state.queued
             state.queued.clear()
             self._answering = bool(state.unanswered)
-            usage = self._usage()
+            usage, grounding = self._usage(), self._grounding
             self._begin_turn()
             self._handles.turn_is_open = False
-        await self._send_turn_complete(usage)
+        await self._send_turn_complete(usage, grounding)
         self._handles.turn_closed(saved)
 
-    async def _send_turn_complete(self, usage: JsonObject) -> None:
+    async def _send_turn_complete(self, usage: JsonObject, grounding: JsonObject | None = None) -> None:
         content: JsonObject = {"turnComplete": True}
         if self._settings.profile == "vertex":
-            content["groundingMetadata"] = {}
+            content["groundingMetadata"] = grounding or {}
         self._connection.record.turns_completed += 1
         message: JsonObject = {"serverContent": content, "usageMetadata": usage}
         await self._connection.send(message, "turn_complete")

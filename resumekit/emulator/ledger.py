@@ -71,6 +71,8 @@ class IssuedCall:
     """How many client frames its connection had received before it, setup not counted."""
     answers: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     """(connection, index of the client frame) of each response to it that was not refused."""
+    in_background: bool = False
+    """The model does not wait for it: any number of responses may come."""
     cancelled: bool = False
     """The service took it back."""
     held: bool = False
@@ -118,7 +120,7 @@ class LedgerReport:
     calls_unanswered: list[str] = field(default_factory=list[str])
     """Calls of the final state that were neither answered nor cancelled."""
     calls_answered_twice: list[str] = field(default_factory=list[str])
-    """Calls of the final state that it holds more than one response to."""
+    """Calls of the final state that it holds more than one response to, though the model waited for one."""
     responses_to_unknown: list[str] = field(default_factory=list[str])
     """Ids of responses that the final state holds, to calls that it does not know."""
 
@@ -215,13 +217,23 @@ class Ledger:
         self._last_bound = connection
 
     def called(
-        self, connection: int, generation: int, call_id: str, name: str, args: JsonObject, *, question: str = ""
+        self,
+        connection: int,
+        generation: int,
+        call_id: str,
+        name: str,
+        args: JsonObject,
+        *,
+        question: str = "",
+        in_background: bool = False,
     ) -> None:
         """Note that the model makes a call; the arguments are the fields of `IssuedCall`."""
         account = self._connections[connection]
         after = max(len(account.frames) - 1, 0)
         account.calls.append(call_id)
-        self._calls[call_id] = IssuedCall(call_id, name, canonical(args), question, connection, generation, after)
+        self._calls[call_id] = IssuedCall(
+            call_id, name, canonical(args), question, connection, generation, after, in_background=in_background
+        )
 
     def cancelled(self, call_ids: Iterable[str]) -> None:
         """Note that the service takes calls back."""
@@ -323,7 +335,9 @@ class Ledger:
             calls_unanswered=[
                 str(call) for call in calls if call.held and not call.cancelled and not call.answers_held
             ],
-            calls_answered_twice=[str(call) for call in calls if call.held and call.answers_held > 1],
+            calls_answered_twice=[
+                str(call) for call in calls if call.held and call.answers_held > 1 and not call.in_background
+            ],
             responses_to_unknown=[item.answers for item in items if item.answers and item.answers not in known_calls],
         )
 

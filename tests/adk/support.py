@@ -214,11 +214,14 @@ class Talk:
 
     async def ask_all(self, text: str, result: str) -> None:
         """Ask what takes tools, and maybe several turns; return when the turn is over that tells of a result."""
-        first = len(self.events)
         self.queue.send_content(question(text))
+        await self.answered(result)
+
+    async def answered(self, words: str) -> None:
+        """Wait until the turn is over whose answer has these words."""
 
         def is_over() -> bool:
-            told = [n for n, event in enumerate(self.events) if n >= first and result in spoken_or_written(event)]
+            told = [n for n, event in enumerate(self.events) if not event.partial and words in spoken_or_written(event)]
             return bool(told) and any(event.turn_complete for event in self.events[told[-1] :])
 
         await self.until(is_over)
