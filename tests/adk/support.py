@@ -31,11 +31,11 @@ from resumekit.adapters import _adk_seam
 from resumekit.adapters.adk import ResumableGemini, ResumekitPlugin
 from resumekit.core import events
 from resumekit.emulator import ConnectionRecord, response_item, silence, spoken
-from tests.faults.runner import SCALE, policy
+from tests.faults.runner import SCALE, client_of, policy
 from tests.faults.zygote import Emulator
 
 __all__ = [
-    "ADK", "FAMILIES", "OURS", "PLAIN", "SCALE", "RunOver", "Talk", "Tool", "both", "config", "eventually", "model_of", "policy", "question", "run",
+    "ADK", "FAMILIES", "OURS", "PLAIN", "SCALE", "RunOver", "Talk", "Tool", "a_handle", "both", "config", "eventually", "model_of", "policy", "question", "run",
     "service", "with_old_turns", "words",
 ]  # fmt: skip
 
@@ -165,9 +165,9 @@ class Talk:
         """Wait until so many connections in all were set up, and return them."""
         return await self.server_says(lambda records: sum(record.bound_at is not None for record in records) >= times)
 
-    async def service_did(self, kind: str) -> None:
-        """Wait until something is on the service's timeline."""
-        while kind not in {event.kind for event in await self.server.events()}:  # noqa: ASYNC110 -- of another process
+    async def service_did(self, kind: str, times: int = 1) -> None:
+        """Wait until something is so often on the service's timeline."""
+        while [event.kind for event in await self.server.events()].count(kind) < times:  # noqa: ASYNC110 -- of another process
             await asyncio.sleep(0.01)
 
     async def anchored(self) -> None:
@@ -343,3 +343,17 @@ async def with_old_turns() -> InMemorySessionService:
         content = types.Content(role=role, parts=[types.Part(text=text)])
         await sessions.append_event(session, Event(invocation_id="old", author=author, content=content))
     return sessions
+
+
+async def a_handle(server: Emulator) -> str:
+    """Return the handle of a session in which one question was answered."""
+    setup = {"response_modalities": ["TEXT"], "session_resumption": {}}
+    async with client_of(server) as client, client.aio.live.connect(model=FAMILIES["2.5"], config=setup) as session:
+        await session.send_client_content(turns={"role": "user", "parts": [{"text": "one"}]})
+        is_over = False
+        while True:
+            async for message in session.receive():
+                update = message.session_resumption_update
+                is_over = is_over or bool(message.server_content and message.server_content.turn_complete)
+                if is_over and update is not None and update.new_handle:
+                    return update.new_handle

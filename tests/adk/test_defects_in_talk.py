@@ -6,13 +6,15 @@ Each test runs one script twice, as those of rows 1-8 in `test_defects.py` do.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 
 import pytest
 from google.genai import types
+from websockets.asyncio.client import ClientConnection
 
 from resumekit.core import events
-from resumekit.emulator import Fault, Trigger
+from resumekit.emulator import Fault, Trigger, silence
 from tests.adk.support import ADK, OURS, PLAIN, Tool, both, eventually, question, run, service, words
 
 pytestmark = pytest.mark.network
@@ -26,7 +28,7 @@ async def test_row_9_go_away_in_mid_sentence(which):
     async with service("vertex") as server, run(server, which) as talk:
         await talk.ask("one")
         await talk.anchored()
-        await server.inject(Fault.go_away(at=Trigger.mid_answer(2)))
+        await server.inject(Fault.go_away(60.0, at=Trigger.mid_answer(2)))
         talk.queue.send_content(question(LONG))
         await talk.bound(2)
         await talk.ask("three")
@@ -154,6 +156,26 @@ async def test_row_15_close_races_go_away(which):
 
 
 @both(where=NEWER)
+async def test_row_16_a_queue_without_a_bound(which):
+    second = types.Blob(data=silence(1.0), mime_type="audio/pcm;rate=16000")
+    async with service("vertex") as server, run(server, which) as talk:
+        await talk.ask("one")
+        await talk.anchored()
+        await server.inject(Fault.slow_setup(40.0), Fault.rst())
+        await talk.server_says(lambda records: records[0].closed_at)
+        for _ in range(60):
+            talk.queue.send_realtime(second)
+        await talk.bound(2)
+        await eventually(talk.queue._queue.empty)
+        await talk.ask("two")
+
+        heard = (await server.ledger_report()).audio_ms
+
+        assert heard == 60_000 if which == PLAIN else heard <= 30_000
+        assert bool(talk.count(events.AudioDropped)) == (which == OURS)
+
+
+@both(where=NEWER)
 async def test_row_17_a_handle_that_is_refused(which):
     async with service("vertex", invalid_handle_code=1008) as server, run(server, which) as talk:
         await talk.ask("one")
@@ -190,6 +212,23 @@ async def test_row_18_a_result_for_a_call_that_the_service_does_not_know(which):
             assert report.ok, report
 
 
+@both(where=True)
+async def test_row_19_a_call_that_the_service_takes_back(which):
+    tool = Tool()
+    async with service("vertex") as server, run(server, which, tools=[tool.function]) as talk:
+        talk.queue.send_content(question(tool.CALLED))
+        await tool.started.wait()
+        talk.queue.send_content(question("two"))
+        await talk.service_did("generation_started", 2)
+        tool.may_return.set()
+        await talk.answered("two")
+        await talk.ask("three")
+
+        (call,) = (await server.ledger_report()).calls
+        assert call.cancelled
+        assert bool(call.answers) == (which == PLAIN)
+
+
 @both(where=NEWER)
 async def test_row_20_go_away_while_a_tool_runs(which):
     tool = Tool()
@@ -197,7 +236,7 @@ async def test_row_20_go_away_while_a_tool_runs(which):
         await talk.ask("one")
         talk.queue.send_content(question(tool.CALLED))
         await tool.started.wait()
-        await server.inject(Fault.go_away())
+        await server.inject(Fault.go_away(40.0))
 
         records = await talk.server_says(lambda records: records[0].closed_at)
 
@@ -212,6 +251,24 @@ async def test_row_21_transparent_on_the_first_connection(which):
         setup = (await server.raw(0))[0]
 
         assert (b'"transparent": true' in setup or b'"transparent":true' in setup) == (which == OURS)
+
+
+@both(where=True)
+async def test_row_24_nothing_says_when_a_silent_connection_is_dead(which):
+    async with service("vertex") as server, run(server, which) as talk:
+        await talk.ask("one")
+        await talk.anchored()
+        if which == PLAIN:  # it is noticed after 50 s: 20 until the next ping, 20 for the pong, 10 to close
+            sockets = [thing for thing in gc.get_objects() if isinstance(thing, ClientConnection)]
+            (socket,) = [socket for socket in sockets if server.port in (socket.remote_address or ())]
+            times = (socket.ping_interval, socket.ping_timeout, socket.close_timeout)
+            assert times == (20, 20, 10)
+            return
+
+        await server.inject(Fault.half_open())
+        await talk.ask("two")
+
+        assert talk.count(events.Resumed) == 1
 
 
 @both(where=True)
