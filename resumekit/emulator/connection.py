@@ -379,5 +379,7 @@ def _odd_frame(kind: str, size: int) -> bytes:
             return encode_frame(_oversize(200))[:120]
         case "unknown_keys":
             return encode_frame({"brandNewThing": {"enabled": True}})
+        case "odd_values":
+            return encode_frame({"serverContent": {"groundingMetadata": "none"}, "usageMetadata": ["many"]})
         case _:
             return b"<html><body>502 Bad Gateway</body></html>\n"

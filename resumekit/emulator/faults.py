@@ -235,7 +235,7 @@ class Silence(_Base, tag="silence", frozen=True):
 class Frame(_Base, tag="frame", frozen=True):
     """Send one frame that a client may stumble over."""
 
-    kind: Literal["oversize", "truncated", "not_json", "unknown_keys"]
+    kind: Literal["oversize", "truncated", "not_json", "unknown_keys", "odd_values"]
     size: int = 0
 
 
@@ -434,6 +434,11 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     def unknown_keys(cls, at: Trigger | None = None, **where: Unpack[Where]) -> Self:
         """Send a frame of which no client knows a key."""
         return cls(Frame("unknown_keys"), at or Trigger("now"), **where)
+
+    @classmethod
+    def odd_values(cls, at: Trigger | None = None, **where: Unpack[Where]) -> Self:
+        """Send a frame whose known fields hold what a typed client does not expect there."""
+        return cls(Frame("odd_values"), at or Trigger("now"), **where)
 
     @classmethod
     def torn_frame(cls, at: Trigger | None = None, **where: Unpack[Where]) -> Self:

@@ -394,6 +394,7 @@ async def test_a_frame_can_be_too_large():
         (Fault.truncated_frame, b'{\n  "serverContent"'),
         (Fault.not_json, b"<html>"),
         (Fault.unknown_keys, b'{\n  "brandNewThing"'),
+        (Fault.odd_values, b'{\n  "serverContent"'),
     ],
 )
 async def test_a_frame_can_be_garbage(fault, start):

@@ -237,6 +237,7 @@ EXAMPLES = [
     Fault.truncated_frame(),
     Fault.not_json(),
     Fault.unknown_keys(),
+    Fault.odd_values(),
     Fault.torn_frame(),
     Fault.slow_pongs(30),
     Fault.slow_setup(5),
