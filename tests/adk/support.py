@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any, Literal
 from unittest import mock
 
@@ -215,9 +216,9 @@ class Talk:
     async def ask_all(self, text: str, result: str) -> None:
         """Ask what takes tools, and maybe several turns; return when the turn is over that tells of a result."""
         self.queue.send_content(question(text))
-        await self.answered(result)
+        await self.turn_is_over(result)
 
-    async def answered(self, words: str) -> None:
+    async def turn_is_over(self, words: str) -> None:
         """Wait until the turn is over whose answer has these words."""
 
         def is_over() -> bool:
@@ -270,12 +271,18 @@ async def run(
     artifact_service: Any = None,
     **fields: Any,
 ) -> AsyncIterator[Talk]:
-    """Start a run; in the end it is stopped, whatever has become of it. `fields` are those of `ResumableGemini`."""
+    """Start a run; in the end it is stopped, whatever has become of it. `fields` are those of `ResumableGemini`.
+
+    Args:
+        agent: May be a function that makes it of the model.
+    """
     talk = Talk(None, LiveRequestQueue(), server)
+    if model is None and (agent is None or isinstance(agent, FunctionType)):
+        model = model_of(which, family, **({"on_event": talk.on_event, **fields} if which == OURS else {}))
     if agent is None:
-        if model is None:
-            model = model_of(which, family, **({"on_event": talk.on_event, **fields} if which == OURS else {}))
         agent = Agent(name="an_agent", model=model, instruction="Be brief.", tools=list(tools))
+    elif isinstance(agent, FunctionType):
+        agent = agent(model)
     service_ = session_service or InMemorySessionService()
     if plugins is None:
         plugins = [ResumekitPlugin()] if which == OURS else []

@@ -146,7 +146,7 @@ async def test_what_a_tool_answers_after_the_user_broke_in_is_for_nobody(family)
         talk.queue.send_content(question("three"))
         await talk.told_of(events.Resumed)
         gate.set()
-        await talk.answered("answer to three")
+        await talk.turn_is_over("answer to three")
         await talk.ask("four")
         await talk.close()
         assert notes.written == ["a"]
@@ -168,7 +168,7 @@ async def test_a_call_that_adk_keeps_is_not_run_if_the_user_breaks_in(cut):
         talk.queue.send_content(question(asked))
         await called(talk, 1 + cut.startswith("before"))
         talk.queue.send_content(question("three"))
-        await talk.answered("answer to three")
+        await talk.turn_is_over("answer to three")
         await talk.ask("four")
         await talk.close()
         assert notes.written == []
