@@ -225,6 +225,8 @@ class Scenario:
     """Of the session."""
     tool_time: float = 0.0
     """How long the app's tools run, in seconds of the service; a call's argument `takes` comes first."""
+    tool_waits: type[events.Event] | None = None
+    """The app's tools run until the session has told of this."""
     parts: bool = False
     """An answer may take several server turns, and so several loops."""
     alone: bool = True
@@ -390,6 +392,8 @@ class App:
             self.executed.append((question, call.name or ""))
             takes = (call.args or {}).get("takes", self.scenario.tool_time)
             await asyncio.sleep(takes * self.scenario.scale)
+            if (awaited := self.scenario.tool_waits) is not None:
+                await self.until(lambda: self.count(awaited) > 0)
             result = {"of": call.args or {}}
             item = response_item(call.name or "", result)
             self.results[call.id or ""] = (question, item)

@@ -61,7 +61,7 @@ class Both:
         """Return what was raised, and the connections that the server saw meanwhile."""
         before = len(await self.server.connections())
         async with client_of(self.server, key=self.key) as client:
-            scaled = policy(SCALE, **{"first_connect_deadline": 30, **changes})
+            scaled = policy(SCALE, **{"first_connect_deadline": 1000, **changes})
             error = await self._raised(resumable.connect(client, **self.arguments, policy=scaled))
         return error, (await self.server.connections())[before:]
 
@@ -140,7 +140,7 @@ PASSING = {
 @pytest.mark.parametrize(("profile", "name"), by_turns(PASSING))
 async def test_a_first_connect_that_fails_for_a_moment_is_tried_again(profile, name):
     async with both(profile, faults=[PASSING[name]]) as connect:
-        error, connections = await connect.ours(first_connect_deadline=1000)
+        error, connections = await connect.ours()
     assert error is None
     assert connections[-1].bound_at
 
@@ -150,16 +150,16 @@ async def test_a_first_connect_that_fails_for_long_raises_what_google_genai_rais
     fault = Fault(PASSING[name].action, PASSING[name].at, times=None)
     async with both(profile, faults=[fault]) as connect:
         plain = await connect.plain()
-        error, connections = await connect.ours()
+        error, connections = await connect.ours(first_connect_deadline=150)
     assert plain is not None
     assert facts(error) == facts(plain)
-    assert 1 <= len(connections) <= 10
+    assert 1 <= len(connections) <= 40  # 10 in each minute, and some at once
 
 
 @profiles
 async def test_a_first_connect_without_setup_complete_times_out(profile):
     async with both(profile, faults=[Fault.no_setup_complete(times=None)]) as connect:
-        error, connections = await connect.ours(setup_timeout=15)
+        error, connections = await connect.ours(setup_timeout=15, first_connect_deadline=30)
     assert isinstance(error, TimeoutError)
     assert 1 <= len(connections) <= 3
 

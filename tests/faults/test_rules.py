@@ -120,7 +120,8 @@ AFTER_THE_CALL = Fault.fin(at=Trigger.tool_call())
 
 @profiles
 async def test_a_call_that_runs_at_the_cut_answers_its_repetition(profile):
-    scenario = dataclasses.replace(BY_NAME["tool-runs-at-the-cut"], tool_time=10, armed=(AFTER_THE_CALL,))
+    waits = {"tool_waits": events.ToolCallRebound, "armed": (AFTER_THE_CALL,)}
+    scenario = dataclasses.replace(BY_NAME["tool-runs-at-the-cut"], **waits)
     run = await converse(scenario, profile=profile, loop="request")
     assert not run.problems(), str(run)
     assert shown(run.app.turns[1]) == ["output", "call weather", "interrupted", "output", "turn_complete"]
