@@ -13,7 +13,9 @@ from importlib.metadata import version
 from google.genai.errors import APIError
 from websockets.exceptions import ConnectionClosed
 
-__all__ = ["ENDS_QUIETLY", "NEVER_REDIALS", "SHOWS_UPDATES", "VERSION", "sender_of", "would_redial"]
+from resumekit.errors import ConfigurationError
+
+__all__ = ["ENDS_QUIETLY", "NEVER_REDIALS", "SHOWS_UPDATES", "VERSION", "check", "sender_of", "unknown", "would_redial"]
 
 VERSION = tuple(int(number) for number in re.findall(r"\d+", version("google-adk"))[:3])
 
@@ -23,6 +25,26 @@ NEVER_REDIALS = VERSION < (1, 30)
 """An `APIError` ends the run. Later versions dial again after some of them, where they know a handle."""
 SHOWS_UPDATES = not NEVER_REDIALS
 """Resumption updates reach the application's events. Before, ADK only kept the handle, and gave it to the next agent."""
+
+
+def check() -> None:
+    """See whether this version is built as resumekit needs it.
+
+    Raises:
+        ConfigurationError: It is not; what is different is not told, only the version.
+    """
+    from google.adk.models import Gemini
+
+    if not (hasattr(Gemini, "_live_api_client") and hasattr(Gemini, "connect")):
+        raise unknown()
+
+
+def unknown() -> ConfigurationError:
+    """Return what is raised for a version that is built otherwise."""
+    return ConfigurationError(
+        f"google-adk {'.'.join(map(str, VERSION))} opens its Live sessions in a way that resumekit does not know; use a"
+        " version that is supported, or report it"
+    )
 
 
 def would_redial(error: Exception) -> bool:

@@ -184,11 +184,7 @@ class _Opening:
     def connection(self, inner: BaseLlmConnection) -> Connection:
         """Return what ADK gets."""
         if self._session is None or self._bound is None:
-            version = ".".join(map(str, seam.VERSION))
-            raise errors.ConfigurationError(
-                f"google-adk {version} opens its Live sessions in a way that resumekit does not know; use a version"
-                " that is supported, or report it"
-            )
+            raise seam.unknown()
         if self._run is not None:
             self._run.session = self._session
         history: History = "send"

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
 import platform
 import re
+import warnings
+from collections import Counter
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal
 
+from resumekit.cli._configs import judge
+
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from resumekit.plugins import Plugin
 
@@ -22,15 +27,22 @@ __all__ = ["HELP", "SUPPORTED", "Finding", "Supported", "add_arguments", "run"]
 HELP = """\
 Say what is installed, whether resumekit fits it, and what is wrong.
 
-It looks at versions, at the places of google-genai that resumekit builds on, at plugins and stores, and at the names of
-environment variables that matter. It dials nothing, and shows no value of a variable. The exit status is 1 if something
-would keep a session from working as it should, else 0.
+It looks at versions, at the places of google-genai and ADK that resumekit builds on, at plugins and stores, and at the
+names of environment variables that matter. It dials nothing, and shows no value of a variable. The exit status is 1 if
+something would keep a session from working as it should, else 0.
+
+TARGET is a part of your application: a RunConfig, a LiveConnectConfig or a dict, an agent of ADK, an App, a model. Its
+module is imported. A config is compared with the model (the agent's, or --model): thresholds of its context window
+compression, fields that the model does not have; agents, with what would make them resumable. That gives warnings, which
+do not change the exit status.
+
+    resumekit doctor my_app.agent:root_agent my_app.server:run_config
 
 To report a bug, add the output of `resumekit doctor --json`.
 """
 
-_Status = Literal["ok", "new", "absent", "bad"]
-_SIGNS: dict[str, str] = {"ok": "ok", "new": "?", "absent": "-", "bad": "BAD"}
+_Status = Literal["ok", "new", "absent", "warning", "bad"]
+_SIGNS: dict[str, str] = {"ok": "ok", "new": "?", "absent": "-", "warning": "!", "bad": "BAD"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,9 @@ SUPPORTED = {
     "google-adk": Supported("1.27.2", "2", "Google's ADK (the extra 'adk')"),
     "trustme": Supported("1.2", "1", "demo and emulator over TLS (the extra 'emulator')"),
 }
+
+_SEAMS = {"google-genai": "_genai_seam", "google-adk": "_adk_seam"}
+"""Modules that know what resumekit takes of a package beyond its public names; each has a `check()`."""
 
 _NEWEST_PYTHON = (3, 13)
 """That the tests run on; pip sees to the oldest."""
@@ -88,6 +103,8 @@ class Finding:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="a part of your application, as module:attribute")
+    parser.add_argument("--model", metavar="NAME", help="the model that the configs are for")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -99,9 +116,10 @@ def run(arguments: argparse.Namespace) -> int:
     plugins = installed_plugins()
     report = {
         "packages": list(_packages()),
-        "google-genai": list(_seam()),
+        **{package: list(_seam(package)) for package in _SEAMS},
         "plugins": [_plugin(plugin) for plugin in plugins],
         "stores": list(_stores(plugins)),
+        "application": list(_application(arguments.targets, arguments.model)),
     }
     variables = {name: use for name, use in _VARIABLES.items() if name in os.environ or name.lower() in os.environ}
     problems = [
@@ -116,9 +134,10 @@ def run(arguments: argparse.Namespace) -> int:
         return int(bool(problems))
     print("Packages")
     _print(report["packages"])
-    if report["google-genai"]:
-        print("\ngoogle-genai as resumekit uses it")
-        _print(report["google-genai"])
+    for package in _SEAMS:
+        if report[package]:
+            print(f"\n{package} as resumekit uses it")
+            _print(report[package])
     which = "is set: only those that it names" if LOAD_PLUGINS in os.environ else "is not set: all that are installed"
     print(f"\nPlugins ({LOAD_PLUGINS} {which})")
     _print(report["plugins"])
@@ -129,10 +148,23 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"       {name}: {use}")
     if not variables:
         print("       none that matter")
-    print("\n" + (f"{len(problems)} problem{'s' * (len(problems) > 1)}:" if problems else "No problem found."))
-    for problem in problems:
-        print(f"  {problem}")
+    if report["application"]:
+        print("\nYour application")
+        _print(report["application"])
+    marked = [finding for findings in report.values() for finding in findings if finding.status in {"bad", "warning"}]
+    print("\n" + (_count(marked) or "No problem found."))
     return int(bool(problems))
+
+
+def _count(marked: list[Finding]) -> str:
+    counts = Counter(finding.status for finding in marked)
+    words: dict[_Status, str] = {"bad": "problem", "warning": "warning"}
+    told = [
+        f"{counts[status]} {word}{'s' * (counts[status] > 1)}, marked {_SIGNS[status]} above"
+        for status, word in words.items()
+        if counts[status]
+    ]
+    return "; ".join(told)
 
 
 def _print(findings: list[Finding]) -> None:
@@ -184,16 +216,16 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(map(int, match[0].split("."))) if match else (0,)
 
 
-def _seam() -> Iterator[Finding]:
-    """Look at what resumekit takes of google-genai beyond its public names."""
+def _seam(package: str) -> Iterator[Finding]:
+    """Look at what resumekit takes of a package beyond its public names."""
     try:
-        version("google-genai")
+        version(package)
     except PackageNotFoundError:
         return
     try:
-        from resumekit.adapters import _genai_seam
-
-        _genai_seam.check()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the package's own
+            importlib.import_module(f"resumekit.adapters.{_SEAMS[package]}").check()
     except Exception as error:  # noqa: BLE001 -- whatever is wrong with it is what the user wants to know
         yield Finding("private names", "bad", "changed", f"{type(error).__name__}: {error}")
     else:
@@ -212,3 +244,14 @@ def _stores(plugins: tuple[Plugin, ...]) -> Iterator[Finding]:
     for plugin in plugins:
         if "provide_handle_store" in plugin.hooks:
             yield Finding(plugin.name, "ok", "plugin", "answers for URLs of its own")
+
+
+# ---------------------------------------------------------------------- the application
+
+
+def _application(targets: Sequence[str], model: str | None) -> Iterator[Finding]:
+    for one in judge(targets, model):
+        if not one.warnings:
+            yield Finding(one.name, "ok", one.what, one.remark)
+        for warning in one.warnings:
+            yield Finding(one.name, "warning", one.what, warning)

@@ -20,6 +20,7 @@ from resumekit.plugins import Plugin
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
 INSTALLED = {name: supported.least for name, supported in doctor.SUPPORTED.items()} | {"resumekit": "0.1.0"}
+INSTALLED["google-adk"] = None  # it is in environments of its own: tests/adk/test_doctor.py
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_versions_are_judged(examine, versions, status, expected):
     sign, rest = line(told, "websockets")
 
     assert (got, sign, re.sub(" {2,}", "  ", rest)) == (status, *expected)
-    assert ("1 problem:\n  websockets: " in told) is bool(status)
+    assert told.endswith("\n1 problem, marked BAD above\n" if status else "\nNo problem found.\n")
 
 
 def test_what_is_optional_may_be_absent(examine):
@@ -136,7 +137,8 @@ def test_plugins_are_listed_with_their_hooks_and_what_is_wrong(examine):
     assert status == 1
     assert line(told, "patient")[1].split("  ")[-1] == "choose_delay, on_event"
     assert line(told, "broken")[0] == "BAD"
-    assert "broken: not used: OSError: no" in told.splitlines()[-1]
+    assert told.count("not used: OSError: no") == 1
+    assert told.splitlines()[-1] == "1 problem, marked BAD above"
 
 
 def test_a_plugin_that_provides_stores_is_listed_with_them(examine):
@@ -175,7 +177,8 @@ def test_json_says_the_same(examine):
     assert status == 1
     assert report["problems"] == ["websockets: too old: 13 or newer is needed", "broken: not used: OSError: no"]
     assert {one["name"]: one["status"] for one in report["packages"]}["websockets"] == "bad"
-    assert set(report) == {"packages", "google-genai", "plugins", "stores", "environment", "problems"}
+    parts = {"packages", "google-genai", "google-adk", "plugins", "stores", "application", "environment", "problems"}
+    assert set(report) == parts
 
 
 @pytest.mark.parametrize(("version", "sign"), [("3.13.1", "ok"), ("3.14.0rc1", "?")])
@@ -183,3 +186,96 @@ def test_a_newer_python_is_said(examine, monkeypatch, version, sign):
     monkeypatch.setattr(doctor.platform, "python_version", lambda: version)
 
     assert line(examine()[1], "Python")[0] == sign
+
+
+# ---------------------------------------------------------------------- the application
+
+
+APPLICATION = """
+good = {"context_window_compression": {"trigger_tokens": 100_000, "sliding_window": {"target_tokens": 80_000}}}
+early = {"contextWindowCompression": {"triggerTokens": "50000"}}
+setup = {"model": "models/gemini-2.0-flash-live-001", **good}
+model = "gemini-live-2.5-flash"
+number = 7
+class nested:
+    config = good
+"""
+
+
+@pytest.fixture
+def application(monkeypatch, tmp_path):
+    (tmp_path / "an_app.py").write_text(APPLICATION)
+    (tmp_path / "a_broken_app.py").write_text("1 / 0")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    for name in ("an_app", "a_broken_app"):
+        sys.modules.pop(name, None)
+
+
+def section(told):
+    return re.sub(" {2,}", "  ", told.partition("\nYour application\n")[2])
+
+
+def test_a_config_that_fits_its_model_is_said_to(examine, application):
+    status, told = examine("an_app:good", "an_app:nested.config", "--model", "gemini-live-2.5-flash")
+    assert status == 0
+    assert section(told) == (
+        "  ok  an_app:good  dict for gemini-live-2.5-flash  fits\n"
+        "  ok  an_app:nested.config  dict for gemini-live-2.5-flash  fits\n"
+        "\nNo problem found.\n"
+    )
+
+
+def test_a_config_that_contradicts_the_advice_is_a_warning(examine, application):
+    status, told = examine("an_app:early", "an_app:model")
+    assert status == 0, "it works"
+    assert "ok  an_app:model  gemini-live-2.5-flash" in section(told)
+    assert (
+        "!  an_app:early  dict for gemini-live-2.5-flash  context_window_compression: trigger_tokens=50000 is 39%"
+        in section(told)
+    )
+    assert told.endswith("\n1 warning, marked ! above\n")
+
+
+def test_a_setup_brings_its_own_model(examine, application):
+    _, told = examine("an_app:setup", "an_app:model")
+    assert section(told).count("dict for models/gemini-2.0-flash-live-001") == 2
+    assert "2 warnings, marked ! above" in told
+
+
+def test_warnings_are_in_the_json_too(examine, application):
+    status, told = examine("--json", "an_app:early", "--model", "gemini-live-2.5-flash")
+    report = json.loads(told)
+    assert status == 0
+    assert [(one["name"], one["status"]) for one in report["application"]] == [("an_app:early", "warning")]
+    assert report["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("an_app", "'an_app' names nothing; write module:attribute"),
+        ("an_app:", "'an_app:' names nothing"),
+        ("no_such_app:config", "cannot import 'no_such_app': ModuleNotFoundError"),
+        ("a_broken_app:config", "cannot import 'a_broken_app': ZeroDivisionError"),
+        ("an_app:nested.nothing", "'an_app' has no 'nested.nothing'"),
+        ("an_app:number", "'an_app:number' is int; doctor looks at"),
+        ("an_app:good", "which model is 'an_app:good' for? add --model NAME, or the agent as another target"),
+    ],
+)
+def test_a_bad_target_is_told_in_one_line(application, capsys, target, says):
+    assert main(["doctor", target]) == 2
+    told = capsys.readouterr()
+    assert says in told.err
+    assert (told.err.count("\n"), told.out) == (1, "")
+
+
+def test_google_genais_own_config_is_looked_at(examine, application, monkeypatch):
+    types = pytest.importorskip("google.genai.types")
+    examine("an_app:model")
+    config = types.LiveConnectConfig(response_modalities=["AUDIO", "TEXT"])
+    monkeypatch.setattr(sys.modules["an_app"], "good", config)
+    told = section(examine("an_app:good", "an_app:model")[1])
+    assert "LiveConnectConfig for gemini-live-2.5-flash  no context_window_compression" in told
+    assert "response_modalities: a Live session has one" in told
