@@ -37,6 +37,8 @@ start will have to send it; the engine has it already."""
 
 _FLUSH = b'{"serverContent":{"inputTranscription":{"finished":true},"outputTranscription":{"finished":true}}}'
 """Makes ADK give out the transcriptions that it gathers, on every version and backend."""
+_END = b'{"serverContent":{"turnComplete":true}}'
+"""Makes ADK give out the tool calls that it keeps."""
 _ONE_RESPONSE = b'{"usageMetadata":{}}'
 """Makes ADK give out one response."""
 TOLD = (
@@ -118,6 +120,9 @@ class Bridge(genai.Bridge):
             flush = decode_server(_FLUSH)
             flush.cut = message.cut
             return flush
+        if message.cut is Cut.UNSEEN:
+            self._put_back = decode_server(_END)  # ADK keeps calls of some models until the turn is over
+            self._put_back.cut = Cut.UNSEEN
         return message
 
     def _without_handle(self, message: ServerMessage) -> bytes | None:
@@ -273,6 +278,8 @@ class Connection(BaseLlmConnection):
             yield self._with_handle(response, frame)
         elif frame.cut is Cut.REANSWERED:
             yield from self._forget(response, frame)
+        elif frame.cut is Cut.UNSEEN and response.turn_complete:
+            return
         else:
             yield from self._show(response, frame)
 
@@ -289,7 +296,7 @@ class Connection(BaseLlmConnection):
         if frame.cut is not None and said is not None and not said.text:
             return  # there was nothing to flush
         yield from self._whole_question(response)
-        if frame.cut is not None and response.content is not None:
+        if frame.cut is Cut.SETTLED and response.content is not None:
             response = response.model_copy(update={"interrupted": True})
         kept = self._without_cancelled(response)
         if kept is not None:

@@ -346,6 +346,7 @@ class Conversation:
             turn.discarded += 1
         elif calls:
             turn.held.clear()
+            message.cut = Cut.UNSEEN
             self._show(message, kind, turn, calls)
         elif last:
             for held in turn.held:

@@ -201,6 +201,8 @@ class Cut(enum.Enum):
     """It is answered again: forget the half answer."""
     SETTLED = "settled"
     """It is over: the half answer is all that there will be."""
+    UNSEEN = "unseen"
+    """The part of it that the application has already is run again: these calls are new, and no end will be shown."""
 
 
 class ServerMessage(Struct, rename="camel"):
@@ -220,7 +222,7 @@ class ServerMessage(Struct, rename="camel"):
     partial: Partial = field(name="(partial)", default=Partial.FULL)
     """How much was read. Never on the wire."""
     cut: Cut | None = field(name="(cut)", default=None)
-    """The engine wrote this frame, for a turn that was cut. Never on the wire."""
+    """What the application has to know of a turn that was cut. Never on the wire."""
 
     def __repr__(self) -> str:
         return f"<ServerMessage {'+'.join(known_keys(self)) or 'unknown'}, {len(self.raw)} bytes>"
