@@ -555,8 +555,11 @@ def shown_to_the_end(turn: Sequence[types.LiveServerMessage], ends: Sequence[int
 
 
 def read_answer(messages: Sequence[types.LiveServerMessage]) -> Answer | None:
+    return newest_answer(words(messages))
+
+
+def newest_answer(said: str) -> Answer | None:
     """Read the newest answer in what was shown: one that came in several turns may have been begun again."""
-    said = words(messages)
     return parse_answer(said[max(said.rfind("answer to "), 0) :])
 
 
@@ -642,17 +645,11 @@ class Run:
         if len(app.turns) != len(app.questions):
             found.append(f"{len(app.questions)} questions, {len(app.turns)} answers")
         forgotten = 0
-        for number, ((question, held), turn, ends) in enumerate(zip(app.questions, app.turns, app.ends, strict=False)):
+        for number, ((question, _), turn, ends) in enumerate(zip(app.questions, app.turns, app.ends, strict=False)):
             if not question:  # it was interrupted
                 continue
             last = shown_to_the_end(turn, ends)
-            said = read_answer(last) or Answer(words(last), 0, "", [])
-            dropped = app.dropped_before_the_end.get(number, app.dropped)
-            results = [i for call, (n, i) in app.results.items() if n == number and call not in dropped]
-            wanted = (question, sorted(item.split(":", 2)[1:] for item in results))
-            told = (said.asked, sorted(r.split("=", 1) for r in said.results.split(", ") if r))
-            if told != wanted or not held.start <= said.turns_held + forgotten < held.stop + len(self.flagged):
-                found.append(f"the answer is to {told} with {said.turns_held} turns held, not to {wanted} with {held}")
+            found += self.wrong_words(number, words(last), forgotten)
             forgotten += question in self.scenario.forgets
             if self.scenario.speech and not (pcm := heard(sound(last), rate=24000)).whole:
                 found.append(f"asked {question!r}, the sound of the answer is {pcm}")
@@ -668,6 +665,20 @@ class Run:
             if any(message.go_away for message in turn):
                 found.append("the app saw goAway")
         return found
+
+    def wrong_words(self, number: int, text: str, forgotten: int) -> list[str]:
+        """Return whether an answer is to its question, after all turns that were not forgotten, with its tools' results."""
+        app = self.app
+        assert app is not None
+        question, held = app.questions[number]
+        said = newest_answer(text) or Answer(text, 0, "", [])
+        dropped = app.dropped_before_the_end.get(number, app.dropped)
+        results = [i for call, (n, i) in app.results.items() if n == number and call not in dropped]
+        wanted = (question, sorted(item.split(":", 2)[1:] for item in results))
+        told = (said.asked, sorted(r.split("=", 1) for r in said.results.split(", ") if r))
+        if told == wanted and held.start <= said.turns_held + forgotten < held.stop + len(self.flagged):
+            return []
+        return [f"the answer is to {told} with {said.turns_held} turns held, not to {wanted} with {held}"]
 
     def _wrong_ledger(self, report: LedgerReport) -> list[str]:
         found = []
@@ -798,16 +809,20 @@ async def converse(
     connect: Connector = resumekit_session,
     expected: Sequence[str] | None = None,
     timeout: float = TIMEOUT,
+    app_type: type[App] | None = None,
+    run_type: type[Run] = Run,
 ) -> Run:
     """Run a scenario to its end, whatever happens.
 
     Args:
         expected: What the service has to hold in the end; None: what the app sent.
         timeout: Real seconds after which it hangs.
+        app_type: Which application; None: one with this loop.
+        run_type: Who tells what was wrong.
     """
-    run = Run(scenario, profile)
+    run = run_type(scenario, profile)
     async with server_of(scenario, profile, family) as server:
-        run.app = app = APPS[loop](scenario, family, server, None)
+        run.app = app = (app_type or APPS[loop])(scenario, family, server, None)
         before = traces()
         try:
             async with asyncio.timeout(timeout), connect(scenario, server, family, app) as app.session, app:
