@@ -36,8 +36,8 @@ from tests.faults.runner import SCALE, client_of, policy
 from tests.faults.zygote import Emulator
 
 __all__ = [
-    "ADK", "FAMILIES", "OURS", "PLAIN", "SCALE", "RunOver", "Talk", "Tool", "a_handle", "both", "config", "eventually", "model_of", "policy", "question", "run",
-    "service", "with_old_turns", "words",
+    "ADK", "FAMILIES", "OURS", "PLAIN", "SCALE", "RunOver", "Talk", "Tool", "a_handle", "both", "config",
+    "eventually", "model_of", "policy", "question", "run", "senders", "service", "with_old_turns", "words",
 ]  # fmt: skip
 
 ADK = _adk_seam.VERSION
@@ -315,6 +315,11 @@ async def eventually(is_so: Callable[[], object]) -> None:
     """Wait until something is so that nobody tells."""
     while not is_so():  # noqa: ASYNC110 -- as said
         await asyncio.sleep(0)
+
+
+def senders() -> list[asyncio.Task[Any]]:
+    """Return ADK's tasks that send."""
+    return [task for task in asyncio.all_tasks() if "send_to_model" in str(task.get_coro())]
 
 
 @dataclass

@@ -31,6 +31,7 @@ from tests.adk.support import (
     eventually,
     question,
     run,
+    senders,
     service,
     with_old_turns,
 )
@@ -76,6 +77,8 @@ async def test_the_close_is_first_seen_by_a_send(which):
         await talk.server_says(lambda records: records[0].closed_at)
         talk.queue.send_content(question("two"))
         await eventually(talk.queue._queue.empty)
+        if which == PLAIN:
+            await eventually(lambda: not senders())  # it has met the close
         tool.may_return.set()
 
         end = await talk.fate(talk.answered("two"))
