@@ -608,6 +608,7 @@ class Engine:
                 kind = actions.CloseConnection if link.opened else actions.AbortConnection
                 self._do(kind(link.number))
         self._link = self._warm = None
+        self._talk.report_drops()
         outbox = self._talk.outbox
         self._notify(
             events.SessionEnded(

@@ -1062,6 +1062,17 @@ def test_dropped_media_are_reported_once_a_second() -> None:
     assert len(bench.wire) == 1 + 10 + 1
 
 
+def test_media_dropped_within_the_last_second_are_reported_with_the_end() -> None:
+    bench = Bench(policy=Policy(audio_seconds=1.0))
+    bench.start()
+    for _ in range(12):
+        bench.sends(audio(0.1))
+    bench.tick(0.0)
+    bench.sends(audio(0.1))
+    bench.feed(inputs.Close())
+    assert sum(event.frames for event in bench.events(events.AudioDropped)) == 3
+
+
 def test_room_is_asked_for_before_a_message_is_sent() -> None:
     bench = Bench(policy=Policy(control_messages=2, control_bytes=1000))
     bench.start()
