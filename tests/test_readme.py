@@ -131,7 +131,7 @@ async def test_policy_and_events_are_given_as_shown(server, speaker):
 async def test_a_later_session_goes_on_as_shown(server, speaker):
     names = await run(BLOCKS[1], speaker)
     for turns in (1, 2):
-        names = await run(BLOCKS[3], speaker, **names, client=client_of(server))
+        names = await run(BLOCKS[4], speaker, **names, client=client_of(server))
         async with names.pop("connection") as session:
             await session.send_client_content(turns={"role": "user", "parts": [{"text": "hello"}]})
             async for message in session.receive():
@@ -143,7 +143,7 @@ async def test_a_later_session_goes_on_as_shown(server, speaker):
 @pytest.mark.network
 async def test_a_hook_decides_as_shown(server, speaker):
     names = await run(BLOCKS[1], speaker)
-    names = await run(BLOCKS[4], speaker, **names, client=client_of(server))
+    names = await run(BLOCKS[5], speaker, **names, client=client_of(server))
     async with names["connection"] as session:
         answers = [session._driver._engine._decisions.choose_delay(delay(attempt=attempt)) for attempt in (3, 4)]
 
@@ -153,11 +153,11 @@ async def test_a_hook_decides_as_shown(server, speaker):
 @pytest.mark.network
 async def test_the_emulator_serves_tests_as_shown(speaker):
     names = await run(BLOCKS[1], speaker)
-    names = await run(BLOCKS[5], speaker, **names)
+    names = await run(BLOCKS[6], speaker, **names)
     await names["test_my_assistant_survives_a_reset"]()
 
     assert len(speaker.interruptions) == 1
-    assert len(BLOCKS) == 6, "every block of the README is run"
+    assert len(BLOCKS) == 7, "every block of the README is run; that of ADK, BLOCKS[3], by tests/adk/test_page.py"
 
 
 @pytest.mark.network

@@ -57,11 +57,11 @@ TIMEOUT = 30.0
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "frameworks.md"
 
 
-def run_page(heading: str, **names: Any) -> dict[str, Any]:
-    """Run the code that stands on the page under a heading; return its names."""
-    section = PAGE.read_text("utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+def run_page(heading: str, page: Path = PAGE, **names: Any) -> dict[str, Any]:
+    """Run the code that stands on a page under a heading; return its names."""
+    section = page.read_text("utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
     (block,) = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    exec(compile(block, PAGE.name, "exec"), names)
+    exec(compile(block, page.name, "exec"), names)
     return names
 
 
