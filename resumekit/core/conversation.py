@@ -87,7 +87,7 @@ class Conversation:
         self.seeding = setup.seeds_history
         """The app's next content is history, up to its turn_complete."""
         self._speech = Speech(policy, self.outbox, setup.text_form)
-        self._tools = Tools(notify)
+        self._tools = Tools(notify, setup.background_tools)
         self.dropped_audio = 0.0
         self.dropped_audio_frames = 0
         self.dropped_video = 0
@@ -121,9 +121,10 @@ class Conversation:
         """Take a message of the app; `Engine.has_room` was asked before."""
         self._stats.messages_sent += 1
         if body.kind is ClientKind.TOOL_RESPONSE:
-            turn, answer = self._tools.respond(body, self.outbox.next_seq)
-            if answer is not None:
-                self.outbox.add(answer).turn = turn
+            answer = self._tools.respond(body, self.outbox.next_seq)
+            if answer.message is not None:
+                response = self.outbox.add(answer.message)
+                response.turn, response.background = answer.turn, answer.background
             else:
                 self.outbox.skip()
             return
@@ -169,16 +170,20 @@ class Conversation:
         held_from = link.held_from
         waits = (
             (held_from is not None and first.seq > held_from)
-            or (link.paced(split=self._split) and self._starts_something(first.body))
+            or (self._paces(link) and self._starts_something(first.body))
             or (link.owed is not None and link.owed_wait != "over" and self._asks(first.body, link))
         )
         if not waits:
             return first
         for message in self.outbox.control.unsent:
-            # RULES 8: a response whose call the service knows passes those that wait.
-            if message.body.kind is ClientKind.TOOL_RESPONSE:
+            # RULES 8: a response whose call the service knows passes those that wait, if the model waits for it.
+            if message.body.kind is ClientKind.TOOL_RESPONSE and message.background is None:
                 return message
         return None
+
+    def _paces(self, link: Link) -> bool:
+        """Whether questions wait for answers; of a proactive model nobody knows whether there will be one."""
+        return not self._setup.proactive and link.paced(split=self._split)
 
     @staticmethod
     def _starts_something(body: ClientMessage) -> bool:
@@ -305,7 +310,9 @@ class Conversation:
         shown: ServerMessage | None = message
         calls: tuple[Call, ...] = ()
         if message.tool_call is not None:
-            shown, calls, answer = self._tools.issue(turn, message)
+            shown, calls, answer, background = self._tools.issue(turn, message)
+            for position, response in background:
+                self.outbox.insert(response, position).background = turn
             if answer is not None:
                 self.outbox.add_own(answer).turn = turn
         if shown is not None and message.tool_call_cancellation is not None:
@@ -473,10 +480,12 @@ class Conversation:
         stale = {
             message
             for message in (*self.outbox.control.sent, *self.outbox.control.unsent)
-            if message.body.kind is ClientKind.TOOL_RESPONSE and (message.turn in rerun or message.index)
+            if message.body.kind is ClientKind.TOOL_RESPONSE and _is_void(message, rerun)
         }
         for message in stale:
-            if message.turn is None and message.index:  # its call was unknown, so it may be why the service closed
+            if (
+                message.turn is message.background and message.index
+            ):  # its call was unknown, so it may be why the service closed
                 for response in message.body.responses:
                     self._notify(events.ToolResponseDropped(call_id=response.id or "", name=response.name or ""))
         for turn in link.ended:
@@ -601,6 +610,7 @@ class Conversation:
         if history is not None:
             self.transcript.replace(history)
         self.outbox.remove({message for message in waiting if message.recorded})
+        self._leave_background_calls()
         turns = self.transcript.turns()
         asked = {message.body.text for message in waiting if message.body.text}
         while turns and turns[-1].role == "user" and turns[-1].text in asked:
@@ -610,6 +620,17 @@ class Conversation:
         if link.content_as_text:
             turns += self._leading_context()
         return turns, self.transcript.holes
+
+    def _leave_background_calls(self) -> None:
+        """A new session knows no call of the turns that it is told in words."""
+        void = {message for message in self.outbox.control.unsent if message.background and message.background.whole}
+        for message in void:
+            for response in message.body.responses:
+                self._notify(events.ToolResponseDropped(call_id=response.id or "", name=response.name or ""))
+        self.outbox.remove(void)
+        running = self._tools.start_fresh()
+        if running:
+            self._inject(tool_call_cancellation_frame([call.app_id for call in running]))
 
     def _leading_context(self) -> list[HistoryTurn]:
         """Context that precedes the first question: after a replay the model takes it no other way."""
@@ -622,6 +643,16 @@ class Conversation:
             self._record(message)
         self.outbox.remove(set(moved))
         return [turn for message in moved for turn in message.body.turns if turn.text]
+
+
+def _is_void(response: Message, rerun: set[Turn]) -> bool:
+    """Whether a tool response says nothing to the next connection: it answers a run that is over.
+
+    The state knows the call of a turn that is not run again: a response that came later is sent again.
+    """
+    if response.turn is None and response.background is not None:
+        return response.background in rerun
+    return response.turn in rerun or bool(response.index)
 
 
 def _has_output(content: ServerContent) -> bool:

@@ -31,6 +31,8 @@ class Message:
     """Position among the control messages, from 1; 0 for audio and video."""
     turn: Turn | None = None
     """The turn that it asks or answers, once it was sent."""
+    background: Turn | None = None
+    """The turn of the call that it answers, if the model does not wait for it."""
     index: int = 0
     """What the service counts it as on the current connection; setup is 0."""
     resent: bool = False
@@ -58,9 +60,9 @@ class Lane:
         self.unsent.append(message)
         self._count_unsent(message, 1)
 
-    def prepend(self, message: Message) -> None:
-        """Add a message that waits before everything else."""
-        self.unsent.appendleft(message)
+    def insert(self, message: Message, place: int) -> None:
+        """Add a message that waits behind so many others."""
+        self.unsent.insert(place, message)
         self._count_unsent(message, 1)
 
     def mark_sent(self, message: Message) -> None:
@@ -107,7 +109,7 @@ class Lane:
     def put_back(self, message: Message) -> None:
         """Make a message that was sent wait again, before everything else."""
         message.resent = True
-        self.prepend(message)
+        self.insert(message, 0)
 
     def remove(self, messages: set[Message]) -> None:
         """Let messages go, wherever they are."""
@@ -171,7 +173,13 @@ class Outbox:
     def add_own(self, body: ClientMessage) -> Message:
         """Put a message that the engine writes itself before all others; it has no number."""
         message = Message(0, body)
-        self.control.prepend(message)
+        self.control.insert(message, 0)
+        return message
+
+    def insert(self, body: ClientMessage, position: int) -> Message:
+        """Put back a control message of the app that is to be sent again, before what the app sent after it."""
+        message = Message(position, body)
+        self.control.insert(message, sum(other.seq < position for other in self.control.unsent))
         return message
 
     def _count_waiting(self, message: Message, sign: int) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from resumekit.wire import (
     ResumptionHandle,
     bind_setup,
+    setup_background_tools,
     setup_compresses,
     setup_compression_trigger,
     setup_fingerprint,
@@ -67,6 +68,8 @@ class Setup:
     """Tokens at which the service compresses the context."""
     compresses: bool
     """It does so at all: its session has no limit then."""
+    background_tools: frozenset[str]
+    """Functions that the model does not wait for."""
 
     @classmethod
     def parse(cls, frame: str) -> Setup:
@@ -84,6 +87,7 @@ class Setup:
             handle=setup_handle(frame),
             compression_trigger=setup_compression_trigger(frame),
             compresses=setup_compresses(frame),
+            background_tools=setup_background_tools(frame),
         )
 
     @property

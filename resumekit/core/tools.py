@@ -25,7 +25,7 @@ from resumekit.wire import (
     without_key,
 )
 
-__all__ = ["Issued", "Tools"]
+__all__ = ["Answer", "Issued", "Tools"]
 
 _REMEMBERED = 1024
 _NO_ANSWER = "this call was made before, by a turn that is over; its result is not on record"
@@ -40,22 +40,42 @@ class Issued(NamedTuple):
     """The calls in `shown`."""
     answer: ClientMessage | None
     """The responses that the engine gives by itself."""
+    background: list[tuple[int, ClientMessage]]
+    """Those that the model does not wait for, one by one, each with the app's position."""
+
+
+class Answer(NamedTuple):
+    """What becomes of the app's responses."""
+
+    message: ClientMessage | None
+    """What goes to the service."""
+    turn: Turn | None
+    """The turn that waits for it."""
+    background: Turn | None
+    """The turn of a call in it that the model does not wait for."""
 
 
 class Tools:
-    """Every tool call that the app may still answer."""
+    """Every tool call that the app may still answer.
 
-    def __init__(self, notify: Callable[[events.Event], None]) -> None:
+    Args:
+        notify: Tells the app.
+        background: Names of the functions that the model does not wait for.
+    """
+
+    def __init__(self, notify: Callable[[events.Event], None], background: frozenset[str] = frozenset()) -> None:
         self._notify = notify
+        self._background = background
         self._known: dict[str, tuple[Turn, Call]] = {}
         """The newest calls, by the id that the app knows."""
 
-    def respond(self, body: ClientMessage, position: int) -> tuple[Turn | None, ClientMessage | None]:
-        """Take the app's responses; return the turn and the message for those whose call the service knows.
+    def respond(self, body: ClientMessage, position: int) -> Answer:
+        """Take the app's responses; those whose call the service knows go out.
 
         The others are kept for the repetition of their call, or dropped with their cancelled call.
         """
         turn: Turn | None = None
+        background: Turn | None = None
         kept: list[FunctionResponse] = []
         for response in body.responses:
             known = self._known.get(response.id or "")
@@ -67,13 +87,18 @@ class Tools:
                 self._drop(call)
                 continue
             call.response, call.position = response, position
+            if call.background:
+                call.answers.append((position, response))
             if call not in owner.unbound:
-                turn = owner
+                if call.background:
+                    background = owner
+                else:
+                    turn = owner
                 _note_result(owner, call)
                 kept.append(_addressed(response, call))
         if len(kept) == len(body.responses) and all(map(_same, kept, body.responses)):
-            return turn, body
-        return turn, decode_client(tool_response_frame(kept)) if kept else None
+            return Answer(body, turn, background)
+        return Answer(decode_client(tool_response_frame(kept)) if kept else None, turn, background)
 
     def issue(self, turn: Turn, message: ServerMessage) -> Issued:
         """Take the model's calls: answer what is on record, bind what runs already, show what is new."""
@@ -81,17 +106,23 @@ class Tools:
         requests = message.tool_call.function_calls or []
         new: list[tuple[int, Call]] = []
         answers: list[FunctionResponse] = []
+        background: list[tuple[int, ClientMessage]] = []
         for position, request in enumerate(requests):
             known = len(turn.unbound)
             call = turn.issue(request)
+            call.background = call.name in self._background
             if not turn.whole:
                 turn.tools.append(f"[called {call.name}: {_json(request.args or {})}]")
             if len(turn.unbound) < known:
                 if call.response is None:
                     self._notify(events.ToolCallRebound(name=call.name, call_id=call.app_id))
                     continue
-                call.by_engine = True
-                answers.append(_addressed(call.response, call))
+                if call.background:
+                    frames = ((at, tool_response_frame([_addressed(answer, call)])) for at, answer in call.answers)
+                    background += [(at, decode_client(frame)) for at, frame in frames]
+                else:
+                    call.by_engine = True
+                    answers.append(_addressed(call.response, call))
                 if not turn.whole:
                     _note_result(turn, call)
                 self._notify(events.ToolCallAnswered(name=call.name, by="record"))
@@ -105,13 +136,13 @@ class Tools:
         answer = decode_client(tool_response_frame(answers)) if answers else None
         calls = tuple(call for _, call in new)
         if len(new) == len(requests):
-            return Issued(message, calls, answer)
+            return Issued(message, calls, answer, background)
         shown: ServerMessage | None = None
         if new:
             shown = decode_server(tool_call_frame([requests[position] for position, _ in new]))
         elif message.server_content is not None:
             shown = decode_server(without_key(message.raw, "tool_call"))
-        return Issued(shown, calls, answer)
+        return Issued(shown, calls, answer, background)
 
     def cancel(self, turns: Iterable[Turn], message: ServerMessage) -> tuple[ServerMessage | None, tuple[Call, ...]]:
         """Take the service's cancellation; return what the app must see of it, and the calls that it names.
@@ -154,6 +185,19 @@ class Tools:
         for call in turn.unbound:
             if not call.reported:
                 call.reported = True
+                self._drop(call)
+        return running
+
+    def start_fresh(self) -> list[Call]:
+        """Forget the calls of turns that are over: the new session does not know them; return the running ones."""
+        running: list[Call] = []
+        for turn, call in self._known.values():
+            if not call.background or not turn.whole or call.cancelled:
+                continue
+            call.cancelled = True
+            if call.response is None:
+                running.append(call)
+            elif call in turn.unbound:
                 self._drop(call)
         return running
 

@@ -43,6 +43,10 @@ class Call:
     """The app was told that no repetition of the call has asked for its answer."""
     by_engine: bool = False
     """The engine wrote that response: the app has not seen the repeated call."""
+    background: bool = False
+    """The model does not wait for it: its responses are messages of their own, which may come after the turn."""
+    answers: list[tuple[int, FunctionResponse]] = field(default_factory=list[tuple[int, FunctionResponse]])
+    """Of a call in the background: all that the app answered, each with its position."""
 
 
 @dataclass(slots=True, eq=False)
@@ -119,12 +123,12 @@ class Turn:
     @property
     def waits_for_app(self) -> bool:
         """Whether a tool call of it is unanswered."""
-        return any(call.response is None and not call.cancelled for call in self.calls.values())
+        return any(not (call.response or call.cancelled or call.background) for call in self.calls.values())
 
     @property
     def pending(self) -> bool:
         """Whether the service still waits for the response to a call of this run."""
-        return not all(call.written or call.cancelled for call in self.calls.values())
+        return not all(call.written or call.cancelled or call.background for call in self.calls.values())
 
     @property
     def stalled(self) -> bool:
@@ -139,7 +143,8 @@ class Turn:
     @property
     def waiting_since(self) -> int | None:
         """Position of the first of the app's answers whose call was not made again yet; None: there is none."""
-        return min((call.position for call in self.unbound if call.response is not None), default=None)
+        answered = (call for call in self.unbound if call.response is not None and not call.background)
+        return min((call.position for call in answered), default=None)
 
     def issue(self, request: FunctionCall) -> Call:
         """Note a tool call of the model: one that is known from an earlier run, or a new one."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from resumekit.wire.client import ClientKind, ClientMessage, FunctionResponse, HistoryTurn, decode_client
 from resumekit.wire.frames import (
     INTERRUPTED_FRAME, TURN_COMPLETE_FRAME, args_key, bind_setup, content_frame,
-    input_transcription_frame, realtime_text_frame, setup_compresses, setup_compression_trigger, setup_fingerprint, setup_handle,
+    input_transcription_frame, realtime_text_frame, setup_background_tools, setup_compresses, setup_compression_trigger, setup_fingerprint, setup_handle,
     setup_manual_activity, setup_model, setup_proactive, setup_seeds_history, setup_transparent,
     tool_call_cancellation_frame, tool_call_frame, tool_response_frame, with_transcription, without_key,
 )  # fmt: skip
@@ -27,7 +27,7 @@ __all__ = [
     "ToolCallCancellation", "Transcription", "UsageMetadata", "VoiceActivity", "VoiceActivityDetectionSignal",
     "args_key", "bind_setup", "content_frame", "decode_client", "decode_server",
     "input_transcription_frame", "int64", "is_empty", "known_keys", "parse_duration", "realtime_text_frame", "redact", "server_keys",
-    "setup_compresses", "setup_compression_trigger", "setup_fingerprint", "setup_handle", "setup_manual_activity", "setup_model",
+    "setup_background_tools", "setup_compresses", "setup_compression_trigger", "setup_fingerprint", "setup_handle", "setup_manual_activity", "setup_model",
     "setup_proactive", "setup_seeds_history", "setup_transparent", "tool_call_cancellation_frame", "tool_call_frame",
     "tool_response_frame", "with_transcription", "without_key",
 ]  # fmt: skip

@@ -22,7 +22,7 @@ from resumekit.wire.server import FunctionCall, Transcription, as_object, int64,
 
 __all__ = [
     "INTERRUPTED_FRAME", "TURN_COMPLETE_FRAME", "args_key", "bind_setup", "content_frame",
-    "input_transcription_frame", "realtime_text_frame", "setup_compresses", "setup_compression_trigger", "setup_fingerprint", "setup_handle",
+    "input_transcription_frame", "realtime_text_frame", "setup_background_tools", "setup_compresses", "setup_compression_trigger", "setup_fingerprint", "setup_handle",
     "setup_manual_activity", "setup_model", "setup_proactive", "setup_seeds_history", "setup_transparent",
     "tool_call_cancellation_frame", "tool_call_frame", "tool_response_frame", "with_transcription", "without_key",
 ]  # fmt: skip
@@ -103,6 +103,16 @@ def setup_manual_activity(setup_frame: str) -> bool:
 def setup_proactive(setup_frame: str) -> bool:
     """Tell whether the model may leave speech unanswered (`proactivity.proactiveAudio`)."""
     return _dig(setup_frame, "proactivity", "proactive_audio") is True
+
+
+def setup_background_tools(setup_frame: str) -> frozenset[str]:
+    """Return the names of the functions that the model does not wait for (``behavior: NON_BLOCKING``)."""
+    declared = [
+        as_object(function)
+        for tool in _as_list(_dig(setup_frame, "tools"))
+        for function in _as_list(_pop({**as_object(tool)}, "function_declarations"))
+    ]
+    return frozenset(str(function.get("name")) for function in declared if function.get("behavior") == "NON_BLOCKING")
 
 
 def setup_compression_trigger(setup_frame: str) -> int | None:
@@ -214,6 +224,10 @@ def _dig(setup_frame: str, name: str, *path: str) -> object:
     for inner in path:
         value = _pop(as_object(value), inner)
     return value
+
+
+def _as_list(value: object) -> list[object]:
+    return cast("list[object]", value) if isinstance(value, list) else []
 
 
 def _camel(name: str) -> str:

@@ -22,6 +22,7 @@ from resumekit.wire import (
     decode_server,
     known_keys,
     realtime_text_frame,
+    setup_background_tools,
     setup_compression_trigger,
     setup_fingerprint,
     setup_handle,
@@ -134,6 +135,7 @@ def test_setup_is_read_in_camel_case():
                 "realtimeInputConfig": {"automaticActivityDetection": {"disabled": True}},
                 "proactivity": {"proactiveAudio": True},
                 "contextWindowCompression": {"triggerTokens": "25600"},
+                "tools": [{"googleSearch": {}}, {"functionDeclarations": [{"name": "f", "behavior": "NON_BLOCKING"}]}],
             }
         }
     )
@@ -144,6 +146,7 @@ def test_setup_is_read_in_camel_case():
     assert setup_manual_activity(frame)
     assert setup_proactive(frame)
     assert setup_compression_trigger(frame) == 25600
+    assert setup_background_tools(frame) == {"f"}
 
 
 def test_setup_is_read_in_snake_case():
@@ -156,6 +159,7 @@ def test_setup_is_read_in_snake_case():
                 "realtime_input_config": {"automatic_activity_detection": {"disabled": True}},
                 "proactivity": {"proactive_audio": True},
                 "context_window_compression": {"trigger_tokens": 25600},
+                "tools": [{"function_declarations": [{"name": "f", "behavior": "NON_BLOCKING"}, {"name": "g"}, 5]}],
             }
         }
     )
@@ -164,6 +168,7 @@ def test_setup_is_read_in_snake_case():
     assert setup_seeds_history(frame)
     assert setup_manual_activity(frame)
     assert setup_proactive(frame)
+    assert setup_background_tools(frame) == {"f"}
     assert setup_compression_trigger(frame) == 25600
 
 
@@ -198,6 +203,7 @@ def test_setup_that_says_nothing(setup):
     assert not setup_manual_activity(frame)
     assert not setup_proactive(frame)
     assert setup_compression_trigger(frame) is None
+    assert setup_background_tools(frame) == set()
 
 
 def test_fingerprint_is_stable_under_order_spelling_handle_and_history():
