@@ -212,9 +212,9 @@ def _(patch: pytest.MonkeyPatch) -> None:
 def _(patch: pytest.MonkeyPatch) -> None:
     original = Conversation._inject
 
-    def inject(self, frame):
+    def inject(self, frame, cut=None):
         if b"interrupted" not in frame:
-            original(self, frame)
+            original(self, frame, cut)
 
     patch.setattr(Conversation, "_inject", inject)
 
@@ -234,9 +234,9 @@ def _(patch: pytest.MonkeyPatch) -> None:
 def _(patch: pytest.MonkeyPatch) -> None:
     original = Conversation._inject
 
-    def inject(self, frame):
+    def inject(self, frame, cut=None):
         if b"turnComplete" not in frame:
-            original(self, frame)
+            original(self, frame, cut)
 
     patch.setattr(Conversation, "_inject", inject)
 

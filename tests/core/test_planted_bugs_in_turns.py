@@ -127,9 +127,9 @@ def _(patch: pytest.MonkeyPatch) -> None:
 def _(patch: pytest.MonkeyPatch) -> None:
     original = Conversation._inject
 
-    def inject(self, frame):
+    def inject(self, frame, cut=None):
         if b"toolCallCancellation" not in frame:
-            original(self, frame)
+            original(self, frame, cut)
 
     patch.setattr(Conversation, "_inject", inject)
 
