@@ -92,6 +92,10 @@ def _unknown(given: JsonObject, known: frozenset[str]) -> str | None:
     return next((name for name in given if _camel(name) not in known), None)
 
 
+def _modalities(setup: JsonObject) -> list[object]:
+    return as_list(field(object_field(setup, "generationConfig"), "responseModalities"))
+
+
 def _model_exists(model: str, settings: Settings) -> bool:
     name = model.rsplit("/", 1)[-1]
     if settings.known_models is not None:
@@ -129,6 +133,8 @@ class Gate:
         developer = self._settings.profile == "developer"
         if transparent and developer and not self._settings.accept_transparent:
             refuse(1007, texts.INVALID_ARGUMENT)
+        if len(_modalities(setup)) > 1:
+            refuse(1007, texts.TWO_MODALITIES)
         start = self._restore(handle, model, self._session_age(setup))
         self._check_quota(start.session)
         self._connection.bind_session(start.session)
@@ -180,8 +186,6 @@ class Gate:
 
     def _terms(self, setup: JsonObject, model: str, start: _Start, *, transparent: bool) -> Terms:
         state = start.state
-        generation = object_field(setup, "generationConfig")
-        modalities = as_list(field(generation, "responseModalities")) or ["AUDIO"]
         realtime = object_field(setup, "realtimeInputConfig")
         detection = object_field(realtime, "automaticActivityDetection")
         history = object_field(setup, "historyConfig")
@@ -195,7 +199,7 @@ class Gate:
             with_handle=start.with_handle,
             model=model,
             family=self._family(model),
-            speaks="AUDIO" in modalities,
+            speaks="AUDIO" in (_modalities(setup) or ["AUDIO"]),
             transcribes_input=has_field(setup, "inputAudioTranscription"),
             transcribes_output=has_field(setup, "outputAudioTranscription"),
             sends_handles=has_field(setup, "sessionResumption") and self._settings.send_handles,

@@ -17,6 +17,7 @@ __all__ = [
     "SESSION_EXPIRED",
     "SESSION_NOT_FOUND",
     "SETUP_FIRST",
+    "TWO_MODALITIES",
     "UNAVAILABLE",
     "UNSUPPORTED_AUDIO",
     "cut_reason",
@@ -36,6 +37,10 @@ UNAVAILABLE = "The service is currently unavailable."
 NOT_IMPLEMENTED = "Operation is not implemented, or supported, or enabled."
 EXPLICIT_ACTIVITY = "Explicit activity control is not supported when automatic activity detection is enabled."
 UNSUPPORTED_AUDIO = "CONTENT_TYPE_AUDIO is not supported for this model configuration."
+TWO_MODALITIES = (
+    "At most one response modality can be specified in the setup request. "
+    "To enable simultaneous transcription and audio output,"  # no report has the rest: this is 123 bytes
+)
 QUOTA = (
     "You exceeded your current quota, please check your plan and billing details. For more information on this "
     "error, head to: https://ai.google.dev/gemini-api/docs/rate-limits."

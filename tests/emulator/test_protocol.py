@@ -167,6 +167,11 @@ async def test_a_lenient_gate_lets_it_pass():
             "models/bard is not found for API version v1beta, or is not supported for bidiGenerateContent.",
         ),
         ({"setup": {"model": MODEL["2.5"], "sessionResumption": {"transparent": True}}}, *INVALID),
+        (
+            {"setup": {"model": MODEL["2.5"], "generationConfig": {"responseModalities": ["TEXT", "AUDIO"]}}},
+            1007,
+            "At most one response modality can be specified in the setup request. To enable",
+        ),
     ],
 )
 async def test_a_bad_first_message_is_refused_with_the_real_text(message, code, reason):
