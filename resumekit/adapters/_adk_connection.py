@@ -203,6 +203,9 @@ class Connection(BaseLlmConnection):
         """Words of a spoken question of which ADK gave out the beginning as a whole, as the turn was cut."""
         self._told: ServerMessage | None = None
         """The interruption that was shown."""
+        self._answer: LlmResponse | None = None
+        """The transcription of an answer that is whole, while its turn is open: ADK would store it, and if the
+        connection ends here, the turn is answered again."""
         self._closing = False
         self._watched = False
 
@@ -262,6 +265,8 @@ class Connection(BaseLlmConnection):
                             empty = False
                             yield shown
             except errors.SessionClosed as closed:
+                for shown in self._release():
+                    yield shown
                 if seam.ENDS_QUIETLY:
                     return
                 raise _closed() from closed
@@ -277,6 +282,7 @@ class Connection(BaseLlmConnection):
         elif response.live_session_resumption_update is not None:
             yield self._with_handle(response, frame)
         elif frame.cut is Cut.REANSWERED:
+            self._answer = None
             yield from self._forget(response, frame)
         elif frame.cut is Cut.UNSEEN and response.turn_complete:
             return
@@ -295,12 +301,23 @@ class Connection(BaseLlmConnection):
         said = response.input_transcription or response.output_transcription
         if frame.cut is not None and said is not None and not said.text:
             return  # there was nothing to flush
+        if response.input_transcription is None:
+            yield from self._release()
         yield from self._whole_question(response)
+        answer = response.output_transcription
+        if answer is not None and answer.finished and frame.cut is None:
+            self._answer = response
+            return
         if frame.cut is Cut.SETTLED and response.content is not None:
             response = response.model_copy(update={"interrupted": True})
         kept = self._without_cancelled(response)
         if kept is not None:
             yield kept
+
+    def _release(self) -> Iterator[LlmResponse]:
+        if self._answer is not None:
+            answer, self._answer = self._answer, None
+            yield answer
 
     def _forget(self, response: LlmResponse, frame: ServerMessage) -> Iterator[LlmResponse]:
         """A cut turn is answered again: of all that ADK makes of it, show once that it is interrupted."""
