@@ -124,8 +124,8 @@ class Dialogue:
         if state.is_seeding:
             state.turns += turns
             state.is_seeding = not complete
-            if complete and turns and turns[-1].role == "user":
-                state.queued.append(turns[-1].text)  # answered with what comes next: history alone starts no generation
+            if self._settings.answers_history and complete and turns and turns[-1].role == "user":
+                state.queued.append(turns[-1].text)
             return
         if self._terms.family.text_in_mid_session == "realtime" and state.model_spoke:
             self._connection.refuse(1007, texts.INVALID_ARGUMENT)

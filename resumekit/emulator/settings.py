@@ -117,6 +117,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Proactive audio: the model takes everything in and says nothing."""
     overlap: Overlap = "interrupt"
     """A new question while the model answers. `merge`: into one answer while nothing was emitted, else interrupt."""
+    answers_history: bool = False
+    """A question that ends the initial history is answered, together with the next input (history alone starts no
+    generation); else it is no more than history."""
     vad_silence: float = 0.5
     """Seconds of silent audio that end an utterance (counted in samples, not scaled)."""
 
@@ -209,6 +212,7 @@ class Knobs(TypedDict, total=False):
     playback_delay: bool
     silent: bool
     overlap: Overlap
+    answers_history: bool
     vad_silence: float
     tool_position: ToolPosition | None
     tool_frames: Literal["one", "each"]

@@ -257,7 +257,7 @@ async def composed(which: str, text: str, cut: Trigger | None) -> Any:
     if ADK >= (2, 9):  # CFC is for 3.x models, too; calls of a 2.x model wait for the end of a turn, where CFC ends
         family = "3.x"
     turns = "joined" if not (2,) <= ADK < (2, 9) else "at_end"
-    async with service(family=family, tool_turns=turns, mid_answer_handles=0) as server:
+    async with service(family=family, tool_turns=turns, answers_history=True, mid_answer_handles=0) as server:
         if cut is not None:
             await server.inject(Fault.fin(at=cut))
         asked = Asked(which, family=family, tools=[alpha, beta, gamma], **fields)

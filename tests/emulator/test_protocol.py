@@ -250,6 +250,18 @@ async def test_initial_history_is_silent_until_turn_complete(family):
         assert live.ledger.report(["a", "c", "d [recall]"]).ok
 
 
+@pytest.mark.parametrize("answers", [False, True])
+async def test_a_question_that_ends_the_history_can_be_answered_with_the_next(answers):
+    async with (
+        server(model="3.x", answers_history=answers) as live,
+        session(live, historyConfig={"initialHistoryInClientContent": True}) as wire,
+    ):
+        await wire.content("a")
+        assert await wire.silent(0.05)
+        await wire.live("b")
+        assert parse_answer(said(await wire.turn())).asked == ("a + b" if answers else "b")
+
+
 async def test_after_its_history_3_x_takes_text_as_realtime_input_only():
     async with (
         server(model="3.x") as live,
