@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write docs/reference/*.md from the docstrings. `python docs/make_reference.py`; a test tells when it is due."""
+"""Write docs/reference/*.md from the docstrings, and from the table of `tests/adk/run_config.py`. `python docs/make_reference.py`; a test tells when it is due."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from resumekit.core import events, failures, policy, stats  # noqa: E402
 from resumekit.plugins import HOOKS  # noqa: E402
 
 REFERENCE = ROOT / "docs" / "reference"
-MADE = "<!-- Made by docs/make_reference.py from the docstrings: change those. -->"
+MADE = "<!-- Made by docs/make_reference.py from the docstrings and tables: change those. -->"
 
 
 COMMON = {
@@ -334,7 +334,100 @@ def stats_page() -> Iterator[str]:
     yield from fields_table(stats.Stats)
 
 
+VERSIONS = ("1.27.2", "2.0.0", "2.13.0")
+MODELS = ("`gemini-3.8-live`", "`gemini-3.1-flash-live-preview`", "`gemini-2.5-flash-native-audio-*`, `gemini-live-2.5-flash-native-audio`", "older: `gemini-2.0-flash-live-001`, `gemini-live-2.5-flash-preview`")  # fmt: skip
+FEATURES = (
+    ("answers (`response_modalities`), one of them", "AUDIO", "AUDIO", "AUDIO", "AUDIO, TEXT"),
+    ("transcriptions of both sides", "yes", "yes", "yes", "yes"),
+    ("context window, tokens", "128k", "128k", "128k", "32k"),
+    ("handles (`session_resumption`)", "yes", "yes", "yes", "yes"),
+    ("`transparent` resumption", "Vertex", "Vertex", "Vertex", "Vertex"),
+    ("`context_window_compression`", "yes", "yes", "yes", "yes"),
+    ("manual activity (`realtime_input_config`)", "yes", "yes", "yes", "yes"),
+    ("`enable_affective_dialog`", "no", "no", "yes", "no"),
+    ("`proactivity`", "always on", "no", "yes", "no"),
+    ("function calls", "yes", "yes", "yes", "yes"),
+    ("asynchronous ones (`NON_BLOCKING`)", "yes, by default", "no", "yes", "?"),
+    ("search grounding", "yes", "yes", "yes", "yes"),
+    ("code execution, URL context", "no", "no", "no", "yes"),
+    ("text in mid-session", "`clientContent` or realtime", "realtime only", "`clientContent` or realtime", "`clientContent` or realtime"),
+)  # fmt: skip
+"""Which Live models take what: November 2026; "?": no source says it."""
+
+
+def run_config_page() -> Iterator[str]:
+    from resumekit.adapters._advice import TARGET_SHARE, TRIGGER_SHARE, WINDOWS
+    from tests.adk.run_config import ROWS
+
+    yield from ("# ADK: every field of `RunConfig`", "")
+    yield from (
+        "What becomes of each field over a reconnect, with `ResumableGemini`. The last column names the test that shows it:",
+        "through a `Runner`, against the emulator, on each version that has the field, with a cut in the middle. Where plain",
+        "ADK does something odd on a version, so does this.",
+        "",
+    )
+    yield from table(
+        ("field", "versions of ADK", "over a reconnect", "test in `tests/adk`"),
+        *(
+            (
+                f"`{row.field}`",
+                "all" if row.since == VERSIONS[0] else ", ".join(VERSIONS[VERSIONS.index(row.since) :]),
+                row.does,
+                f"`{row.test.partition('::')[2]}`",
+            )
+            for row in sorted(ROWS)
+        ),
+    )
+    yield from ("## Which models take what", "")
+    yield from (
+        "As public documentation and reports had it on 2026-11-22; none of it was tried against the service. Models change,",
+        "and previews do so without notice: what counts is what the service says. resumekit sends what you set, whatever",
+        "the model; ADK 2.13 leaves `enable_affective_dialog` and `proactivity` out for 3.x models.",
+        "",
+    )
+    yield from table(("feature", *MODELS), *FEATURES)
+    yield from ("## Context window compression", "")
+    low, high = (f"{share:.0%}" for share in TRIGGER_SHARE)
+    least, most = (f"{share:.0%}" for share in TARGET_SHARE)
+    yield from (
+        "Without it the service ends a session after some minutes, however often it is resumed: about 15 with audio, 2 with",
+        f"video, 10 on Vertex. With it a session has no limit. Set `trigger_tokens` to {low} to {high} of the model's context",
+        f"window, and `sliding_window.target_tokens` to {least} to {most} of it, below the trigger:",
+        "",
+    )
+    yield from table(
+        ("window", "`trigger_tokens`", "`target_tokens`"),
+        *(
+            (
+                f"{window.least} to {window.most}",
+                *(
+                    f"{round(share[0] * window.least)} to {round(share[1] * window.most)}"
+                    for share in (TRIGGER_SHARE, TARGET_SHARE)
+                ),
+            )
+            for window in WINDOWS
+        ),
+    )
+    yield from (
+        "A lower trigger forgets what there is room for, a higher one leaves none for a long turn; a target far below the",
+        "trigger forgets much at a time (where it is not set, the service takes half of the trigger), one close to it has to",
+        "compress at each turn, which takes time.",
+        "",
+        "```python",
+        "from google.genai import types",
+        "",
+        "compression = types.ContextWindowCompressionConfig(",
+        "    trigger_tokens=100_000, sliding_window=types.SlidingWindow(target_tokens=80_000)",
+        ")",
+        "```",
+        "",
+        "`resumekit doctor TARGET` says where a config contradicts this page.",
+        "",
+    )
+
+
 PAGES = {
+    "adk-run-config.md": run_config_page,
     "hooks.md": hooks_page,
     "policy.md": policy_page,
     "events.md": events_page,

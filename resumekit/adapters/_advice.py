@@ -100,13 +100,17 @@ def _on_features(config: object, model: str) -> Iterator[str]:
     name = model.rpartition("/")[2]
     if len(modalities) > 1:
         yield f"response_modalities: a Live session has one, not {' and '.join(modalities)}; the service refuses it"
-    elif modalities == ["TEXT"] and "native-audio" in name:
+    elif modalities == ["TEXT"] and ("native-audio" in name or name.startswith("gemini-3")):
         yield f"response_modalities: {model!r} answers in AUDIO alone; its text is output_audio_transcription"
-    if name.startswith("gemini-3"):
-        if _look(config, "proactivity", "proactive_audio"):
-            yield f"proactivity: {model!r} has no proactive audio"
-        if _look(config, "enable_affective_dialog"):
-            yield f"enable_affective_dialog: {model!r} does not have it"
+    if not name.startswith("gemini-3"):
+        return
+    proactive = _look(config, "proactivity", "proactive_audio")
+    if name.startswith("gemini-3.1") and proactive:
+        yield f"proactivity: {model!r} has no proactive audio"
+    if name.startswith("gemini-3.8") and proactive is False:
+        yield f"proactivity: {model!r} cannot do without proactive audio; leave it out"
+    if _look(config, "enable_affective_dialog"):
+        yield f"enable_affective_dialog: {model!r} does not have it"
 
 
 def _modalities(config: object) -> list[str]:

@@ -11,6 +11,7 @@ from resumekit.adapters._advice import TARGET_SHARE, TRIGGER_SHARE, advice_on, w
 
 AUDIO = "gemini-2.5-flash-native-audio-preview-12-2025"
 NEW = "gemini-3.1-flash-live-preview"
+NEWEST = "gemini-3.8-live"
 OLD = "gemini-2.0-flash-live-001"
 
 
@@ -89,8 +90,11 @@ def test_transparent_that_is_off_is_no_matter(transparent):
     [
         ({"response_modalities": ["TEXT", "AUDIO"]}, NEW, "response_modalities: a Live session has one, not TEXT and AUDIO"),
         ({"response_modalities": ["TEXT"]}, AUDIO, "response_modalities: "),
+        ({"response_modalities": ["TEXT"]}, NEW, "response_modalities: "),
         ({"generationConfig": {"responseModalities": ["TEXT"]}}, AUDIO, "response_modalities: "),
         ({"proactivity": {"proactiveAudio": True}}, NEW, "proactivity: "),
+        ({"proactivity": {"proactive_audio": False}}, NEWEST, "proactivity: "),
+        ({"enable_affective_dialog": True}, NEWEST, "enable_affective_dialog: "),
         ({"enable_affective_dialog": True}, NEW, "enable_affective_dialog: "),
     ],
 )  # fmt: skip
@@ -104,6 +108,8 @@ def test_what_the_model_has():
     both = {"proactivity": {"proactive_audio": True}, "enable_affective_dialog": True, "response_modalities": ["AUDIO"]}
     assert advice_on(compressing(**both), AUDIO) == []
     assert advice_on(compressing(response_modalities="AUDIO"), AUDIO) == []
+    assert advice_on(compressing(proactivity={"proactive_audio": True}), NEWEST) == []
+    assert advice_on(compressing(response_modalities=["TEXT"]), OLD) == []
 
 
 def test_either_spelling_and_odd_values():

@@ -20,7 +20,7 @@ def make_reference():
     return module
 
 
-PAGES = ["hooks.md", "policy.md", "events.md", "errors.md", "stats.md"]
+PAGES = ["adk-run-config.md", "hooks.md", "policy.md", "events.md", "errors.md", "stats.md"]
 
 
 def text_of(name):
@@ -52,6 +52,7 @@ def test_every_field_of_the_source_is_on_its_page(make_reference, name):
         "events.md": [getattr(make_reference.events, kind) for kind in make_reference.events.__all__],
         "hooks.md": [make_reference.policy.RecoveryDetails, make_reference.stores.StoredHandle],
         "errors.md": [],
+        "adk-run-config.md": [],
     }
     for kind in kinds[name]:
         for field in make_reference.defaults(kind).keys() | make_reference.attributes(kind).keys():
@@ -72,4 +73,4 @@ def test_the_example_runs(code):
 
 
 def test_every_page_has_an_example():
-    assert {example.id.partition("-")[0] for example in EXAMPLES} == set(PAGES)
+    assert {example.id.rpartition("-")[0] for example in EXAMPLES} == set(PAGES)
