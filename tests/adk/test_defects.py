@@ -6,8 +6,11 @@ Each test runs one script twice: plain `Gemini` shows the defect where that vers
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 from google.genai import errors as genai_errors
+from google.genai.live import ws_connect
 from websockets.exceptions import InvalidStatus
 
 from resumekit.core import events
@@ -88,13 +91,16 @@ async def test_row_3_a_service_that_cannot_be_reached_for_a_moment(which):
         pytest.param(Fault.handshake(503), InvalidStatus, id="http-503"),
         pytest.param(Fault.handshake(429), InvalidStatus, id="http-429"),
         pytest.param(Fault.listener_down(2.0), OSError, id="refused"),
+        pytest.param(Fault.slow_handshake(20.0), TimeoutError, id="timeout"),
     ],
 )
-async def test_row_4_a_dial_that_fails_otherwise(which, fault, error):
+async def test_row_4_a_dial_that_fails_otherwise(which, fault, error, monkeypatch):
     async with service("vertex") as server, run(server, which) as talk:
         await talk.ask("one")
         await talk.anchored()
-        await server.inject(fault, *[Fault.rst()] * (error is InvalidStatus))
+        if error is TimeoutError:  # of ten seconds, as it is
+            monkeypatch.setattr("google.genai.live.ws_connect", functools.partial(ws_connect, open_timeout=0.1))
+        await server.inject(fault, *[Fault.rst()] * (error is not OSError))
 
         end = await talk.fate(talk.bound(2))
 
