@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
-from google.adk.tools import LongRunningFunctionTool, ToolContext
+from google.adk.tools import FunctionTool, LongRunningFunctionTool, ToolContext
 from google.genai import types
 
 from resumekit.core import events
@@ -101,3 +101,61 @@ async def test_a_streaming_tool_goes_on_over_a_cut(family):
         report = await server.ledger_report(["one", WATCH, PENDING, *sent, STOP, stopped])
         assert report.ok, report
         assert report.unexpected == []
+
+
+ASKED_NOTE = 'two [tool:note {"what": "a"}]'
+NOTED = response_item("note", {"noted": "a"})
+IN_BACKGROUND = {
+    "at the call": Trigger.tool_call(),
+    "while it runs": Trigger.turn_complete(2),
+    "in the next answer": Trigger.mid_answer(1),
+    "after its response": Trigger.tool_response(),
+}
+
+
+@pytest.mark.skipif(not LATE_RESPONSES, reason="this ADK waits for every tool")
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("scheduling", ["SILENT", "WHEN_IDLE", "INTERRUPT"])
+@pytest.mark.parametrize("cut", IN_BACKGROUND)
+async def test_a_non_blocking_tool_runs_once(cut, scheduling, family):
+    """The model ends its turn and answers the next question; the response comes when it comes."""
+    written, begun, may_end = [], asyncio.Event(), asyncio.Event()
+
+    async def note(what: str) -> dict:
+        written.append(what)
+        begun.set()
+        await may_end.wait()
+        return {"noted": what}
+
+    tool = FunctionTool(note)
+    tool.behavior = types.Behavior.NON_BLOCKING
+    tool.response_scheduling = types.FunctionResponseScheduling(scheduling)
+    fault = Fault.rst(at=IN_BACKGROUND[cut])
+    async with service(family=family) as server, run(server, family=family, tools=[tool]) as talk:
+        await talk.ask("one")
+        await talk.told_of(events.HandleReceived)
+        if cut in {"at the call", "while it runs"}:
+            await server.inject(fault)
+        await talk.ask(ASKED_NOTE)
+        await begun.wait()
+        if cut == "in the next answer":
+            await server.inject(fault)
+        talk.queue.send_content(question("three"))
+        await talk.turn_is_over("answer to three")
+        if cut == "after its response":
+            await server.inject(fault)
+        may_end.set()
+        if scheduling == "SILENT":
+            await talk.service_did("tool_response")
+        else:
+            await talk.turn_is_over("answer to response of note")
+        talk.queue.send_content(question("four"))
+        await talk.turn_is_over("answer to four")
+        await talk.close()
+        assert written == ["a"]
+        assert talk.count(events.Resumed) == 1
+        report = await server.ledger_report(["one", ASKED_NOTE, "three", NOTED, "four"])
+        assert report.ok, report
+        assert report.unexpected == []
+        said = [answer.partition(":")[0] for answer in talk.answers()]
+        assert [said.count(f"answer to {text}") for text in ("one", "three", "four")] == [1, 1, 1]
