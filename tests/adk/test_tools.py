@@ -121,9 +121,11 @@ async def test_a_call_that_the_model_words_anew_takes_the_place_of_the_old_one(f
     async with service(**knobs) as server, run(server, family=family, tools=[notes.note]) as talk:
         await talk.ask("one")
         await talk.told_of(events.HandleReceived)
-        await server.inject(Fault.rst(at=Trigger.tool_call()))
         notes.wait = lambda: talk.told_of(events.Resumed)
-        await talk.ask_all(asked, 'note={"noted":"a"}')
+        talk.queue.send_content(question(asked))
+        await notes.begun.wait()
+        await server.inject(Fault.rst())
+        await talk.turn_is_over('note={"noted":"a"}')
         await talk.ask("three")
         await talk.close()
         assert notes.written == ["a", "a again"]

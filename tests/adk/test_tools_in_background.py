@@ -63,7 +63,6 @@ def stop_streaming(function_name: str) -> None:
     """Stop a streaming function: ADK knows it by its name."""
 
 
-@pytest.mark.xfail(LATE_RESPONSES, reason="the engine keeps one response to a call", run=False)
 @pytest.mark.parametrize("family", FAMILIES)
 async def test_a_streaming_tool_goes_on_over_a_cut(family):
     """What it yields while the connection is down comes after; it is stopped on the new connection."""
