@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write docs/reference/*.md from the docstrings, and from the table of `tests/adk/run_config.py`. `python docs/make_reference.py`; a test tells when it is due."""
+"""Write docs/reference/*.md from the docstrings, and from the tables of `tests/adk`. `python docs/make_reference.py`; a test tells when it is due."""
 
 from __future__ import annotations
 
@@ -357,7 +357,11 @@ FEATURES = (
 
 def run_config_page() -> Iterator[str]:
     from resumekit.adapters._advice import TARGET_SHARE, TRIGGER_SHARE, WINDOWS
+    from tests.adk.features import FEATURES as ADK_FEATURES
     from tests.adk.run_config import ROWS
+
+    def versions(since: str) -> str:
+        return "all" if since == VERSIONS[0] else ", ".join(VERSIONS[VERSIONS.index(since) :])
 
     yield from ("# ADK: every field of `RunConfig`", "")
     yield from (
@@ -371,12 +375,18 @@ def run_config_page() -> Iterator[str]:
         *(
             (
                 f"`{row.field}`",
-                "all" if row.since == VERSIONS[0] else ", ".join(VERSIONS[VERSIONS.index(row.since) :]),
+                versions(row.since),
                 row.does,
                 f"`{row.test.partition('::')[2]}`",
             )
             for row in sorted(ROWS)
         ),
+    )
+    yield from ("## Tools, media, callbacks", "")
+    yield from ("The same of what an application does beside `RunConfig`:", "")
+    yield from table(
+        ("feature", "versions of ADK", "over a reconnect", "test in `tests/adk`"),
+        *((row.feature, versions(row.since), row.does, f"`{row.test.partition('::')[2]}`") for row in ADK_FEATURES),
     )
     yield from ("## Which models take what", "")
     yield from (
