@@ -201,8 +201,6 @@ class Connection(BaseLlmConnection):
         self._history = history
         self._heard = ""
         """Words of a spoken question of which ADK gave out the beginning as a whole, as the turn was cut."""
-        self._told: ServerMessage | None = None
-        """The interruption that was shown."""
         self._answer: LlmResponse | None = None
         """The transcription of an answer that is whole, while its turn is open: ADK would store it, and if the
         connection ends here, the turn is answered again."""
@@ -327,8 +325,7 @@ class Connection(BaseLlmConnection):
         content = frame.server_content
         if response.turn_complete:
             yield response
-        elif content is not None and content.interrupted and self._told is not frame:
-            self._told = frame
+        elif content is not None and content.interrupted:
             yield LlmResponse(interrupted=True, model_version=self._model)
 
     def _whole_question(self, response: LlmResponse) -> Iterator[LlmResponse]:

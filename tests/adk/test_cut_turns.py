@@ -142,6 +142,8 @@ async def test_a_settled_answer_in_audio_has_its_transcription_stored_once(profi
         (whole,) = (n for n, event in enumerate(turn) if event.output_transcription and not event.partial)
         assert len(marks) == 1
         assert whole < marks[0]
+        heard = [event.input_transcription or event.output_transcription for event in turn]
+        assert all(transcription.text for transcription in heard if transcription)
 
 
 @pytest.mark.parametrize("profile", ["developer", "vertex"])
