@@ -262,12 +262,14 @@ class Connection(BaseLlmConnection):
                         for shown in self._filter(response):
                             empty = False
                             yield shown
-            except errors.SessionClosed as closed:
+            except errors.ResumekitError as end:
                 for shown in self._release():
                     yield shown
+                if not isinstance(end, errors.SessionClosed):
+                    raise
                 if seam.ENDS_QUIETLY:
                     return
-                raise _closed() from closed
+                raise _closed() from end
             except Exception as error:  # noqa: BLE001 -- see `absorb`
                 self._session.absorb(error, before)
 
