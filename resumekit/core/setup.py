@@ -41,11 +41,14 @@ class Family(NamedTuple):
     text_form: TextForm
     splits_turns: bool
     """A turn may end with its tool calls, or right after their responses, and be answered in another."""
+    proactive: bool = False
+    """It may leave speech unanswered, whatever the setup says."""
 
 
 MODEL_FAMILIES = (
     Family("gemini-2", TextForm.CONTENT, splits_turns=True),
     Family("gemini-live-2", TextForm.CONTENT, splits_turns=True),
+    Family("gemini-3.8", TextForm.REALTIME, splits_turns=False, proactive=True),
     Family("gemini-", TextForm.REALTIME, splits_turns=False),
     Family("", TextForm.CONTENT, splits_turns=True),
 )
@@ -78,12 +81,13 @@ class Setup:
         Raises:
             LocalProtocolError: it is not one.
         """
+        model = setup_model(frame)
         return cls(
             frame=frame,
-            model=setup_model(frame),
+            model=model,
             fingerprint=setup_fingerprint(frame),
             seeds_history=setup_seeds_history(frame),
-            proactive=setup_proactive(frame),
+            proactive=setup_proactive(frame) or _family(model).proactive,
             handle=setup_handle(frame),
             compression_trigger=setup_compression_trigger(frame),
             compresses=setup_compresses(frame),
@@ -98,8 +102,7 @@ class Setup:
     @property
     def family(self) -> Family:
         """The family of the model."""
-        name = self.model.rpartition("/")[2]
-        return next(family for family in MODEL_FAMILIES if name.startswith(family.prefix))
+        return _family(self.model)
 
     @property
     def text_form(self) -> TextForm:
@@ -118,3 +121,8 @@ class Setup:
         return bind_setup(
             self.frame, handle=handle, resumption=resumption, transparent=transparent, initial_history=history
         )
+
+
+def _family(model: str) -> Family:
+    name = model.rpartition("/")[2]
+    return next(family for family in MODEL_FAMILIES if name.startswith(family.prefix))

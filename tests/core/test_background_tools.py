@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from resumekit.core import events, inputs
 from tests.core.bench import MODEL_3, TURN_COMPLETE, Bench, said
 from tests.core.test_conversation import anchor, texts
@@ -127,8 +129,11 @@ def test_a_response_that_only_a_lost_state_could_take_is_told_to_be_lost() -> No
     assert [event.call_id for event in bench.events(events.ToolResponseDropped)] == ["c1"]
 
 
-def test_a_proactive_model_that_ignores_a_written_question_holds_nothing_up() -> None:
-    bench = Bench(setup={"proactivity": {"proactiveAudio": True}})
+@pytest.mark.parametrize(
+    "of_the_model", [{"setup": {"proactivity": {"proactiveAudio": True}}}, {"model": "models/gemini-3.8-live"}], ids=str
+)
+def test_a_proactive_model_that_ignores_a_written_question_holds_nothing_up(of_the_model: dict[str, Any]) -> None:
+    bench = Bench(**of_the_model)
     bench.connect()
     anchor(bench)
     bench.asks("ignored")
