@@ -338,7 +338,12 @@ class Connection(BaseLlmConnection):
         if heard is not None:
             if heard.finished:
                 heard.text, self._heard = self._heard + (heard.text or ""), ""
-        elif response.turn_complete or response.interrupted or (said is not None and said.finished):
+        elif (
+            response.turn_complete
+            or response.interrupted
+            or (said is not None and said.finished)
+            or _is_stored(response)
+        ):
             words, self._heard = self._heard, ""
             whole = types.Transcription(text=words, finished=True)
             yield LlmResponse(input_transcription=whole, partial=False, model_version=self._model)
@@ -382,6 +387,12 @@ class Connection(BaseLlmConnection):
         error = sender.exception()
         if isinstance(error, Exception):
             self._bridge.fail(errors.SenderFailed(error))
+
+
+def _is_stored(response: LlmResponse) -> bool:
+    """Whether these are words that ADK keeps."""
+    parts = (response.content.parts if response.content else None) or ()
+    return not response.partial and any(part.text for part in parts)
 
 
 class _Closed(errors.SessionClosed, genai_errors.APIError):

@@ -109,6 +109,14 @@ async def test_a_spoken_question_that_is_heard_again_is_stored_once(heard, profi
         assert profile == "vertex" or stored == expected
 
 
+async def test_a_spoken_question_is_stored_before_its_written_answer():
+    async with service() as server, run(server) as talk:
+        await cut(talk, "what time is it", at=Trigger.mid_answer(2), spoken=True)
+        await talk.until(lambda: talk.turns == 1)
+        stored = [line.partition(": ")[2] for line in await said(talk)]
+        assert stored == ["what time is it", answer("what time is it", 1).partition(": ")[2]]
+
+
 @everywhere
 async def test_a_settled_answer_is_stored_as_far_as_it_was_given(profile, family):
     settles = policy(cut_turn="settle")
