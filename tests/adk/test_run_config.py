@@ -369,6 +369,21 @@ async def test_an_activity_goes_on(profile):
         assert all("disabled" in str(setup["realtimeInputConfig"]) for setup in await setups(server))
 
 
+async def test_a_model_that_may_be_silent_to_text():
+    async with service(mid_answer_handles=0) as server:
+        async with run(server, run_config=config(proactivity=PROACTIVE)) as talk:
+            await talk.ask("one")
+            await settled(talk)
+            await server.inject(Fault.rst(at=Trigger.client_message(2)))
+            talk.queue.send_content(question("[silent] hm"))
+            await talk.told_of(events.Resumed)
+            await talk.ask("two")
+            await talk.close()
+        assert talk.answers() == ["answer to one: 1 user turns held", "answer to two: 3 user turns held"]
+        report = await server.ledger_report(["one", "[silent] hm", "two"])
+        assert (report.lost, report.doubled, report.reordered) == ([], [], [])
+
+
 async def test_a_model_that_may_be_silent():
     """What it leaves unanswered is not asked again, and the connection is left alone."""
     async with service(mid_answer_handles=0) as server:
