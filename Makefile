@@ -67,13 +67,13 @@ test-newest: setup  ## all tests on the newest google-genai
 	$(STAGE) "all tests, newest google-genai" $(BIN)/python -m pytest $(PYTEST) tests
 
 .PHONY: test-others
-test-others:  ## the tests of adapters, emulator and faults on google-genai 2.x
-	$(ENV) test genai2
+test-others:  ## the tests with google-adk, the newest (with google-genai 2.x) and 1.27
+	$(ENV) test
 
 # --- what takes longer, or is needed rarely -------------------------------------------------------------------------
 
 .PHONY: matrix
-matrix:  ## the other google-genai versions, and the other Pythons found here
+matrix:  ## the other versions of google-genai and google-adk, and the other Pythons found here
 	$(ENV) matrix
 
 .PHONY: prove
