@@ -116,6 +116,7 @@ class AdkApp(App):
         self._ends: asyncio.Queue[BaseException | None] = asyncio.Queue()
         self._over: BaseException | None = None
         self._closing = False
+        self._settled = 0
 
     async def until(self, is_so: Any) -> None:
         while not is_so():
@@ -175,7 +176,8 @@ class AdkApp(App):
     def end_loop(self) -> bool:
         turn, ends = self.turns[-1], self.ends[-1]
         ends.append(len(turn))
-        if not self.scenario.parts:
+        before, self._settled = self._settled, self.count(events.TurnSettled)
+        if not self.scenario.parts or self._settled > before:
             return True
         answer = faults.newest_answer(Reading(turn).said)
         if answer is None or not answer.is_whole:
