@@ -201,6 +201,8 @@ class Connection(BaseLlmConnection):
         self._history = history
         self._heard = ""
         """Words of a spoken question of which ADK gave out the beginning as a whole, as the turn was cut."""
+        self._marked = False
+        """The settled turn was shown to be interrupted."""
         self._answer: LlmResponse | None = None
         """The transcription of an answer that is whole, while its turn is open: ADK would store it, and if the
         connection ends here, the turn is answered again."""
@@ -308,8 +310,11 @@ class Connection(BaseLlmConnection):
         if answer is not None and answer.finished and frame.cut is None:
             self._answer = response
             return
-        if frame.cut is Cut.SETTLED and response.content is not None:
-            response = response.model_copy(update={"interrupted": True})
+        if frame.cut is Cut.SETTLED:
+            # Of an answer of which nothing was shown, the end is all that there will be.
+            if response.content is not None or (response.turn_complete and not self._marked):
+                response = response.model_copy(update={"interrupted": True})
+            self._marked = not response.turn_complete and (self._marked or bool(response.interrupted))
         kept = self._without_cancelled(response)
         if kept is not None:
             yield kept

@@ -45,7 +45,7 @@ KEEPS_CALLS = ADK >= (1, 28)
 """ADK keeps the calls of a 2.5 model until its turn is over."""
 HAS_PARTIAL_CONTENT = ADK >= (2, 5)
 """An application can send content that is no question."""
-GIVES_WHOLES = ADK > (2, 0)
+GIVES_WHOLES = ADK > (2, 0, 0)
 """What was transcribed is given out as a whole at the end of a turn, on both backends. Older versions wait for a mark on
 Vertex, which need not come."""
 

@@ -108,8 +108,8 @@ def by_question(stored, *, settled: bool) -> list[Kept]:
                 newest.interrupted.append(text)
             elif answer is None or answer.is_whole:  # else more is to come, after the tools
                 newest.whole.append(text)
-        elif event.interrupted and not event.turn_complete and settled:
-            # What is transcribed has no mark of its own.
+        elif event.interrupted and settled and not newest.interrupted:
+            # What is transcribed has no mark of its own; and of an answer that was not seen yet, nothing else is there.
             newest.interrupted.append(newest.whole.pop() if newest.whole else "")
         newest.calls += [call.name for call in event.get_function_calls()]
         newest.responses += [response.name for response in event.get_function_responses()]
