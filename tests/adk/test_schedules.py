@@ -31,6 +31,8 @@ def drawn(seed):
     steps = scenario.steps
     if not HAS_PARTIAL_CONTENT:
         steps = tuple(Ask(step.text) if isinstance(step, AskAndTell) else step for step in steps)
+    # Who leaves while a turn is run again, unseen, leaves behind what was to be sent: one more answer shows that it is over.
+    steps = (*steps, Ask("at last"))
     return fit(replace(scenario, knobs=knobs, steps=steps), family), schedule.profile, family
 
 
