@@ -79,6 +79,8 @@ matrix:  ## the other versions of google-genai and google-adk, and the other Pyt
 .PHONY: prove
 prove: setup  ## the tests marked `proof`, with 100,000 schedules rather than 20,000
 	$(STAGE) "100,000 schedules" env RESUMEKIT_SCHEDULES=100000 $(BIN)/python -m pytest $(PYTEST) --timeout=900 -m proof tests
+	$(ENV) setup adk2
+	$(STAGE) "all faults through google-adk" .venv/adk2/bin/python -m pytest $(PYTEST) --timeout=900 -m proof tests/adk
 
 .PHONY: constraints
 constraints:  ## pin all environments anew (.ci/constraints-*.txt), from .ci/environments.toml and pyproject.toml
