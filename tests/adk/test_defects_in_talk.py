@@ -90,6 +90,8 @@ async def test_row_12_a_message_sent_into_a_dead_connection(which):
         await talk.bound(2)
         await talk.answered("a fact?")
         await talk.ask("three")
+        if which == OURS:
+            await talk.answered("three")  # the turn that ended may have been another's
 
         report = await server.ledger_report(["one", tool.CALLED, tool.FOUND, "two", "three"])
         assert ("two" in report.lost) == (which == PLAIN)
@@ -106,6 +108,8 @@ async def test_row_13_a_message_that_the_service_had_not_saved(which):
         talk.queue.send_content(question("two"))
         await talk.bound(2)
         await talk.ask("three")
+        if which == OURS:
+            await talk.answered("three")  # the turn that ended may have been another's
 
         report = await server.ledger_report(["one", "two", "three"])
         assert report.lost == (["two"] if which == PLAIN else [])
@@ -204,6 +208,8 @@ async def test_row_18_a_result_for_a_call_that_the_service_does_not_know(which):
         tool.may_return.set()
         await talk.bound(2)
         await talk.ask("three")
+        if which == OURS:
+            await talk.answered("three")  # the turn that ended may have been another's
 
         report = await server.ledger_report(["one", tool.CALLED, tool.FOUND, "three"])
         assert (tool.FOUND in report.lost) == (which == PLAIN)
