@@ -10,7 +10,7 @@ import pytest
 from resumekit.core import events
 from tests.adk.conversing import HAS_PARTIAL_CONTENT, converse, fit, found_by_task
 from tests.adk.support import FAMILIES
-from tests.faults.runner import Ask, AskAndTell
+from tests.faults.runner import Ask, AskAndTell, Do
 from tests.faults.schedules import draw_schedule
 
 pytestmark = pytest.mark.network
@@ -31,8 +31,8 @@ def drawn(seed):
     steps = scenario.steps
     if not HAS_PARTIAL_CONTENT:
         steps = tuple(Ask(step.text) if isinstance(step, AskAndTell) else step for step in steps)
-    # Who leaves while a turn is run again, unseen, leaves behind what was to be sent: one more answer shows that it is over.
-    steps = (*steps, Ask("at last"))
+    # Who leaves while a turn is run again, unseen, leaves behind what was to be sent: the newest handle shows that it is over.
+    steps = (*steps, Do(lambda app: app.anchored()))
     return fit(replace(scenario, knobs=knobs, steps=steps), family), schedule.profile, family
 
 
