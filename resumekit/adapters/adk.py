@@ -20,6 +20,7 @@ from resumekit import errors
 from resumekit.adapters._common import OnEvent, check_listener, checked_policy
 from resumekit.core import events
 from resumekit.core.policy import Policy
+from resumekit.core.setup import TextForm, family_of
 from resumekit.stores import HandleStore
 
 try:
@@ -137,6 +138,9 @@ class _Opening:
                     config.session_resumption.transparent = self._wishes.transparent
                 elif self._wishes.transparent:
                     _log.warning("transparent session resumption is left out: the Developer API does not have it")
+            if getattr(config, "history_config", None) and family_of(model).text_form is TextForm.CONTENT:
+                # ADK announces history, and does not end it: these models would take the first question for its end.
+                config.history_config = None
             return self._connect(client, model, config)
 
         return SimpleNamespace(aio=SimpleNamespace(live=SimpleNamespace(connect=connect)))

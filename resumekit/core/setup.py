@@ -19,7 +19,7 @@ from resumekit.wire import (
     setup_seeds_history,
 )
 
-__all__ = ["MODEL_FAMILIES", "Family", "Setup", "TextForm"]
+__all__ = ["MODEL_FAMILIES", "Family", "Setup", "TextForm", "family_of"]
 
 
 _BYTES_PER_TOKEN = 4
@@ -87,7 +87,7 @@ class Setup:
             model=model,
             fingerprint=setup_fingerprint(frame),
             seeds_history=setup_seeds_history(frame),
-            proactive=setup_proactive(frame) or _family(model).proactive,
+            proactive=setup_proactive(frame) or family_of(model).proactive,
             handle=setup_handle(frame),
             compression_trigger=setup_compression_trigger(frame),
             compresses=setup_compresses(frame),
@@ -102,7 +102,7 @@ class Setup:
     @property
     def family(self) -> Family:
         """The family of the model."""
-        return _family(self.model)
+        return family_of(self.model)
 
     @property
     def text_form(self) -> TextForm:
@@ -123,6 +123,7 @@ class Setup:
         )
 
 
-def _family(model: str) -> Family:
+def family_of(model: str) -> Family:
+    """Return the family of a model, by its name."""
     name = model.rpartition("/")[2]
     return next(family for family in MODEL_FAMILIES if name.startswith(family.prefix))

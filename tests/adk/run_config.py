@@ -75,7 +75,7 @@ ROWS = (
     ),
     Row(
         "history_config",
-        "Holds for new sessions only; it is left out where a connection resumes, and history is not sent again.",
+        "Holds for new sessions only; it is left out where a connection resumes, and history is not sent again. With 2.x models it is left out: they take history without it, and with it the first question for the end of it.",
         _HISTORY,
         "2.13.0",
     ),

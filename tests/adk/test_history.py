@@ -9,12 +9,10 @@ from google.genai import types
 from resumekit.core import events
 from resumekit.defaults.memory import MemoryStore
 from resumekit.emulator import Fault
-from tests.adk.support import ADK, config, run, service, with_old_turns, words
+from tests.adk.support import ADK, FAMILIES, config, run, service, with_old_turns, words
 
 pytestmark = pytest.mark.network
 
-FAMILY = "3.x" if ADK >= (2, 9) else "2.5"
-"""With history: as newer versions send it, a 2.5 model takes the first question for the end of it, and is silent."""
 profiles = pytest.mark.parametrize("profile", ["developer", "vertex"])
 
 
@@ -37,10 +35,11 @@ async def forget(server, talk) -> None:
 
 
 @profiles
-async def test_the_history_of_the_session_is_known_and_after_a_fresh_start_too(profile):
-    async with service(profile, family=FAMILY) as server:
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_the_history_of_the_session_is_known_and_after_a_fresh_start_too(profile, family):
+    async with service(profile, family=family) as server:
         sessions = await with_old_turns()
-        async with run(server, family=FAMILY, session_service=sessions) as talk:
+        async with run(server, family=family, session_service=sessions) as talk:
             assert await recalled(talk, "one") == ["old", "one [recall]"]
             await forget(server, talk)
             assert await recalled(talk, "two") == ["old", "one [recall]", "two [recall]"]
@@ -50,14 +49,15 @@ async def test_the_history_of_the_session_is_known_and_after_a_fresh_start_too(p
 
 
 @profiles
-async def test_a_run_that_goes_on_from_the_store_is_not_told_what_it_knows(profile):
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_a_run_that_goes_on_from_the_store_is_not_told_what_it_knows(profile, family):
     store = MemoryStore()
-    async with service(profile, family=FAMILY) as server:
-        async with run(server, family=FAMILY, store=store, session_service=await with_old_turns()) as talk:
+    async with service(profile, family=family) as server:
+        async with run(server, family=family, store=store, session_service=await with_old_turns()) as talk:
             await talk.ask("one")
             await talk.close()
             sessions = talk.runner.session_service
-        async with run(server, family=FAMILY, store=store, session_service=sessions) as talk:
+        async with run(server, family=family, store=store, session_service=sessions) as talk:
             assert await recalled(talk, "two") == ["old", "one", "two [recall]"]
             assert talk.told[0].resumed
             setup = (await server.raw(1))[0]
@@ -70,15 +70,16 @@ async def test_a_run_that_goes_on_from_the_store_is_not_told_what_it_knows(profi
             await talk.close()
 
 
-async def test_a_stored_handle_that_has_died_is_a_beginning_with_history():
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_a_stored_handle_that_has_died_is_a_beginning_with_history(family):
     store = MemoryStore()
-    async with service(family=FAMILY) as server:
-        async with run(server, family=FAMILY, store=store, session_service=await with_old_turns()) as talk:
+    async with service(family=family) as server:
+        async with run(server, family=family, store=store, session_service=await with_old_turns()) as talk:
             await talk.ask("one")
             await talk.close()
             sessions = talk.runner.session_service
         await server.inject(Fault.expire_handles())
-        async with run(server, family=FAMILY, store=store, session_service=sessions) as talk:
+        async with run(server, family=family, store=store, session_service=sessions) as talk:
             assert await recalled(talk, "two") == ["old", "one", "two [recall]"]
             await forget(server, talk)
             assert await recalled(talk, "three") == ["old", "one", "two [recall]", "three [recall]"]
@@ -86,9 +87,10 @@ async def test_a_stored_handle_that_has_died_is_a_beginning_with_history():
 
 
 @pytest.mark.skipif(ADK < (2,), reason="ADK before 2.0 does not show handles")
-async def test_an_own_handle_brings_what_it_holds_and_no_history():
-    async with service(family=FAMILY) as server:
-        async with run(server, family=FAMILY, session_service=await with_old_turns()) as talk:
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_an_own_handle_brings_what_it_holds_and_no_history(family):
+    async with service(family=family) as server:
+        async with run(server, family=family, session_service=await with_old_turns()) as talk:
             await talk.ask("one")
             await talk.anchored()
             await talk.until(lambda: any(event.live_session_resumption_update for event in talk.events))
@@ -98,7 +100,7 @@ async def test_an_own_handle_brings_what_it_holds_and_no_history():
             sessions = talk.runner.session_service
         wishes = types.SessionResumptionConfig(handle=handle)
         again = config(session_resumption=wishes)
-        async with run(server, family=FAMILY, run_config=again, session_service=sessions) as talk:
+        async with run(server, family=family, run_config=again, session_service=sessions) as talk:
             assert await recalled(talk, "two") == ["old", "one", "two [recall]"]
             assert await server.sent_on(1) == ["two [recall]"]
             await forget(server, talk)
@@ -108,16 +110,17 @@ async def test_an_own_handle_brings_what_it_holds_and_no_history():
 
 
 @pytest.mark.skipif("history_config" not in RunConfig.model_fields, reason="this version has no history_config")
-async def test_history_config_is_for_the_first_connection_alone():
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_history_config_is_for_the_first_connection_of_a_model_that_needs_it(family):
     wishes = config(history_config=types.HistoryConfig(initial_history_in_client_content=True))
-    async with service(family=FAMILY) as server:
+    async with service(family=family) as server:
         sessions = await with_old_turns()
-        async with run(server, family=FAMILY, run_config=wishes, session_service=sessions) as talk:
+        async with run(server, family=family, run_config=wishes, session_service=sessions) as talk:
             await talk.ask("one")
             await talk.anchored()
             await server.inject(Fault.rst())
             await talk.told_of(events.Resumed)
             await talk.ask("two")
             setups = [(await server.raw(number))[0] for number in (0, 1)]
-            assert [b"initial_history_in_client_content" in setup for setup in setups] == [True, False]
+            assert [b"initial_history_in_client_content" in setup for setup in setups] == [family == "3.x", False]
             await talk.close()
