@@ -137,7 +137,10 @@ def _rebuild(cls: type[SessionLost], args: tuple[str], facts: dict[str, object])
 
 
 class SenderFailed(ResumekitError):
-    """ADK's task that takes what the application sends has ended with an error, the `__cause__`."""
+    """ADK's task that takes what the application sends has ended with an error, the `__cause__`.
+
+    ADK awaits that task as the run ends, and may raise its error in place of this one, which is then its `__context__`.
+    """
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(error)

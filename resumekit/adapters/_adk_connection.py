@@ -267,6 +267,8 @@ class Connection(BaseLlmConnection):
             except errors.ResumekitError as end:
                 for shown in self._release():
                     yield shown
+                if isinstance(end, errors.SessionLost):
+                    end.advice = end.advice.replace("start a new session with history=...", "call run_live again")
                 if not isinstance(end, errors.SessionClosed):
                     raise
                 if seam.ENDS_QUIETLY:

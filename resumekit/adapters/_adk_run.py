@@ -89,6 +89,8 @@ def _deadly(request: LiveRequest) -> str | None:
 
 def guarded(queue: LiveRequestQueue, run: Run) -> LiveRequestQueue:
     """Return another view of the same queue."""
+    if isinstance(queue, _Guard):  # a second plugin's
+        return queue
     view: LiveRequestQueue = object.__new__(type("GuardedQueue", (_Guard, type(queue)), {"_run": run}))
     view.__dict__ = queue.__dict__
     return view

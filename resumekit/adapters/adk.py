@@ -13,11 +13,11 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakValueDictionary
 
 from resumekit import errors
-from resumekit.adapters._common import OnEvent, check_listener, checked_policy
+from resumekit.adapters._common import OnEvent, check_keeping, check_listener, checked_policy
 from resumekit.core import events
 from resumekit.core.policy import Policy
 from resumekit.core.setup import TextForm, family_of
@@ -26,7 +26,7 @@ from resumekit.stores import HandleStore
 try:
     from google.adk.models import Gemini, LLMRegistry
     from google.adk.plugins.base_plugin import BasePlugin
-    from pydantic import Field
+    from pydantic import ConfigDict, Field, model_validator
 except ImportError as _error:
     raise ImportError(
         "resumekit.adapters.adk needs google-adk; install it with: pip install 'resumekit[adk]'", name=_error.name
@@ -57,6 +57,8 @@ class ResumableGemini(Gemini):
     runs and event loops.
     """
 
+    model_config = ConfigDict(hide_input_in_errors=True)  # a store's URL may hold a password
+
     store: str | HandleStore | None = Field(default=None, exclude=True, repr=False)
     """Where handles are kept between runs: a URL (``memory://``; plugins bring more), or a `HandleStore`. The key is
     made of the names that `ResumekitPlugin` brings: app, user and session. The first Live session of a run goes on from
@@ -71,6 +73,15 @@ class ResumableGemini(Gemini):
     notices: bool = Field(default=True, exclude=True, repr=False)
     """Whether ADK's stream of events, too, tells what happened to the connection: as `custom_metadata["resumekit"]` of
     events without content, which are not stored."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.store is not None:
+            check_keeping("a name", self.store)
+        if isinstance(self.plugins, str):
+            raise errors.ConfigurationError("plugins is a text; give a list of modules or objects")
+        check_listener(self.on_event)
+        return self
 
     @property
     def _live_api_client(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride] -- read by ADK's own connect(), for `.aio.live.connect` alone
@@ -89,6 +100,11 @@ class ResumableGemini(Gemini):
             Exception: What `Gemini` raises: at once where trying again would not help, else after
                 `Policy.first_connect_deadline`.
         """
+        if type(self)._live_api_client is not ResumableGemini._live_api_client:  # noqa: SLF001 -- the seam
+            raise errors.ConfigurationError(
+                f"{type(self).__name__} overrides _live_api_client, where ResumableGemini gets in; override api_client, or"
+                " give client_kwargs= or client= (google-adk 2.13)"
+            )
         opening = _Opening(self, llm_request)
         async with contextlib.AsyncExitStack() as stack:
             mark = _opening.set(opening)
@@ -103,7 +119,6 @@ class _Opening:
     """One `connect()`: what ADK's own is given instead of a client."""
 
     def __init__(self, model: ResumableGemini, request: LlmRequest) -> None:
-        check_listener(model.on_event)
         self._model = model
         self._run = current_run()
         self._policy = replace(checked_policy(model.policy), deliver_go_away=False)

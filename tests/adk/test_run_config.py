@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import itertools
 import json
@@ -48,8 +47,7 @@ def test_no_field_has_two_rows():
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.field)
 def test_the_test_of_a_row_exists(row):
     module, name = row.test.split("::")
-    tree = ast.parse((Path(__file__).parent / module).read_text("utf-8"))
-    assert name in {node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef)}
+    assert f"\nasync def {name}(" in (Path(__file__).parent / module).read_text("utf-8")
     assert row.does.endswith(".")
 
 
