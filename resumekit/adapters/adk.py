@@ -189,7 +189,7 @@ class _Opening:
         for event in self._untold:
             session.bridge.tell(event)
 
-    def _tell(self, event: events.Event) -> None:
+    def _tell(self, event: events.Event) -> object:
         if isinstance(event, events.Connected):
             self._bound = event
         if self._model.notices and isinstance(event, TOLD):
@@ -197,8 +197,7 @@ class _Opening:
                 self._untold.append(event)
             else:
                 self._session.bridge.tell(event)
-        if self._model.on_event is not None:
-            self._model.on_event(event)
+        return None if self._model.on_event is None else self._model.on_event(event)
 
     def connection(self, inner: BaseLlmConnection) -> Connection:
         """Return what ADK gets."""

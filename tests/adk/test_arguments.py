@@ -53,6 +53,18 @@ async def test_two_plugins_are_one_too_many_and_do_no_harm():
         await talk.close()
 
 
+class Awaited:
+    async def __call__(self, event):
+        """Never run."""
+
+
+async def test_a_listener_that_would_have_to_be_awaited_is_told_in_the_log(caplog):
+    async with service() as server, run(server, on_event=Awaited()) as talk:
+        await talk.ask("one")
+        await talk.close()
+    assert "on_event returned a coroutine" in caplog.text
+
+
 async def test_what_to_do_about_a_lost_session_is_said_in_words_of_adk():
     async with service() as server, run(server, policy=policy(max_outage=1)) as talk:
         await talk.ask("one")
