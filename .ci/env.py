@@ -245,7 +245,7 @@ def main() -> None:
             constraints(arguments.names)
         case "test":
             for name, environment in ENVIRONMENTS.items():
-                if environment.get("in") == "test" and name in (arguments.names or ENVIRONMENTS):
+                if environment.get("in") == "test" and name in (arguments.names or {*ENVIRONMENTS} - {BASE}):
                     run_tests(name, sys.executable, name)
         case "matrix":
             matrix()

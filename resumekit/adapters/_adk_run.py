@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import weakref
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from google.adk.agents import LiveRequest, LiveRequestQueue
 
+from resumekit.adapters import _adk_seam as seam
 from resumekit.core import events
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Run:
     """A run of ADK, in which one Live session after the other may be opened."""
 
     def __init__(self, invocation: InvocationContext) -> None:
-        self._invocation = weakref.ref(invocation)
+        self._invocation_id = invocation.invocation_id
         names = (invocation.app_name, invocation.user_id, invocation.session.id)
         self.key = "/".join(quote(name, safe="") for name in names)
         """Of the conversation. The agent is no part of it: where another one goes on, what the first one's model knew
@@ -46,10 +46,9 @@ class Run:
         self.agent = agent
         _run.set(self)
 
-    @property
-    def is_over(self) -> bool:
-        """The run is gone; whoever opens a session now is another."""
-        return self._invocation() is None
+    def is_of(self, invocation: InvocationContext | None) -> bool:
+        """Whether this is the run of an invocation."""
+        return invocation is not None and invocation.invocation_id == self._invocation_id
 
 
 _run: ContextVar[Run | None] = ContextVar("resumekit_run", default=None)
@@ -58,7 +57,7 @@ _run: ContextVar[Run | None] = ContextVar("resumekit_run", default=None)
 def current_run() -> Run | None:
     """Return the run that opens a session, if `ResumekitPlugin` knows it."""
     run = _run.get()
-    return None if run is None or run.is_over else run
+    return run if run is not None and run.is_of(seam.invocation_at_work()) else None
 
 
 class _Guard(LiveRequestQueue):

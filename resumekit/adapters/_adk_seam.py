@@ -1,21 +1,34 @@
 """What resumekit knows of the inside of google-adk, and nothing else does.
 
-Not public there: which way of ending `receive()` ends a run, on which errors ADK dials again, and the task that sends
-for a connection.
+Not public there: which way of ending `receive()` ends a run, on which errors ADK dials again, the task that sends for
+a connection, and the run that a connection is for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from importlib.metadata import version
+from types import FrameType
 
+from google.adk.agents.invocation_context import InvocationContext
 from google.genai.errors import APIError
 from websockets.exceptions import ConnectionClosed
 
 from resumekit.errors import ConfigurationError
 
-__all__ = ["ENDS_QUIETLY", "NEVER_REDIALS", "SHOWS_UPDATES", "VERSION", "check", "sender_of", "unknown", "would_redial"]
+__all__ = [
+    "ENDS_QUIETLY",
+    "NEVER_REDIALS",
+    "SHOWS_UPDATES",
+    "VERSION",
+    "check",
+    "invocation_at_work",
+    "sender_of",
+    "unknown",
+    "would_redial",
+]
 
 VERSION = tuple(int(number) for number in re.findall(r"\d+", version("google-adk"))[:3])
 
@@ -53,6 +66,23 @@ def would_redial(error: Exception) -> bool:
 
 
 _RECOVERABLE = (1000, 1006, 1011)
+
+
+def invocation_at_work() -> InvocationContext | None:
+    """Return the invocation that a model's `connect()` is called for; None if it cannot be found.
+
+    ADK does not tell the model. What was noted before, in a context variable, may be another run's: one that was left
+    without being closed, or one whose tool runs this one.
+    """
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 -- whoever calls us
+    while frame is not None:
+        found = frame.f_locals.get("invocation_context")
+        if isinstance(found, InvocationContext):
+            return found
+        frame = frame.f_back
+    return None
+
+
 _SENDERS = ("_send_to_model", "send_to_model")
 
 

@@ -185,6 +185,11 @@ class Conversation:
         """Whether questions wait for answers; of a proactive model nobody knows whether there will be one."""
         return not self._setup.proactive and link.paced(split=self._split)
 
+    def holds_back(self, link: Link) -> bool:
+        """Whether a question waits for the answer to one that was sent again."""
+        first = self.outbox.first_unsent()
+        return first is not None and self._starts_something(first.body) and self._paces(link)
+
     @staticmethod
     def _starts_something(body: ClientMessage) -> bool:
         """Whether a message is, or begins, a question; audio may be one."""

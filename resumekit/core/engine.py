@@ -379,6 +379,10 @@ class Engine:
             self._timers.setdefault("rebind", self._now + self._policy.rebind_timeout)
         else:
             self._timers.stop("rebind")
+        if self._talk.holds_back(link):
+            self._timers["pace"] = link.pace_ends(self._policy)
+        else:
+            self._timers.stop("pace")
         self._watch_out(link)
 
     def _write(self, link: Link, frame: str) -> None:
@@ -665,6 +669,9 @@ class Engine:
                 self._near_limit()
             case "rebind":
                 self._current.lane_released = True
+                self._pump()
+            case "pace":
+                self._current.pace_over = self._current.pace_ends(self._policy) <= self._now
                 self._pump()
             case "owed":
                 self._watch.doubt_part(self._current)

@@ -67,6 +67,8 @@ class Link:
     turn_end_last_index: int = 0
     """Index of the last frame of any kind that was sent before the last turn ended."""
     turn_end_at: float | None = None
+    pace_over: bool = False
+    """Questions wait no longer for the answers to those that were sent again: `Policy.resent_wait` is over."""
     lane_released: bool = False
     """`Policy.rebind_timeout` is over: nothing waits for a call to be made again any more."""
     pruned_index: int = 0
@@ -101,7 +103,7 @@ class Link:
         part from the answer to the question.
         """
         turns = [turn for turn in self.turns if not turn.stalled]
-        if not any(turn.resent for turn in turns):
+        if self.pace_over or not any(turn.resent for turn in turns):
             return False
         first = turns[0]
         if len(turns) > 1 or not first.seen or first.waiting_since is not None:
@@ -152,6 +154,10 @@ class Link:
         if not self.turns and not owes_speech:
             return None
         return max(self.asked_at, self.answered_at) + policy.progress_watchdog
+
+    def pace_ends(self, policy: Policy) -> float:
+        """Return when a question has waited long enough for the answer to one that was sent again."""
+        return max(self.asked_at, self.answered_at) + policy.resent_wait
 
     def ask(self, now: float) -> None:
         """Note that a question, or a tool response, is sent."""

@@ -113,6 +113,9 @@ class Policy:
     another. ``"auto"``: split for models before 3.x, and for any model once it was seen to do so."""
     part_wait: _Seconds = _seconds(5.0)
     """Split turns: how long the answer to a tool response is waited for before the next question goes out."""
+    resent_wait: _Seconds = _seconds(60.0)
+    """How long a question waits for the answer to one that was sent again to begin. A model may think for a minute; but
+    nothing can be asked of one that keeps silent, until this is over."""
     rebind_timeout: _Seconds = _seconds(20.0)
     """How long messages that follow a tool response wait for its call to come again."""
     resend_speech: Literal["auto", "audio", "transcript"] = "auto"

@@ -11,7 +11,7 @@ __all__ = ["TimerName", "Timers"]
 # fmt: off
 TimerName: TypeAlias = Literal[
     "dial", "bind", "history", "first", "proof", "outage", "retry", "drain", "warm", "handle", "release", "silence",
-    "progress", "rebind", "owed", "limit", "drops",
+    "progress", "rebind", "owed", "pace", "limit", "drops",
 ]
 # fmt: on
 

@@ -77,6 +77,46 @@ async def test_a_store_needs_the_plugin():
         assert not await server.connections()
 
 
+async def test_a_run_that_was_left_open_lends_its_name_to_nobody():
+    """Its generator is not closed, so that it is still about; the next run, of the same task, has no plugin."""
+    store = MemoryStore()
+    async with service() as server, run(server) as talk:
+        agent = Agent(name="an_agent", model=model_of("ours", store=store))
+        sessions, queue = talk.runner.session_service, LiveRequestQueue()
+        named = Runner(app_name="an-app", agent=agent, session_service=sessions, plugins=[ResumekitPlugin()])
+        names = {"user_id": "a-user", "session_id": "a-session"}
+        left = named.run_live(**names, live_request_queue=queue, run_config=config())
+        queue.send_content(question("one"))
+        while not (await anext(left)).turn_complete:
+            pass
+        stranger = Runner(app_name="an-app", agent=agent, session_service=sessions)
+        with pytest.raises(ConfigurationError, match="add resumekit"):
+            await ask_once(stranger, names, "private")
+        await left.aclose()
+
+
+async def test_a_run_within_a_tool_has_a_name_of_its_own():
+    store, ended = MemoryStore(), []
+
+    async def look_up(what: str) -> str:
+        """Ask somebody else."""
+        sessions = InMemorySessionService()
+        names = {"user_id": "somebody", "session_id": "else"}
+        await sessions.create_session(app_name="an-app", **names)
+        agent = Agent(name="an_agent", model=model_of("ours", store=store))
+        try:
+            await ask_once(Runner(app_name="an-app", agent=agent, session_service=sessions), names, what)
+        except ConfigurationError as error:
+            ended.append(error)
+        return "found"
+
+    async with service() as server, run(server, store=store, tools=[look_up]) as talk:
+        talk.queue.send_content(question('one [tool:look_up {"what": "x"}]'))
+        await talk.answered("one")
+        await talk.until(lambda: ended)
+        await talk.close()
+
+
 # --- the store ----------------------------------------------------------------------------------------------------
 
 

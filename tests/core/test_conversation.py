@@ -621,6 +621,36 @@ def test_the_engine_marks_the_frames_that_it_writes_for_a_cut_turn(cut_turn: Any
     assert len(marks) == {"reanswer": 2, "settle": 3}[cut_turn]
 
 
+def lives(bench: Bench, seconds: float) -> None:
+    """Let time pass on a connection that answers pings."""
+    for _ in range(int(seconds // 5)):
+        bench.tick(5.0)
+        bench.feed(inputs.PongReceived(bench.live))
+
+
+def test_a_model_that_keeps_silent_to_what_is_sent_again_does_not_hold_the_next_question_for_ever() -> None:
+    bench = Bench()
+    bench.connect()
+    bench.asks("no question for it")
+    bench.cut()
+    bench.resume()  # without a handle: nobody is to blame
+    bench.asks("q2")
+    assert texts(bench.wire) == ["no question for it"]
+    lives(bench, Policy().resent_wait / 2)
+    bench.says("a1")  # it is answered after all
+    assert texts(bench.wire) == ["no question for it", "q2"]
+
+    bench.completes()
+    bench.cut()
+    bench.resume()
+    bench.asks("q3")
+    assert texts(bench.wire)[2:] == ["q2"]  # after the history
+    lives(bench, Policy().resent_wait + 5)
+    assert texts(bench.wire)[2:] == ["q2", "q3"]
+    bench.asks("q4")
+    assert texts(bench.wire)[2:] == ["q2", "q3", "q4"]
+
+
 def test_no_secret_is_in_any_event_or_repr() -> None:
     """ENGINE I11."""
     bench = Bench(transparent=True)
