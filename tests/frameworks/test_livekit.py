@@ -35,7 +35,7 @@ from resumekit.adapters import genai as resumable  # noqa: E402
 
 pytestmark = OLD_CONFIG
 
-MODEL = "gemini-3.8-live"
+MODEL = "gemini-3.1-flash-live-preview"  # for 3.8 LiveKit declares tools that the model does not wait for
 RESULT = {"output": "found a fact"}
 CHUNK = 1600
 """Bytes in 50 ms, in which LiveKit sends audio."""
