@@ -66,9 +66,16 @@ async def listen(browser: WebSocket, queue: LiveRequestQueue) -> None:
                 return
             if (audio := message.get("bytes")) is not None:
                 queue.send_realtime(types.Blob(data=audio, mime_type="audio/pcm;rate=16000"))
-            else:
-                text = json.loads(message["text"])["text"]
+            elif text := typed(message.get("text")):
                 queue.send_content(types.Content(role="user", parts=[types.Part(text=text)]))
+
+
+def typed(frame: str | None) -> str | None:
+    """Return what the user typed; None for a frame that is nothing of the kind."""
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        text = json.loads(frame or "")["text"]
+        return text if isinstance(text, str) else None
+    return None
 
 
 async def speak(browser: WebSocket, run: AsyncIterator[Event]) -> None:

@@ -87,6 +87,8 @@ def is_whole(got: Turn) -> bool:
 
 async def test_a_browser_talks_through_a_cut(example):
     async with service(**SLOWLY) as server, served(example.app) as where, connect(f"{where}/ws/ann/1") as browser:
+        for odd in ("no JSON", "[]", '{"text": 5}', "{}"):  # a public server has to expect such
+            await browser.send(odd)
         await browser.send(json.dumps({"text": "one"}))
         assert is_whole(first := await turn(browser))
         assert parse_answer(first.text).asked == "one"
