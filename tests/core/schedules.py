@@ -78,7 +78,7 @@ def make_config(seed: int, profile: str = "default") -> Config:
         refused=0.5 if profile == "refuse" else 0.0,
         poisoned=0.2 if profile == "poison" else 0.0,
     )
-    policy = Policy()
+    policy = Policy(resent_wait=1e6)  # this model answers every question: a session that waits for ever is to be seen
     match profile:
         case "speech":
             policy = replace(policy, resend_speech=rng.choice(("auto", "auto", "audio", "transcript")))
