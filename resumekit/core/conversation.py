@@ -488,9 +488,8 @@ class Conversation:
             if message.body.kind is ClientKind.TOOL_RESPONSE and _is_void(message, rerun)
         }
         for message in stale:
-            if (
-                message.turn is message.background and message.index
-            ):  # its call was unknown, so it may be why the service closed
+            # Its call was unknown, so it may be why the service closed.
+            if message.index and message.turn is None and message.background is None:
                 for response in message.body.responses:
                     self._notify(events.ToolResponseDropped(call_id=response.id or "", name=response.name or ""))
         for turn in link.ended:

@@ -72,6 +72,24 @@ def test_what_was_answered_is_answered_again_in_its_place_when_the_turn_is_run_a
     assert bench.events(events.ToolCallAnswered) == [events.ToolCallAnswered(name="note", by="record")]
 
 
+def test_a_message_that_answers_both_kinds_of_calls_is_on_record_for_both() -> None:
+    bench = Bench(setup=TOOLS)
+    bench.connect()
+    anchor(bench)
+    bench.asks("q1")
+    bench.calls(NOTE, ("c2", "book", {}))
+    assert bench.shown
+    answers = [
+        {"id": call_id, "name": name, "response": {"output": "ok"}} for call_id, name, _ in (NOTE, ("c2", "book", {}))
+    ]
+    bench.sends({"tool_response": {"functionResponses": answers}})
+    bench.cut()
+    bench.resume()
+    assert bench.events(events.ToolResponseDropped) == []
+    bench.calls(("d1", "note", {}), ("d2", "book", {}))
+    assert sorted(results(bench)) == [("d1", "ok"), ("d2", "ok")]
+
+
 def test_a_call_that_still_runs_is_bound_to_its_repetition() -> None:
     bench = noting()
     bench.cut()
