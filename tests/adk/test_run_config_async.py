@@ -28,6 +28,7 @@ from google.genai import types
 from resumekit.adapters.adk import ResumekitPlugin
 from resumekit.core import events
 from resumekit.emulator import Fault, Trigger
+from tests.adapters.support import nothing_is_left
 from tests.adk.support import ADK, NAMES, OURS, PLAIN, config, model_of, question, run, service, words
 
 pytestmark = pytest.mark.network
@@ -81,7 +82,7 @@ async def requests(answer: Callable[[dict[str, Any]], dict[str, Any]] = hello) -
     with tempfile.NamedTemporaryFile("wb", suffix=".pem") as ca_file:
         ca_file.write(authority.cert_pem.bytes())
         ca_file.flush()
-        async with await asyncio.start_server(seen.serve, "127.0.0.1", ssl=context) as server:
+        async with nothing_is_left(), await asyncio.start_server(seen.serve, "127.0.0.1", ssl=context) as server:
             url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             variables = {"SSL_CERT_FILE": ca_file.name, "GOOGLE_API_KEY": "a-key", "GOOGLE_GEMINI_BASE_URL": url}
             with mock.patch.dict(os.environ, variables):
@@ -96,10 +97,10 @@ class Asked:
         self.events: list[Event] = []
         self.artifacts = InMemoryArtifactService()
         self._sessions = InMemorySessionService()
-        model = model_of(which, family, **({"on_event": self.told.append} if which == OURS else {}))
+        self._model = model_of(which, family, **({"on_event": self.told.append} if which == OURS else {}))
         self._runner = Runner(
             app_name=NAMES["app_name"],
-            agent=Agent(name="an_agent", model=model, instruction="Be brief.", tools=list(tools)),
+            agent=Agent(name="an_agent", model=self._model, instruction="Be brief.", tools=list(tools)),
             plugins=[ResumekitPlugin()] if which == OURS else [],
             session_service=self._sessions,
             artifact_service=self.artifacts,
@@ -110,7 +111,7 @@ class Asked:
         """Return what was shown, in short."""
         await self._sessions.create_session(**NAMES)
         names = {name: NAMES[name] for name in ("user_id", "session_id")}
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(20), contextlib.aclosing(self._model.api_client.aio):
             async for event in self._runner.run_async(**names, new_message=content, run_config=self._config):
                 self.events.append(event)
         return [
