@@ -87,6 +87,7 @@ _VARIABLES = {
     "ALL_PROXY": "websockets 15 and later go through it",
     "NO_PROXY": "hosts that are reached directly",
     "RESUMEKIT_LOAD_PLUGINS": "which plugins are loaded",
+    "RESUMEKIT_FAST": "0 has every frame take the long way",
     "PYTHONASYNCIODEBUG": "asyncio is in debug mode, and slow",
 }
 

@@ -6,6 +6,7 @@ from resumekit.drivers.driver import Driver
 from resumekit.drivers.events import Events
 from resumekit.drivers.failures import TRANSPORT_ERRORS, failure_of
 from resumekit.drivers.keeper import Keeper
+from resumekit.drivers.switch import fast_lanes
 from resumekit.drivers.transport import Dialer, Transport
 from resumekit.drivers.websocket import WebSocketTransport, dial_websocket, websocket_options
 
@@ -19,5 +20,6 @@ __all__ = [
     "WebSocketTransport",
     "dial_websocket",
     "failure_of",
+    "fast_lanes",
     "websocket_options",
 ]
