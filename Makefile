@@ -1,7 +1,7 @@
 # The commands of this project. `make` alone lists them; each sets up in .venv/ whatever it needs.
 #
 #   PYTHON=/path/to/python3.12   the base Python, 3.11 or newer; without it the first that runs of the list below
-#   ARGS="--help"                passed on to `resumekit demo`
+#   ARGS="--help"                passed on to `resumekit demo` and to the benchmarks
 #   PYTEST="-x -k goaway"        passed on to pytest, in place of what is said below
 
 .DEFAULT_GOAL := help
@@ -81,6 +81,18 @@ prove: setup  ## the tests marked `proof`, with 100,000 schedules rather than 20
 	$(STAGE) "100,000 schedules" env RESUMEKIT_SCHEDULES=100000 $(BIN)/python -m pytest $(PYTEST) --timeout=900 -m proof tests
 	$(ENV) setup adk2
 	$(STAGE) "all faults through google-adk" .venv/adk2/bin/python -m pytest $(PYTEST) --timeout=900 -m proof tests/adk
+
+.PHONY: bench
+bench: setup-bench  ## the benchmarks, short form (results in out/benchmarks/)
+	@.venv/bench/bin/python -m benchmarks --quick $(ARGS)
+
+.PHONY: bench-full
+bench-full: setup-bench  ## the benchmarks as they are published (results in benchmarks/results/): the machine must be quiet
+	@.venv/bench/bin/python -m benchmarks $(ARGS)
+
+.PHONY: setup-bench
+setup-bench:  # the environments that questions are asked in
+	$(ENV) setup bench genai2 genai175 adk2
 
 .PHONY: constraints
 constraints:  ## pin all environments anew (.ci/constraints-*.txt), from .ci/environments.toml and pyproject.toml

@@ -1,0 +1,1 @@
+"""What resumekit costs and gains, one file a question. See README.md here."""
