@@ -19,6 +19,8 @@ __all__ = ["Binding"]
 class Binding:
     """Binds connections with a handle, or with history; never with both (DESIGN decision 5)."""
 
+    __slots__ = ("_holes", "_policy", "_setup", "_talk", "_transparent", "_turns", "history")
+
     def __init__(
         self, policy: Policy, setup: Setup, talk: Conversation, *, transparent: bool, loads_history: bool
     ) -> None:

@@ -61,6 +61,25 @@ class Resend(NamedTuple):
 class Conversation:
     """Messages, turns and the point that the service can resume from."""
 
+    __slots__ = (
+        "_notify",
+        "_policy",
+        "_setup",
+        "_speech",
+        "_split",
+        "_stats",
+        "_tools",
+        "_transparent",
+        "dropped_audio",
+        "dropped_audio_frames",
+        "dropped_video",
+        "inbox",
+        "outbox",
+        "point",
+        "seeding",
+        "transcript",
+    )
+
     def __init__(
         self,
         policy: Policy,

@@ -66,6 +66,33 @@ class Engine:
         LocalProtocolError: `setup` is not a setup frame.
     """
 
+    __slots__ = (
+        "_actions",
+        "_age",
+        "_ask",
+        "_binding",
+        "_decisions",
+        "_down_since",
+        "_failure",
+        "_given_handle",
+        "_last_number",
+        "_link",
+        "_machine",
+        "_now",
+        "_outage",
+        "_planned",
+        "_policy",
+        "_random",
+        "_setup",
+        "_talk",
+        "_timers",
+        "_transparent",
+        "_warm",
+        "_watch",
+        "setup_complete",
+        "stats",
+    )
+
     def __init__(
         self,
         setup: str,
@@ -92,7 +119,7 @@ class Engine:
             self._setup,
             transparent=transparent,
             notify=self._notify,
-            save=lambda record: self._do(actions.SaveHandle(record)),
+            save=self._save,
             stats=self.stats,
         )
         self._talk.transcript.replace(history)
@@ -582,7 +609,7 @@ class Engine:
         age = self._now - record.received_at
         self._notify(events.HandleRefused(digest=repr(record.handle), age=age, reason=reason, poisoned=poisoned))
         if poisoned:
-            self._talk.point.poisoned.add(record.handle)
+            self._talk.point.poisoned |= {record.handle}
         self._do(actions.PoisonHandle(record) if poisoned else actions.ForgetHandle())
 
     def _wait(self, verdict: Verdict, retry_after: float | None) -> None:
@@ -750,6 +777,9 @@ class Engine:
 
     def _do(self, action: actions.Action) -> None:
         self._actions.append(action)
+
+    def _save(self, record: HandleRecord) -> None:
+        self._actions.append(actions.SaveHandle(record))
 
     def _notify(self, event: events.Event) -> None:
         self._actions.append(actions.Notify(event))

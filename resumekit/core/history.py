@@ -16,6 +16,8 @@ class History:
         asks: the application is asked for its history, once for each fresh start.
     """
 
+    __slots__ = ("_answered", "_asked", "_asks", "_turns")
+
     def __init__(self, *, asks: bool) -> None:
         self._asks = asks
         self._asked = False

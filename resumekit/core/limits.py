@@ -39,6 +39,8 @@ class SessionAge:
     Sets the timer `limit`; call `expire` when it runs out.
     """
 
+    __slots__ = ("_limit", "_limited", "_policy", "_since", "_timers", "_vertex", "renewing", "video")
+
     def __init__(self, policy: Policy, setup: Setup, timers: Timers) -> None:
         self._policy = policy
         self._timers = timers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -50,7 +49,7 @@ class Link:
     """After replayed history the model takes text as `realtimeInput.text` only."""
 
     # Turns
-    turns: deque[Turn] = field(default_factory=deque[Turn])
+    turns: list[Turn] = field(default_factory=list[Turn])
     """Asked on this connection and not ended, first in, first out (RULES 7)."""
     ended: list[Turn] = field(default_factory=list[Turn])
     """Ended on this connection, and not anchored by a handle yet."""

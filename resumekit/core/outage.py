@@ -6,8 +6,6 @@ a turn, or stayed up for `Policy.proven_after`, and not before.
 
 from __future__ import annotations
 
-from collections import deque
-
 from resumekit.core.failures import Failure, Verdict
 from resumekit.core.outbox import Outbox
 from resumekit.core.policy import Decisions, DelayDetails, Exactly, Policy
@@ -24,9 +22,12 @@ _WINDOW = 2.0
 class Outage:
     """Attempts since a connection last proved itself."""
 
+    __slots__ = ("_dials", "_failures", "_policy", "attempts", "since")
+
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._dials: deque[float] = deque(maxlen=_DIALS)
+        self._dials: list[float] = []
+        """When; the newest of them."""
         self._failures: dict[tuple[object, ...], int] = {}
         self.attempts = 0
         """Dials since then."""
@@ -41,7 +42,7 @@ class Outage:
     def dialled(self, now: float, *, ahead: bool) -> None:
         """Count a dial; one that was made ahead of a move is no new attempt."""
         self.attempts += not ahead
-        self._dials.append(now)
+        self._dials = [*self._dials[1 - _DIALS :], now]
 
     def slept(self, seconds: float, now: float) -> None:
         """Do not count a time in which nothing could be tried."""

@@ -7,7 +7,6 @@ and an unsent part. Nothing here knows turns or handles: the engine says what ma
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 
 from resumekit.core.turns import Turn
@@ -46,10 +45,13 @@ class Message:
 
 @dataclass(slots=True)
 class Lane:
-    """One lane: `sent` is a prefix of `sent` + `unsent`."""
+    """One lane: `sent` is a prefix of `sent` + `unsent`.
 
-    sent: deque[Message] = field(default_factory=deque[Message])
-    unsent: deque[Message] = field(default_factory=deque[Message])
+    Lists, short as they are: an empty deque takes 760 bytes, and a session has many that stay empty.
+    """
+
+    sent: list[Message] = field(default_factory=list[Message])
+    unsent: list[Message] = field(default_factory=list[Message])
     unsent_bytes: int = 0
     unsent_seconds: float = 0.0
     sent_bytes: int = 0
@@ -68,7 +70,7 @@ class Lane:
     def mark_sent(self, message: Message) -> None:
         """Move a message over; it need not be the first one that waits."""
         if self.unsent[0] is message:
-            self.unsent.popleft()
+            self.unsent.pop(0)
         else:
             self.unsent.remove(message)
         self._count_unsent(message, -1)
@@ -82,7 +84,7 @@ class Lane:
 
     def drop_sent(self) -> Message:
         """Let the oldest sent message go."""
-        message = self.sent.popleft()
+        message = self.sent.pop(0)
         self._count_sent(message, -1)
         return message
 
@@ -95,7 +97,7 @@ class Lane:
 
     def drop_unsent(self) -> Message:
         """Let the oldest waiting message go."""
-        message = self.unsent.popleft()
+        message = self.unsent.pop(0)
         self._count_unsent(message, -1)
         return message
 
@@ -130,14 +132,28 @@ class Lane:
 class Outbox:
     """Every message that may have to be sent, or sent again."""
 
+    __slots__ = (
+        "_gone",
+        "audio",
+        "before_border",
+        "before_border_seconds",
+        "control",
+        "lost_seconds",
+        "next_number",
+        "next_seq",
+        "video",
+        "waiting",
+        "waiting_bytes",
+    )
+
     def __init__(self) -> None:
         self.control = Lane()
         self.audio = Lane()
         self.video = Lane()
-        self.before_border: deque[Message] = deque()
+        self.before_border: list[Message] = []
         """Sent audio from before the answer that is running; kept apart from what follows."""
         self.before_border_seconds = 0.0
-        self._gone: deque[tuple[int, int, float]] = deque()
+        self._gone: list[tuple[int, int, float]] = []
         """Sent audio that was let go before a handle covered it: first and last index, seconds; in grains."""
         self.lost_seconds = 0.0
         """Audio of earlier connections that neither the service nor this buffer holds."""
@@ -265,14 +281,14 @@ class Outbox:
         self.video.prune(index)
         self.prune_border(index)
         while self._gone and self._gone[0][1] <= index:
-            self._gone.popleft()
+            self._gone.pop(0)
         self.audio.prune(index)
 
     def prune_border(self, index: int) -> float:
         """Let audio before the border, up to `index`, go; return its seconds."""
         before = self.before_border_seconds
         while self.before_border and self.before_border[0].index <= index:
-            self.before_border_seconds -= self.before_border.popleft().body.media_seconds
+            self.before_border_seconds -= self.before_border.pop(0).body.media_seconds
         return before - self.before_border_seconds
 
     def rewind(self) -> None:

@@ -36,6 +36,8 @@ class Questions:
         random: draws from [0, 1).
     """
 
+    __slots__ = ("_decisions", "_policy", "_random", "_renewable", "_setup", "_talk", "_transparent")
+
     def __init__(
         self,
         decisions: Decisions,

@@ -32,6 +32,20 @@ class ResumePoint:
         keep_words: notes a message that is let go for the transcript.
     """
 
+    __slots__ = (
+        "_keep_words",
+        "_notify",
+        "_outbox",
+        "_policy",
+        "_save",
+        "_setup",
+        "_transparent",
+        "aged",
+        "ageing",
+        "base",
+        "poisoned",
+    )
+
     def __init__(
         self,
         policy: Policy,
@@ -55,7 +69,7 @@ class ResumePoint:
         """Audio was streaming when `base` came: its state may hold the beginning of a spoken question."""
         self.ageing: Candidate | None = None
         """The record that becomes the base if no turn opens for long enough."""
-        self.poisoned: set[ResumptionHandle] = set()
+        self.poisoned: frozenset[ResumptionHandle] = frozenset()
         """Never resumed from again, whoever offers them."""
 
     def record(self, handle: ResumptionHandle, index: int | None, connection: int, now: float) -> HandleRecord:

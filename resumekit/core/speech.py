@@ -26,6 +26,8 @@ class Speech:
     nobody knows where it begins: it ends at the first output of its answer.
     """
 
+    __slots__ = ("_form", "_outbox", "_policy", "cut")
+
     def __init__(self, policy: Policy, outbox: Outbox, form: TextForm) -> None:
         self._policy = policy
         self._outbox = outbox

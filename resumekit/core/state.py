@@ -79,6 +79,8 @@ TRANSITIONS: dict[tuple[State, Trigger], State] = {
 class Machine:
     """The current state; moved by `fire` alone."""
 
+    __slots__ = ("state",)
+
     def __init__(self) -> None:
         self.state = State.IDLE
 

@@ -63,6 +63,8 @@ class Tools:
         background: Names of the functions that the model does not wait for.
     """
 
+    __slots__ = ("_background", "_known", "_notify")
+
     def __init__(self, notify: Callable[[events.Event], None], background: frozenset[str] = frozenset()) -> None:
         self._notify = notify
         self._background = background

@@ -5,7 +5,6 @@ Bounded by turns and bytes, the oldest out first. Tool calls and responses stand
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 
 from resumekit.core.turns import Turn
@@ -17,8 +16,10 @@ __all__ = ["Transcript"]
 class Transcript:
     """What user and model said, oldest first."""
 
+    __slots__ = ("_bytes", "_max_bytes", "_max_turns", "_turns", "holes")
+
     def __init__(self, *, max_turns: int, max_bytes: int) -> None:
-        self._turns: deque[HistoryTurn] = deque()
+        self._turns: list[HistoryTurn] = []
         self._bytes = 0
         self._max_turns = max_turns
         self._max_bytes = max_bytes
@@ -44,7 +45,7 @@ class Transcript:
         self._turns.append(turn)
         self._bytes += len(turn.text.encode())
         while len(self._turns) > self._max_turns or self._bytes > self._max_bytes:
-            self._bytes -= len(self._turns.popleft().text.encode())
+            self._bytes -= len(self._turns.pop(0).text.encode())
 
     def add_message(self, body: ClientMessage) -> None:
         """Append what the user wrote; other messages say nothing."""

@@ -27,6 +27,8 @@ class Watch:
         do: has an action carried out.
     """
 
+    __slots__ = ("_do", "_inbox", "_mute", "_policy", "_proactive", "_timers", "_unread_since")
+
     def __init__(
         self, policy: Policy, *, proactive: bool, timers: Timers, inbox: Inbox, do: Callable[[actions.Action], None]
     ) -> None:

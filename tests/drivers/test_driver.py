@@ -11,6 +11,7 @@ import logging
 import pytest
 
 from resumekit.core import events
+from resumekit.core.engine import Engine
 from resumekit.core.policy import Policy
 from resumekit.errors import (
     BufferFull,
@@ -386,7 +387,7 @@ async def test_a_bug_in_here_leaves_nobody_hanging(service, monkeypatch, caplog)
     driver = driver_of(service)
     await driver.start()
     waiting = asyncio.create_task(driver.recv())
-    monkeypatch.setattr(driver._engine, "feed", lambda *_: 1 / 0)
+    monkeypatch.setattr(Engine, "feed", lambda *_: 1 / 0)
     service.current.push({"goAway": {}})
 
     with pytest.raises(SessionLost, match="internal error") as caught:
