@@ -32,7 +32,7 @@ from resumekit.adapters._common import (
 from resumekit.core.failures import CloseCode
 from resumekit.core.policy import Policy
 from resumekit.core.stats import Stats
-from resumekit.drivers import Driver, Events, WebSocketTransport, dial_websocket, websocket_options
+from resumekit.drivers import Driver, Events, WebSocketTransport, dial_websocket, fast_lanes, websocket_options
 from resumekit.stores import HandleStore
 from resumekit.wire import ServerMessage, setup_transparent
 
@@ -49,6 +49,7 @@ except ImportError as _error:
 
 from resumekit.adapters import _genai_facade as facade
 from resumekit.adapters import _genai_seam as seam
+from resumekit.adapters import _genai_typed as typed
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -87,6 +88,7 @@ class Bridge:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._receiving = False
+        self._handed_back: bytes | Exception | None = None
 
     async def send(self, frame: str) -> None:
         """Take a client frame over."""
@@ -101,6 +103,11 @@ class Bridge:
         Raises:
             RuntimeError: (a `ConcurrencyError` of websockets 13.1 or newer) Somebody else is receiving, as on a connection of websockets.
         """
+        if (outcome := self._handed_back) is not None:
+            self._handed_back = None
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
         if self._receiving:
             raise _ConcurrencyError("cannot receive: another receive() of this session is running")
         self._receiving = True
@@ -108,6 +115,10 @@ class Bridge:
             return await self._next()
         finally:
             self._receiving = False
+
+    def hand_back(self, outcome: bytes | Exception) -> None:
+        """Have the next `recv` return, or raise, what the last one did."""
+        self._handed_back = outcome
 
     async def _next(self) -> bytes:
         while True:
@@ -135,6 +146,20 @@ class Session(AsyncSession):
         self.bridge = self.bridge_type(driver)
         super().__init__(**seam.session_arguments(account, self.bridge, setup_complete.raw))
         self._driver = driver
+        self._lane = typed.lane(vertex=account.is_vertex) if fast_lanes() else None
+
+    async def _receive(self) -> types.LiveServerMessage:
+        if self._lane is not None:
+            try:
+                frame = await self.bridge.recv()
+                if (message := self._lane.decode(frame)) is not None:
+                    return message
+            except Exception as error:  # noqa: BLE001 -- google-genai has its own for some of them
+                self.bridge.hand_back(error)
+            else:
+                self.bridge.hand_back(frame)
+        # It takes what was handed back without a wait, so that no frame is lost where this is cancelled.
+        return await super()._receive()
 
     @property
     def events(self) -> Events:

@@ -298,9 +298,9 @@ def test_every_way_to_send_is_known():
     assert public == {"send", "receive", "start_stream", "close"}
 
 
-def test_our_session_overrides_close_alone():
+def test_our_session_overrides_close_and_the_reading_of_one_frame():
     overridden = {name for name in vars(resumable.Session) if name in vars(AsyncSession) and name[:2] != "__"}
-    assert overridden == {"close"}
+    assert overridden == {"close", "_receive"}
 
 
 def test_the_keys_that_are_let_through_are_those_of_the_installed_version():

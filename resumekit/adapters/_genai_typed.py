@@ -1,0 +1,323 @@
+"""Server frames as `types.LiveServerMessage`, read by google-genai's own schema without google-genai's own detours.
+
+A `Lane` validates JSON by the core schema of the installed `LiveServerMessage`, rewritten such that one pass of
+pydantic-core does what `AsyncSession._receive` does in five: it takes the names that the live converter takes, skips
+what is unknown, and enters no Python on the way. Nothing here knows a field: a new one of google-genai comes by itself.
+What a lane does not read is for google-genai's own code to decide, and a lane that disagrees with that code on any of
+`_CANNED` is not used at all.
+
+The private names, all there from 1.56 to 3.4: of google-genai `_live_converters._LiveServerMessage_from_*` (that of
+`mldev` since 1.75), the validator `_check_field_type_mismatches` of its models, and `AsyncSession._receive`; of
+pydantic `__pydantic_core_schema__`, `__pydantic_complete__`, and the argument `_use_prebuilt` of its `SchemaValidator`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Generator, Iterator
+from types import SimpleNamespace
+from typing import Any, TypeAlias, cast
+
+import pydantic
+from google import genai
+from google.genai import (
+    _live_converters,
+    types,
+)
+from google.genai.live import AsyncSession
+from pydantic_core import SchemaValidator
+
+from resumekit.adapters import _genai_seam as seam
+
+__all__ = ["Lane", "lane", "problem"]
+
+_log = logging.getLogger("resumekit.adapters.genai")
+
+_Schema: TypeAlias = dict[str, Any]
+_Spec: TypeAlias = "dict[str, tuple[str, _Spec | None]] | None"
+"""What a converter makes of an object: field -> key it is read from, and the same for what is in it. None: as it is."""
+
+_CHECK = "_check_field_type_mismatches"
+"""A validator of all models, which can say something of Python objects only."""
+_ITEM = "[]"
+_NOWHERE = "\0"
+"""A key of no frame, for a field that the converter does not read."""
+
+_CANNED = rb"""
+{
+  "setupComplete": {
+    "sessionId": "s"
+  }
+}
+
+{"serverContent": {"modelTurn": {"role": "model", "parts": [
+{"inlineData": {"mimeType": "audio/pcm;rate=24000", "data": "AAEC/w=="}}]}}}
+
+{"serverContent": {"modelTurn": {"parts": [{"inlineData": {"mimeType": "audio/pcm", "data": "-_8"}}]}, "new": [1]}}
+
+{"serverContent": {"modelTurn": {"parts": [
+{"text": "a \u00e9 \"\n", "thought": true, "thoughtSignature": "AAE="},
+{"executableCode": {"language": "PYTHON", "code": "1"}},
+{"codeExecutionResult": {"outcome": "outcome_ok", "output": "1"}},
+{"fileData": {"fileUri": "u", "new": {}}, "new": 1},
+{"functionCall": {"id": "1", "name": "f", "args": {"a_b": [1, 2.5, {"x": true}]}}}]}}}
+
+{"serverContent": {"turnComplete": true, "generationComplete": false, "interrupted": "true"},
+"usageMetadata": {"promptTokenCount": "17", "responseTokenCount": 2, "candidatesTokenCount": 3, "totalTokenCount": 20,
+"responseTokensDetails": [{"modality": "audio", "tokenCount": 2}],
+"candidatesTokensDetails": [{"modality": "TEXT", "tokenCount": 3}],
+"promptTokensDetails": [{"modality": "AUDIO", "new": 1}], "trafficType": "ON_DEMAND", "new": {}}}
+
+{"serverContent": {"inputTranscription": {"text": "a"}, "outputTranscription": {"text": "b", "finished": true}}}
+
+{"serverContent": {"groundingMetadata": {"webSearchQueries": ["q"], "groundingChunks": [{"web": {"uri": "u", "new": 1}}],
+"groundingSupports": [{"confidenceScores": [0.5, 1], "segment": {"endIndex": 3}}]}}, "usage_metadata": {}}
+
+{"server_content": {"model_turn": {"parts": [{"text": "a"}]}}, "goAway": {}}
+
+{"toolCall": {"functionCalls": [{"id": "1", "name": "f", "args": {}}, {"name": "g", "args": {"when": "\u3042"}}]}}
+
+{"toolCallCancellation": {"ids": ["1", "2"]}}
+
+{"goAway": {"timeLeft": "59.5s"}, "new": 7}
+
+{"sessionResumptionUpdate": {"newHandle": "h", "resumable": true, "lastConsumedClientMessageIndex": "12"}}
+
+{"sessionResumptionUpdate": {}}
+
+{"voiceActivity": {"type": "ACTIVITY_START", "voiceActivityType": "ACTIVITY_END", "audioOffset": "1.5s"}}
+
+{"voiceActivityDetectionSignal": {"vadSignalType": "VAD_SIGNAL_TYPE_SOS"}}
+""".split(b"\n\n")
+"""What a lane must read as google-genai does before it is used: each kind of message, and each liberty that is taken."""
+
+
+class _Unfit(Exception):
+    pass
+
+
+class Lane:
+    """Reads the frames of one backend.
+
+    Args:
+        vertex: Which backend.
+
+    Raises:
+        Exception: Of any type: the installed google-genai or pydantic is built otherwise.
+    """
+
+    def __init__(self, *, vertex: bool) -> None:
+        self._validate = _validator(vertex=vertex).validate_json
+
+    def decode(self, frame: bytes) -> types.LiveServerMessage | None:
+        """Return what google-genai would have made of a frame; None where its own code has to decide."""
+        if b"null" in frame:  # the converter drops it here and keeps it there
+            return None
+        try:
+            message: types.LiveServerMessage = self._validate(frame)
+        except Exception:  # noqa: BLE001 -- google-genai's own conversions, of enums; it will raise the same
+            return None
+        return message if message.__pydantic_fields_set__ else None
+
+
+@functools.cache
+def lane(*, vertex: bool) -> Lane | None:
+    """Return the lane of a backend, made at the first call; None if google-genai has to read all frames itself."""
+    reason = problem(vertex=vertex)
+    if reason is None:
+        return _tested(vertex=vertex)
+    _warn(reason)
+    return None
+
+
+@functools.cache
+def problem(*, vertex: bool) -> str | None:
+    """Return why there is no lane for a backend, None if there is one."""
+    try:
+        _tested(vertex=vertex)
+    except Exception as error:  # noqa: BLE001 -- a google-genai or pydantic that is not known
+        return f"{type(error).__name__}: {error}".removeprefix(f"{_Unfit.__name__}: ")
+    return None
+
+
+@functools.cache
+def _tested(*, vertex: bool) -> Lane:
+    made = Lane(vertex=vertex)
+    receive = _receiver(vertex=vertex)
+    for frame in _CANNED:
+        ours = made.decode(frame)
+        if ours is not None and _laid_open(ours) != _laid_open(receive(frame)):
+            raise _Unfit(f"it reads {frame[:60]!r}... otherwise")
+    return made
+
+
+@functools.cache
+def _warn(reason: str) -> None:
+    _log.warning(
+        "google-genai %s with pydantic %s reads each frame by its own code, which is slower: resumekit's way is not "
+        "the same with these versions (%s); sessions work as ever; please report it with `resumekit doctor --json`",
+        genai.__version__,
+        pydantic.VERSION,
+        reason,
+    )
+
+
+# ---------------------------------------------------------------------- google-genai's own way
+
+
+def _receiver(*, vertex: bool) -> Any:
+    """Return google-genai's `_receive` as a function of a frame."""
+    socket = SimpleNamespace()
+    account = SimpleNamespace(api_client=SimpleNamespace(vertexai=vertex))
+    session = AsyncSession(**seam.session_arguments(cast("seam.Account", account), socket, b'{"setupComplete":{}}'))
+
+    def receive(frame: bytes) -> object:
+        async def recv(decode: bool | None = None) -> bytes:  # noqa: ARG001, FBT001 -- as websockets has it
+            return frame
+
+        socket.recv = recv
+        coroutine = cast("Any", session)._receive()  # noqa: SLF001 -- this file's purpose
+        try:
+            coroutine.send(None)
+        except StopIteration as end:
+            return end.value
+        coroutine.close()
+        raise _Unfit("AsyncSession._receive waits for more than a frame")
+
+    return receive
+
+
+def _laid_open(value: object) -> object:
+    """Return all that is in a message, comparable."""
+    if isinstance(value, pydantic.BaseModel):
+        insides = [value.__pydantic_extra__, value.__pydantic_private__, dict(value.__dict__)]
+        return type(value), sorted(value.__pydantic_fields_set__), [_laid_open(inside) for inside in insides]
+    if isinstance(value, dict):
+        return dict, [(key, _laid_open(item)) for key, item in cast("dict[object, object]", value).items()]
+    if isinstance(value, list):
+        return list, [_laid_open(item) for item in cast("list[object]", value)]
+    return type(value), repr(value)
+
+
+# ---------------------------------------------------------------------- the schema
+
+
+class _Probe(dict[str, Any]):
+    """A frame that has whatever a converter looks for; each value of it is the path by which it was reached."""
+
+    def __init__(self, *path: str) -> None:
+        super().__init__()
+        self.path = path
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Any]:
+        yield _Probe(*self.path, _ITEM)
+
+    def __getitem__(self, key: str) -> Any:
+        return _Probe(*self.path, key)
+
+    def get(self, key: str, default: object = None) -> Any:  # noqa: ARG002
+        return self[key]
+
+
+def _spec(*, vertex: bool) -> _Spec:
+    """Return what the converter of a backend does, None if there is none."""
+    convert = getattr(_live_converters, f"_LiveServerMessage_from_{'vertex' if vertex else 'mldev'}", None)
+    if convert is None:
+        return None
+    path, spec = _followed(convert(_Probe()))
+    if path:
+        raise _Unfit("the live converter reads no frame")
+    return spec
+
+
+def _followed(made: object) -> tuple[tuple[str, ...], _Spec]:
+    """Return the path by which a converter reached what it made this of, and what it does to it."""
+    if isinstance(made, _Probe):
+        return made.path, None
+    if isinstance(made, list) and made:
+        path, spec = _followed(cast("list[object]", made)[0])
+        if path[-1:] == (_ITEM,):
+            return path[:-1], spec
+    if isinstance(made, dict) and made:
+        found = {name: _followed(value) for name, value in cast("dict[str, object]", made).items()}
+        if len(parents := {path[:-1] for path, _ in found.values() if path}) == 1:
+            return parents.pop(), {name: (path[-1], spec) for name, (path, spec) in found.items()}
+    raise _Unfit("the live converter makes one thing of several")
+
+
+def _validator(*, vertex: bool) -> SchemaValidator:
+    types.LiveServerMessage.model_rebuild()  # since 2.x a model is built when it is needed
+    schema = cast("_Schema", types.LiveServerMessage.__pydantic_core_schema__)
+    rewriter = _Rewriter(schema)
+    rewritten: Any = rewriter.rewrite(schema, _spec(vertex=vertex))
+    try:
+        return cast("type[SchemaValidator]", functools.partial(SchemaValidator, _use_prebuilt=False))(rewritten)
+    except TypeError:  # pydantic before 2.12, or so, has no such argument
+        with rewriter.all_incomplete():
+            return SchemaValidator(rewritten)
+
+
+class _Rewriter:
+    """Rewrites what it knows of a schema; what it does not know stays as google-genai has it."""
+
+    def __init__(self, schema: _Schema) -> None:
+        self._definitions: dict[str, _Schema] = {one["ref"]: one for one in schema.get("definitions", ())}
+        self._models: set[Any] = set()
+
+    def rewrite(self, schema: _Schema, spec: _Spec = None) -> _Schema:
+        match schema["type"]:
+            case "definitions":
+                definitions = [self.rewrite(one) for one in schema["definitions"]]
+                return {**schema, "schema": self.rewrite(schema["schema"], spec), "definitions": definitions}
+            case "definition-ref" if spec is not None:
+                named = {**self._definitions[schema["schema_ref"]]}
+                del named["ref"]
+                return self.rewrite(named, spec)
+            case "function-before" if getattr(schema["function"]["function"], "__name__", None) == _CHECK:
+                return self.rewrite(schema["schema"], spec)
+            case "default" | "nullable" | "model-field":
+                return {**schema, "schema": self.rewrite(schema["schema"], spec)}
+            case "list" if "items_schema" in schema:
+                return {**schema, "items_schema": self.rewrite(schema["items_schema"], spec)}
+            case "model":
+                return self._model(schema, spec)
+            case "model-fields":
+                fields: dict[str, _Schema] = schema["fields"]
+                if spec is None:
+                    return {**schema, "fields": {name: self.rewrite(field) for name, field in fields.items()}}
+                found = {name: spec.get(name, (_NOWHERE, None)) for name in fields}
+                renamed = {name: {**fields[name], "validation_alias": key} for name, (key, _) in found.items()}
+                rewritten = {name: self.rewrite(renamed[name], inner) for name, (_, inner) in found.items()}
+                return {**schema, "fields": rewritten}
+            case _:
+                return schema
+
+    def _model(self, schema: _Schema, spec: _Spec) -> _Schema:
+        self._models.add(schema["cls"])
+        config = {**schema["config"], "extra_fields_behavior": "ignore"}
+        if spec is not None:
+            for by_name in ("validate_by_name", "populate_by_name"):
+                config.pop(by_name, None)
+        # The constructor of Part, which takes more than JSON can say, validates once more.
+        custom_init = schema.get("custom_init", False) and schema["cls"] is not types.Part
+        return {**schema, "config": config, "custom_init": custom_init, "schema": self.rewrite(schema["schema"], spec)}
+
+    @contextlib.contextmanager
+    def all_incomplete(self) -> Generator[None]:
+        """Keep pydantic from taking the validators that the models have already instead of their rewritten schema."""
+        before = {model: model.__pydantic_complete__ for model in self._models}
+        for model in self._models:
+            model.__pydantic_complete__ = False
+        try:
+            yield
+        finally:
+            for model, complete in before.items():
+                model.__pydantic_complete__ = complete
