@@ -13,6 +13,7 @@ from resumekit.wire.frames import (
     setup_manual_activity, setup_model, setup_proactive, setup_seeds_history, setup_transparent,
     tool_call_cancellation_frame, tool_call_frame, tool_response_frame, with_transcription, without_key,
 )  # fmt: skip
+from resumekit.wire.media import MediaShape, media_shape
 from resumekit.wire.redact import RedactingFilter, ResumptionHandle, redact
 from resumekit.wire.server import (
     Blob, Content, Cut, FunctionCall, GoAway, Part, Partial, ServerContent, ServerMessage, SessionResumptionUpdate,
@@ -22,11 +23,11 @@ from resumekit.wire.server import (
 
 __all__ = [
     "INTERRUPTED_FRAME", "TURN_COMPLETE_FRAME", "Blob", "ClientKind", "ClientMessage", "Content", "Cut", "FunctionCall",
-    "FunctionResponse", "GoAway", "HistoryTurn", "Part", "Partial", "RedactingFilter", "ResumptionHandle",
+    "FunctionResponse", "GoAway", "HistoryTurn", "MediaShape", "Part", "Partial", "RedactingFilter", "ResumptionHandle",
     "ServerContent", "ServerMessage", "SessionResumptionUpdate", "SetupComplete", "ToolCall",
     "ToolCallCancellation", "Transcription", "UsageMetadata", "VoiceActivity", "VoiceActivityDetectionSignal",
     "args_key", "bind_setup", "content_frame", "decode_client", "decode_server",
-    "input_transcription_frame", "int64", "is_empty", "known_keys", "parse_duration", "realtime_text_frame", "redact", "server_keys",
+    "input_transcription_frame", "int64", "is_empty", "known_keys", "media_shape", "parse_duration", "realtime_text_frame", "redact", "server_keys",
     "setup_background_tools", "setup_compresses", "setup_compression_trigger", "setup_fingerprint", "setup_handle", "setup_manual_activity", "setup_model",
     "setup_proactive", "setup_seeds_history", "setup_transparent", "tool_call_cancellation_frame", "tool_call_frame",
     "tool_response_frame", "with_transcription", "without_key",
