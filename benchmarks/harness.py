@@ -316,8 +316,7 @@ def _laid_out(value: Any, indent: str = "\n") -> str:
     if isinstance(value, dict):
         items = cast("dict[str, Any]", value).items()
         return "{" + ",".join(f"{inner}{json.dumps(key)}: {_laid_out(its, inner)}" for key, its in items) + indent + "}"
-    entries: list[Any] = value
-    return "[" + ",".join(inner + _laid_out(its, inner) for its in entries) + indent + "]"
+    return "[" + ",".join(inner + _laid_out(its, inner) for its in cast("Iterable[Any]", value)) + indent + "]"
 
 
 def _record(bench: Bench) -> dict[str, object]:
