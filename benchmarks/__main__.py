@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -29,14 +30,19 @@ def main() -> int:
             print(f"\n==> {name} in {environment}", flush=True)
             start = time.monotonic()
             try:
-                python = interpreter(environment)
+                python = interpreter(environment.partition(" without ")[0])
             except FileNotFoundError as missing:
                 print(missing)
                 failed.append(f"{name} in {environment}")
                 continue
             command = [str(python), "-m", f"benchmarks.{name}", "--json", str(directory / f"{name}.json")]
             command += ["--quick"] if arguments.quick else []
-            if subprocess.run(command, cwd=ROOT, check=False).returncode:
+            variables = {
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "BENCHMARKS_WITHOUT": environment.partition(" without ")[2],
+            }
+            if subprocess.run(command, cwd=ROOT, env=variables, check=False).returncode:
                 failed.append(f"{name} in {environment}")
             print(f"<== {name} in {environment}: {time.monotonic() - start:.0f} s", flush=True)
     if failed:

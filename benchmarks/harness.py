@@ -24,6 +24,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from benchmarks import WITHOUT
+
 __all__ = [
     "RESULTS", "ROOT", "Bench", "Figure", "child", "environment", "finish", "interpreter", "machine", "merge",
     "questions", "run", "sampler", "versions",
@@ -221,7 +223,8 @@ def finish(coroutine: Coroutine[object, None, T]) -> T:
 def environment() -> str:
     """Return the name of the environment that this interpreter is of, a line of `.ci/environments.toml`; else `other`."""
     name = Path(sys.prefix).name
-    return name if (ROOT / ".ci" / f"constraints-{name}.txt").exists() else "other"
+    name = name if (ROOT / ".ci" / f"constraints-{name}.txt").exists() else "other"
+    return f"{name} without {WITHOUT}" if WITHOUT else name
 
 
 def interpreter(name: str) -> Path:
@@ -280,6 +283,8 @@ def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages of interest that are installed."""
     found = {"python": f"{platform.python_implementation()} {platform.python_version()}"}
     for name in _PACKAGES:
+        if name == WITHOUT:
+            continue
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

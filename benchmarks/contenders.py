@@ -1,0 +1,145 @@
+"""The ways from the bytes of a frame to a message, which several questions compare.
+
+Each takes one frame. The typed ones end with a `types.LiveServerMessage`; the native ones end with a `ServerMessage` of
+which the media has been read, unless their name says otherwise: google-genai decodes the base64 text whether it is read
+or not.
+"""
+
+from __future__ import annotations
+
+import binascii
+import importlib
+import re
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+from typing import Any, TypeAlias
+
+from benchmarks.harness import finish
+from resumekit.wire import ServerMessage, decode_server
+
+__all__ = ["BINASCII", "COPY", "FLOOR", "GENAI", "PYBASE64", "Decode", "floors", "paths"]
+
+Decode: TypeAlias = Callable[[bytes], object]
+
+GENAI = "google-genai"
+FLOOR = "floor: copy, SIMD base64"
+PYBASE64 = "floor: SIMD base64"
+BINASCII = "floor: binascii"
+COPY = "floor: copy"
+_DATA = re.compile(rb'"data": ?"([^"]*)"')
+
+
+def paths(audio: bytes, *, vertex: bool = False) -> dict[str, Decode]:
+    """Return all that can be had in this environment, by name.
+
+    Args:
+        audio: A frame to learn the shape of media from.
+        vertex: Frames are those of Vertex.
+    """
+    return {**_of_google(vertex=vertex), **_native(audio)}
+
+
+def floors(frames: list[bytes]) -> dict[str, Callable[[], object]]:
+    """Return the cheapest that still yields the sound of these frames, each as one function over all of them."""
+    found = [_DATA.search(frame) for frame in frames]
+    texts = [match[1] for match in found if match]
+    floors: dict[str, Callable[[], object]] = {
+        BINASCII: lambda: _each(binascii.a2b_base64, texts),
+        COPY: lambda: _each(bytearray, frames),
+    }
+    if pybase64 := _optional("pybase64"):
+
+        def decode(text: bytes) -> bytes:
+            return pybase64.b64decode(text, validate=True)
+
+        def both() -> None:
+            _each(bytearray, frames)
+            _each(decode, texts)
+
+        floors = {FLOOR: both, PYBASE64: lambda: _each(decode, texts), **floors}
+    return floors
+
+
+def _each(function: Callable[[Any], object], values: list[bytes]) -> None:
+    for value in values:
+        function(value)
+
+
+def _optional(name: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+# ------------------------------------------------------------------ google-genai's objects, made by what it brings
+
+
+class _Socket:
+    """Stands in for the connection: answers at once, with the frame that it was given."""
+
+    frame = b""
+
+    async def recv(self, decode: bool | None = None) -> bytes:  # noqa: ARG002, FBT001 -- as websockets has it
+        return self.frame
+
+
+def _of_google(*, vertex: bool) -> dict[str, Decode]:
+    from google.genai import _live_converters as converters
+    from google.genai import types
+    from google.genai.live import AsyncSession
+
+    socket = _Socket()
+    client: Any = SimpleNamespace(vertexai=vertex)
+    session = AsyncSession(client, socket)  # type: ignore[arg-type]
+    convert = converters._LiveServerMessage_from_vertex if vertex else converters._LiveServerMessage_from_mldev
+    message = types.LiveServerMessage
+    orjson = _optional("orjson")
+
+    def genai(frame: bytes) -> object:
+        socket.frame = frame
+        return finish(session._receive())
+
+    ways: dict[str, Decode] = {GENAI: genai, "model_validate_json": message.model_validate_json}
+    if orjson is not None:
+        loads = orjson.loads
+        ways |= {
+            "orjson + google-genai": lambda frame: message._from_response(response=convert(loads(frame)), kwargs={}),
+            "orjson + model_validate": lambda frame: message.model_validate(loads(frame)),
+        }
+    return ways
+
+
+# ------------------------------------------------------------------ resumekit
+
+
+def _native(audio: bytes) -> dict[str, Decode]:
+    def native(frame: bytes) -> object:
+        return _read(decode_server(frame))
+
+    ways: dict[str, Decode] = {"resumekit native": native, "resumekit native, unread": decode_server}
+    try:
+        from resumekit.wire.media import media_shape
+    except ImportError:
+        return ways
+    shape = media_shape(decode_server(audio))
+    assert shape is not None
+    matches, message = shape.matches, shape.message
+
+    def learned(frame: bytes) -> object:
+        return _read(message(frame) if matches(frame) else decode_server(frame))
+
+    def passed_on(frame: bytes) -> object:
+        return frame if matches(frame) else decode_server(frame)
+
+    return {**ways, "resumekit native, learned": learned, "resumekit raw": passed_on}
+
+
+def _read(message: ServerMessage) -> ServerMessage:
+    """Take the sound, as an application does."""
+    content = message.server_content
+    if content is not None and (turn := content.model_turn) is not None:
+        for part in turn.parts or ():
+            if (blob := part.inline_data) is not None:
+                _ = blob.data
+    return message
