@@ -222,7 +222,7 @@ async def test_words_that_stand_for_speech_are_run_again_unseen_where_the_servic
     one, two, three = (Talk(text, marks=False) for text in ("one", "two", "three"))
     armed = (
         Fault.fin(at=Trigger.mid_audio(3)),
-        Fault.rst(at=Trigger.before_handle(), connection=1),
+        Fault.fin(at=Trigger.before_handle(), connection=1),
     )
 
     async def lost_twice(app):
