@@ -262,6 +262,8 @@ class PluginDecisions:
     Made by `make_decisions`.
     """
 
+    __slots__ = ("_opinions", "_report", "_reported")
+
     def __init__(self, opinions: dict[str, tuple[_Opinion, ...]], report: Callable[[Event], None]) -> None:
         self._opinions = opinions
         self._report = report

@@ -36,6 +36,8 @@ _History: TypeAlias = Iterable[HistoryTurn | Mapping[str, Any] | str] | None
 class Session:
     """One conversation, across any number of connections. Made by `connect`."""
 
+    __slots__ = ("_driver",)
+
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
 
@@ -135,6 +137,21 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
         ConnectRefused: (on entering) The service refused for good.
         ConnectFailed: (on entering) No connection within `Policy.first_connect_deadline`.
     """
+
+    __slots__ = (
+        "_driver",
+        "_headers",
+        "_history",
+        "_key",
+        "_on_event",
+        "_plugins",
+        "_policy",
+        "_setup",
+        "_ssl",
+        "_store",
+        "_transparent",
+        "_uri",
+    )
 
     def __init__(
         self,

@@ -1,20 +1,21 @@
 """The driver of one session: it moves bytes, awaits, and carries out what the engine asks for.
 
-It decides nothing: what happened goes to `Engine.feed`, and what comes back is done, in order. One background task
-owns everything that runs (connections, timers, the loading of history), so that a session can be used and closed from
-any task, and leaves nothing behind.
+It decides nothing: what happened goes to `Engine.feed`, and what comes back is done, in order. Everything that runs in
+the background (connections, timers, the loading of history) is a task of the driver's own, and the last of them waits
+for the others: a session can be used and closed from any task, and leaves nothing behind. A session that has nothing to
+do has one task, which reads.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import itertools
 import logging
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import TypeAlias
 
@@ -33,6 +34,7 @@ from resumekit.drivers.keeper import Keeper
 from resumekit.drivers.link import Link
 from resumekit.drivers.log import log_event
 from resumekit.drivers.transport import Dialer
+from resumekit.drivers.waiters import Waiters
 from resumekit.errors import LocalProtocolError, RemoteProtocolError, ResumekitError, SessionClosed, SessionLost
 from resumekit.wire import ClientKind, ClientMessage, HistoryTurn, ServerMessage, decode_client, decode_server
 
@@ -64,6 +66,38 @@ class Driver:
         label: Of the application, for the session's name in events and log.
     """
 
+    __slots__ = (
+        "_acting",
+        "_begun",
+        "_dial",
+        "_ending",
+        "_engine",
+        "_error",
+        "_event_log",
+        "_keeper",
+        "_keeping",
+        "_links",
+        "_load_history",
+        "_loader",
+        "_loop",
+        "_name",
+        "_news",
+        "_on_event",
+        "_on_event_failed",
+        "_over",
+        "_paused",
+        "_policy",
+        "_readable",
+        "_receivers",
+        "_senders",
+        "_tasks",
+        "_tell_plugins",
+        "_timer",
+        "_todo",
+        "_wall",
+        "last_handle",
+    )
+
     def __init__(
         self,
         engine: Engine,
@@ -85,19 +119,22 @@ class Driver:
         self._tell_plugins = tell_plugins
         self._keeper = keeper
         self._readable = readable
-        self._keeping: asyncio.Task[object] | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._name = f"session {next(_numbers)}" + (f" ({label})" if label else "")
         self._loop = asyncio.get_running_loop()
 
-        self._runner: asyncio.Task[None] | None = None
-        self._group = asyncio.TaskGroup()
-        self._links: dict[int, Link] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        """All that runs."""
+        self._begun = False
+        self._ending: asyncio.Task[None] | None = None
+        """Winds up."""
+        self._links: list[Link] = []
         self._loader: asyncio.Task[None] | None = None
-        self._todo: deque[actions.Action] = deque()
+        self._todo: list[actions.Action] = []
         self._acting = False
         self._timer: asyncio.TimerHandle | None = None
-        self._alarm = asyncio.Event()
-        self._handle_came = asyncio.Event()
+        self._news = Waiters()
+        """Woken when something was done that the engine asked for, and at the end."""
         self._wall = time.time() - self._loop.time()
         """How far the wall clock is ahead of the loop's."""
 
@@ -105,9 +142,8 @@ class Driver:
         self._on_event_failed = False
         self._paused = False
         """The socket is not read: the application has too much to take."""
-        self._receivers: set[asyncio.Future[None]] = set()
-        self._senders: deque[tuple[ClientMessage, asyncio.Future[None]]] = deque()
-        self._started = asyncio.Event()
+        self._receivers = Waiters()
+        self._senders: list[tuple[ClientMessage, asyncio.Future[None]]] = []
         self._over = False
         self._error: BaseException | None = None
         self.last_handle: HandleRecord | None = None
@@ -142,10 +178,14 @@ class Driver:
             ConnectRefused: The service refused for good.
             ConnectFailed: There was no connection within `Policy.first_connect_deadline`.
         """
-        self._runner = asyncio.create_task(self._run(), name=f"resumekit {self._name}")
-        self._runner.add_done_callback(self._ended)
+        self._begun = True
+        if self._keeper is None:
+            self._feed(inputs.Start())
+        else:
+            self._keeping = self._spawn(self._keep(self._keeper))
         try:
-            await self._started.wait()
+            while self._engine.setup_complete is None and not self._over:
+                await self._news.wait()
         except asyncio.CancelledError:
             self._feed(inputs.Close())
             self._abort_all()
@@ -196,12 +236,7 @@ class Driver:
                 return message
             if self._over:
                 raise self._outcome()
-            waiter = self._loop.create_future()
-            self._receivers.add(waiter)
-            try:
-                await waiter
-            finally:
-                self._receivers.discard(waiter)
+            await self._receivers.wait()
 
     async def close(self, *, forget: bool = False) -> None:
         """End the session, and wait until no task, socket or timer of it is left. Idempotent.
@@ -212,7 +247,7 @@ class Driver:
         Args:
             forget: Delete the kept handle, too.
         """
-        if self._runner is None:
+        if not self._begun:
             return
         if self._keeper is not None and not forget:
             await self._handle_of_the_last_turn()
@@ -226,10 +261,9 @@ class Driver:
 
     async def _handle_of_the_last_turn(self) -> None:
         while not self._over and (due := self._engine.handle_due) is not None and due > self._loop.time():
-            self._handle_came.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
-                    await self._handle_came.wait()
+                    await self._news.wait()
 
     def force_reconnect(self) -> None:
         """Move to a new connection now; does nothing while there is none.
@@ -244,7 +278,7 @@ class Driver:
     def insert(self, message: ServerMessage) -> None:
         """Put a frame of the adapter's own behind those that wait for the application."""
         self._engine.inbox.put(message)
-        self._wake_receivers()
+        self._receivers.wake()
 
     def remember(self, turns: Sequence[HistoryTurn]) -> None:
         """Take history that the state that was resumed from holds already, for a later fresh start."""
@@ -290,11 +324,10 @@ class Driver:
             if self._acting:  # `on_event` called us: first things first
                 return
             self._act_all()
-            if not self._started.is_set() and self._engine.setup_complete is not None:
-                self._started.set()
+            self._news.wake()
         self._set_timer()
-        if self._receivers and (self._over or len(self._engine.inbox)):
-            self._wake_receivers()
+        if self._over or len(self._engine.inbox):
+            self._receivers.wake()
         if self._senders:
             self._admit_senders()
 
@@ -302,7 +335,7 @@ class Driver:
         self._acting = True
         try:
             while self._todo:
-                self._act(self._todo.popleft())
+                self._act(self._todo.pop(0))
         finally:
             self._acting = False
 
@@ -319,30 +352,31 @@ class Driver:
     def _act(self, action: actions.Action) -> None:
         match action:  # the frequent ones first
             case actions.SendFrame():
-                if (link := self._links.get(action.connection)) is not None:
+                if (link := self._link(action.connection)) is not None:
                     link.write(action.frame)
+                    self._look_after_writer(link)
             case actions.Notify():
                 self.publish(action.event)
             case actions.SaveHandle():
                 self.last_handle = action.record
-                self._handle_came.set()
                 if self._keeper is not None:
                     self._keeper.save(action.record, self._loop.time())
             case actions.SendPing():
-                if (link := self._links.get(action.connection)) is not None:
-                    self._group.create_task(self._ping(link))
+                if (link := self._link(action.connection)) is not None:
+                    self._spawn(self._ping(link))
             case actions.OpenConnection():
                 link = Link(action.connection)
-                self._links[link.number] = link
-                link.task = self._group.create_task(self._connect(link))
+                self._links.append(link)
+                link.task = self._spawn(self._connect(link))
             case actions.CloseConnection():
-                if (link := self._links.get(action.connection)) is not None:
+                if (link := self._link(action.connection)) is not None:
                     link.close()
+                    self._look_after_writer(link)
             case actions.AbortConnection():
-                if (link := self._links.get(action.connection)) is not None:
+                if (link := self._link(action.connection)) is not None:
                     link.abort()
             case actions.LoadHistory():
-                self._loader = self._group.create_task(self._load())
+                self._loader = self._spawn(self._load())
             case actions.ForgetHandle() | actions.PoisonHandle():
                 self.last_handle = None
                 if self._keeper is None:
@@ -355,13 +389,24 @@ class Driver:
                 self._finish(action.error)
 
     def _set_timer(self) -> None:
-        at = self._engine.wake_at
+        at = None if self._over else self._engine.wake_at
         timer = self._timer
         if timer is not None:
             if at is not None and self._loop.time() < timer.when() <= at:
                 return  # it fires early, and then looks again: cheaper than a new timer for each frame
             timer.cancel()
-        self._timer = None if at is None else self._loop.call_at(at, self._alarm.set)
+        self._timer = None if at is None else self._loop.call_at(at, self._alarm)
+
+    def _alarm(self) -> None:
+        self._spawn(self._tick())
+
+    async def _tick(self) -> None:
+        at = self._engine.wake_at
+        if at is not None and at <= self._loop.time():
+            self._feed(inputs.Tick())
+        else:  # it was set for something that is over, or fired a tick early
+            self._timer = None
+            self._set_timer()
 
     def _taken(self) -> None:
         """The application took a frame."""
@@ -369,13 +414,11 @@ class Driver:
         if self._paused and not self._engine.inbox.full:
             self._paused = False
             self._feed(inputs.Tick())  # the engine tells
-            for link in self._links.values():
-                link.resume.set()
+            for link in self._links:
+                link.resume.wake()
 
-    def _wake_receivers(self) -> None:
-        for waiter in self._receivers:
-            if not waiter.done():
-                waiter.set_result(None)
+    def _link(self, number: int) -> Link | None:
+        return next((link for link in self._links if link.number == number), None)
 
     # ------------------------------------------------------------------ room to send
 
@@ -400,80 +443,80 @@ class Driver:
             if not place.done() and (self._over or self._engine.has_room(message)):
                 place.set_result(None)
 
-    # ------------------------------------------------------------------ the background task
+    # ------------------------------------------------------------------ what runs in the background
 
-    async def _run(self) -> None:
-        async with self._group:
-            self._feed(inputs.Start() if self._keeper is None else await self._load_handle(self._keeper))
-            while not self._over:
-                await self._alarm.wait()
-                self._alarm.clear()
-                at = self._engine.wake_at
-                if at is not None and at <= self._loop.time():
-                    self._feed(inputs.Tick())
-                else:  # it was set for something that is over, or fired a tick early
-                    self._timer = None
-                    self._set_timer()
-            await self._wind_up()
+    def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        self._tasks.append(task)
+        task.add_done_callback(self._done)
+        return task
 
-    async def _load_handle(self, keeper: Keeper) -> inputs.Start:
-        loading = self._keeping = self._group.create_task(keeper.load())
-        await asyncio.wait({loading})  # if the session is closed meanwhile, it is cancelled
-        kept = None if loading.cancelled() else loading.result()
-        self._keeping = self._group.create_task(keeper.run())
-        return inputs.Start() if kept is None else inputs.Start(handle=kept[0], age=kept[1])
-
-    async def _wind_up(self) -> None:
-        """Give connections that are being closed, and the store, a moment, and then drop everything."""
-        if self._loader is not None:
-            self._loader.cancel()
-        if self._keeper is not None:
-            self._keeper.finish()
-        closing = [link.task for link in self._links.values() if link.task is not None and link.closing]
-        if closing:
-            await asyncio.wait(closing, timeout=self._policy.close_wait)
-        if self._keeping is not None:
-            await asyncio.wait({self._keeping})
-        self._abort_all()
-
-    def _abort_all(self) -> None:
-        if self._keeping is not None:
-            self._keeping.cancel()
-        for link in list(self._links.values()):
-            link.abort()
-
-    async def _join(self) -> None:
-        """Wait for the background task, unless this is a part of it."""
-        runner = self._runner
-        current = asyncio.current_task()
-        mine = {runner, self._loader, *(link.task for link in self._links.values())}
-        if runner is not None and current not in mine:
-            await asyncio.wait({runner})
-
-    def _finish(self, error: BaseException | None) -> None:
-        if self._over:
-            return
-        self._over = True
-        self._error = error
-        self._handle_came.set()
-        self._event_log.end()
-        self._started.set()
-        self._alarm.set()
-        self._wake_receivers()
-
-    def _ended(self, runner: asyncio.Task[None]) -> None:
-        """The background task is done; if it broke, nobody may be left hanging."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._abort_all()
-        if not runner.cancelled() and (bug := runner.exception()) is not None:
+    def _done(self, task: asyncio.Task[None]) -> None:
+        """A task is done; if it broke, nobody may be left hanging."""
+        self._tasks.remove(task)
+        if not task.cancelled() and (bug := task.exception()) is not None:
             _log.error("%s: an internal error", self._name, exc_info=bug)
             lost = SessionLost(f"internal error: {bug!r}", advice="report it with the log")
             lost.__cause__ = bug
             self._finish(lost)
-        self._finish(None)
+            self._abort_all()
+
+    async def _keep(self, keeper: Keeper) -> None:
+        """Look up the handle, start with it, and keep what comes."""
+        try:
+            kept = await keeper.load()
+        except asyncio.CancelledError:  # the session is over; the store has to be closed all the same
+            await keeper.run()
+            raise
+        self._feed(inputs.Start() if kept is None else inputs.Start(handle=kept[0], age=kept[1]))
+        await keeper.run()
+
+    def _finish(self, error: BaseException | None) -> None:
+        """The session is over: let everybody know, and wind up."""
+        if self._over:
+            return
+        self._over = True
+        if self._error is None:
+            self._error = error
+        self._event_log.end()
+        self._news.wake()
+        self._receivers.wake()
         self._admit_senders()
+        self._set_timer()
+        self._ending = self._spawn(self._wind_up())
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._over:
+            self._error = error
+            self._feed(inputs.Close())
+
+    async def _wind_up(self) -> None:
+        """Give connections that are being closed, and the store, a moment, and then drop everything."""
+        try:
+            if self._loader is not None:
+                self._loader.cancel()
+            if self._keeper is not None:
+                self._keeper.finish()
+            closing = [link.task for link in self._links if link.task is not None and link.closing]
+            if closing:
+                await asyncio.wait(closing, timeout=self._policy.close_wait)
+            if self._keeping is not None:
+                await asyncio.wait({self._keeping})
+        finally:
+            self._abort_all()
+        while others := [task for task in self._tasks if task is not self._ending]:
+            await asyncio.wait(others)
+
+    def _abort_all(self) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+        for link in self._links:
+            link.abort()
+
+    async def _join(self) -> None:
+        """Wait until nothing runs any more, unless this is a part of it."""
+        if self._ending is not None and asyncio.current_task() not in self._tasks:
+            await asyncio.wait({self._ending})
 
     def _outcome(self) -> BaseException:
         """Return what to raise now that the session is over."""
@@ -501,61 +544,68 @@ class Driver:
 
     # ------------------------------------------------------------------ connections
 
+    def _look_after_writer(self, link: Link) -> None:
+        if link.needs_writer:
+            link.writer = self._spawn(link.write_all(functools.partial(self._feed, inputs.Written(link.number))))
+
     async def _connect(self, link: Link) -> None:
-        """One connection, from the dial to its end."""
+        """Dial. What comes then is for another task: this one has been through a lot."""
         try:
             failure = await self._open(link)
-            if failure is not None:
-                del self._links[link.number]
-                self._feed(inputs.DialFailed(link.number, failure))
-                return
-            writer = self._group.create_task(link.write_all(lambda: self._feed(inputs.Written(link.number))))
-            self._feed(inputs.Dialed(link.number))
-            failure = await self._read(link)
-            self._feed(inputs.ConnectionEnded(link.number, failure))
-            link.end()
-            await writer
         finally:
-            self._links.pop(link.number, None)
-            if link.transport is not None:
-                link.transport.abort()
+            if link.transport is None:
+                self._links.remove(link)
+        if failure is not None:
+            self._feed(inputs.DialFailed(link.number, failure))
+            return
+        link.task = self._spawn(self._read(link))
+        self._feed(inputs.Dialed(link.number))
 
     async def _open(self, link: Link) -> Failure | None:
         try:
-            link.opened(await self._dial())
+            link.transport = await self._dial()
         except Exception as error:  # noqa: BLE001 -- tokens, headers and addresses come from foreign code
             if self._engine.setup_complete is None and not is_of_the_transport(error):
-                self._finish(error)
-                self._feed(inputs.Close())
+                self._fail(error)
             elif not isinstance(error, TRANSPORT_ERRORS):
                 _log.exception("%s: dialling failed", self._name)
             return failure_of(error, Phase.DIAL, utc_now=datetime.now(UTC))
         return None
 
-    async def _read(self, link: Link) -> Failure:
+    async def _read(self, link: Link) -> None:
         """Feed what comes until the connection ends. Never cancelled in `recv`: websockets may not survive that."""
         transport = link.transport
         assert transport is not None
-        number = link.number
-        while True:
-            while self._engine.inbox.full and not link.stopped:
-                self._paused = True
-                link.resume.clear()
-                await link.resume.wait()
-            try:
-                frame = await transport.recv()
-            except TRANSPORT_ERRORS as error:
-                return failure_of(error, link.phase)
-            try:
-                message = decode_server(frame)
-            except RemoteProtocolError as error:
-                self._feed(inputs.FrameUnreadable(number, len(frame), str(error)))
-                continue
-            if message.setup_complete is not None:
-                link.phase = Phase.LIVE
-            if self._readable is not None and not self._readable(message):
-                self.publish(FrameDiscarded(connection=number, size=len(frame), problem="no field of it is known"))
-            self._feed(inputs.FrameReceived(number, message))
+        try:
+            while True:
+                while self._engine.inbox.full and not link.stopped:
+                    self._paused = True
+                    await link.resume.wait()
+                try:
+                    frame = await transport.recv()
+                except TRANSPORT_ERRORS as error:
+                    self._feed(inputs.ConnectionEnded(link.number, failure_of(error, link.phase)))
+                    await link.end()
+                    return
+                self._feed_frame(link, frame)
+        except asyncio.CancelledError:  # nobody here does that: the loop is being closed
+            self._finish(None)
+            raise
+        finally:
+            self._links.remove(link)
+            transport.abort()
+
+    def _feed_frame(self, link: Link, frame: bytes) -> None:
+        try:
+            message = decode_server(frame)
+        except RemoteProtocolError as error:
+            self._feed(inputs.FrameUnreadable(link.number, len(frame), str(error)))
+            return
+        if message.setup_complete is not None:
+            link.phase = Phase.LIVE
+        if self._readable is not None and not self._readable(message):
+            self.publish(FrameDiscarded(connection=link.number, size=len(frame), problem="no field of it is known"))
+        self._feed(inputs.FrameReceived(link.number, message))
 
     async def _ping(self, link: Link) -> None:
         transport = link.transport

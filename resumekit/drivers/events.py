@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-
 from resumekit.core.events import Event
+from resumekit.drivers.waiters import Waiters
 
 __all__ = ["EventLog", "Events"]
 
@@ -15,22 +13,27 @@ _KEPT = 1000
 class EventLog:
     """The newest events of a session."""
 
+    __slots__ = ("_added", "_ended", "_kept", "_limit", "_waiters")
+
     def __init__(self, limit: int = _KEPT) -> None:
-        self._kept: deque[Event] = deque(maxlen=limit)
+        self._kept: list[Event] = []
+        self._limit = limit
         self._added = 0
         self._ended = False
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiters = Waiters()
 
     def add(self, event: Event) -> None:
         """Append an event; the oldest goes when the log is full."""
+        if len(self._kept) == self._limit:
+            del self._kept[0]
         self._kept.append(event)
         self._added += 1
-        self._wake()
+        self._waiters.wake()
 
     def end(self) -> None:
         """Let the iterators end when they have read what is there."""
         self._ended = True
-        self._wake()
+        self._waiters.wake()
 
     def read(self, position: int) -> tuple[Event | None, int]:
         """Return the event at `position`, or the oldest that is kept, and the next position."""
@@ -43,18 +46,8 @@ class EventLog:
         """Wait for another event; False: there will be none."""
         if self._ended:
             return False
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting.add(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiting.discard(waiter)
+        await self._waiters.wait()
         return True
-
-    def _wake(self) -> None:
-        for waiter in self._waiting:
-            if not waiter.done():
-                waiter.set_result(None)
 
 
 class Events:

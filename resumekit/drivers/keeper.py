@@ -42,6 +42,23 @@ class Keeper:
         resumes: Whether the kept handle is used, or only replaced.
     """
 
+    __slots__ = (
+        "_closes_store",
+        "_finishing",
+        "_is_ours",
+        "_kept",
+        "_key",
+        "_needs",
+        "_next",
+        "_poisoned",
+        "_publish",
+        "_resumes",
+        "_store",
+        "_timeout",
+        "_validity",
+        "_wake",
+    )
+
     def __init__(
         self,
         store: HandleStore,

@@ -1,45 +1,51 @@
-"""One connection of the driver: its transport, and the task that writes to it."""
+"""One connection of the driver: its transport, and what waits to be written to it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 
 from resumekit.core.failures import Phase
 from resumekit.drivers.failures import TRANSPORT_ERRORS
 from resumekit.drivers.transport import Transport
+from resumekit.drivers.waiters import Waiters
 
 __all__ = ["Link"]
 
 
 class Link:
-    """A connection from its dial to its end."""
+    """A connection from its dial to its end.
+
+    Nothing is written, or closed, but by `write_all`: have it run, as a task, whenever `needs_writer` says so.
+    """
+
+    __slots__ = ("_ended", "_frames", "closing", "number", "phase", "resume", "stopped", "task", "transport", "writer")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.task: asyncio.Task[None] | None = None
-        """Dials, then reads."""
+        """Dials; then another one reads."""
+        self.writer: asyncio.Task[None] | None = None
+        """While there is something to write."""
         self.transport: Transport | None = None
         self.phase = Phase.DIAL
         self.closing = False
         self.stopped = False
         """Whatever the application takes, read on: the connection is being closed or dropped."""
-        self.resume = asyncio.Event()
+        self.resume = Waiters()
         self._ended = False
-        self._frames: deque[str] = deque()
-        self._work = asyncio.Event()
-
-    def opened(self, transport: Transport) -> None:
-        """Take the transport over, once."""
-        self.transport = transport
+        self._frames: list[str] = []
 
     def write(self, frame: str) -> None:
         """Have a frame written."""
         if self.phase is Phase.DIAL:
             self.phase = Phase.BIND
         self._frames.append(frame)
-        self._work.set()
+
+    @property
+    def needs_writer(self) -> bool:
+        """Whether there is something to do for `write_all`, and it does not run."""
+        return self.writer is None and self.transport is not None and (bool(self._frames) or self.closing)
 
     def close(self) -> None:
         """Have the connection closed politely, after what still has to be written. A dial is dropped."""
@@ -57,29 +63,29 @@ class Link:
         elif self.task is not None:
             self.task.cancel()
 
-    def end(self) -> None:
-        """Let the writer end: the connection is gone."""
+    async def end(self) -> None:
+        """Let go of everything: the connection is gone."""
         self._ended = True
-        self._work.set()
+        if self.writer is not None:
+            await asyncio.wait({self.writer})
+        assert self.transport is not None
+        await self.transport.close()
 
     def _stop(self) -> None:
         self.stopped = True
-        self.resume.set()
-        self._work.set()
+        self.resume.wake()
 
     async def write_all(self, written: Callable[[], None]) -> None:
-        """Write frames as they come, and close at the end."""
+        """Write what waits, and close where that is the end."""
         transport = self.transport
         assert transport is not None
         try:
-            while not self._ended:
-                while self._frames:
-                    await transport.send(self._frames.popleft())
-                    written()
-                if self.closing:
-                    break
-                await self._work.wait()
-                self._work.clear()
+            while self._frames and not self._ended:
+                await transport.send(self._frames.pop(0))
+                written()
+            if self.closing:
+                await transport.close()
         except TRANSPORT_ERRORS:
-            pass  # the reader reports the end
-        await transport.close()
+            self._frames.clear()  # the reader reports the end
+        finally:
+            self.writer = None

@@ -20,6 +20,8 @@ _A_LITTLE_EARLIER = 0.9
 class WebSocketTransport:
     """An open connection of `websockets`."""
 
+    __slots__ = ("_connection",)
+
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
 

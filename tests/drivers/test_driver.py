@@ -792,12 +792,14 @@ async def test_the_end_of_the_loop_ends_the_session(service):
     driver = driver_of(service)
     await driver.start()
     service.loop_ends = True
-    driver._runner.cancel()
-    await asyncio.wait({driver._runner})
+    for task in (mine := tasks() - {asyncio.current_task()}):
+        task.cancel()
+    await asyncio.wait(mine)
 
     assert service.current.aborted
     with pytest.raises(SessionClosed):
         await driver.recv()
+    await driver.close()
 
 
 @in_virtual_time
