@@ -36,7 +36,8 @@ def paths(audio: bytes, *, vertex: bool = False) -> dict[str, Decode]:
         audio: A frame to learn the shape of media from.
         vertex: Frames are those of Vertex.
     """
-    return {**_of_google(vertex=vertex), **_native(audio)}
+    google = _of_google(vertex=vertex)
+    return {**google, **_typed(google[GENAI], vertex=vertex), **_native(audio)}
 
 
 def floors(frames: list[bytes]) -> dict[str, Callable[[], object]]:
@@ -111,6 +112,21 @@ def _of_google(*, vertex: bool) -> dict[str, Decode]:
 
 
 # ------------------------------------------------------------------ resumekit
+
+
+def _typed(genai: Decode, *, vertex: bool) -> dict[str, Decode]:
+    from resumekit.adapters import _genai_typed
+
+    lane = _genai_typed.lane(vertex=vertex)
+    if lane is None:
+        return {}
+    decode = lane.decode
+
+    def typed(frame: bytes) -> object:
+        message = decode(frame)
+        return genai(frame) if message is None else message
+
+    return {"resumekit typed": typed}
 
 
 def _native(audio: bytes) -> dict[str, Decode]:
