@@ -119,7 +119,7 @@ def play(
             "seconds": seconds,
             "ramp": plan.turn,
             "plan": asdict(plan),
-            "patience": 10 * plan.turn + 60,
+            "patience": 10 * plan.turn + 30,
             "uvloop": uvloop,
             "cores": client_cores,
         }
