@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import re
 from collections.abc import Generator, Iterator
 from types import SimpleNamespace
 from typing import Any, TypeAlias, cast
@@ -42,6 +43,9 @@ _Spec: TypeAlias = "dict[str, tuple[str, _Spec | None]] | None"
 _CHECK = "_check_field_type_mismatches"
 """A validator of all models, which can say something of Python objects only."""
 _ITEM = "[]"
+_SNAKE_CASE = re.compile(rb'(_[a-z0-9]+)"\s*:').finditer
+_ESCAPED = re.compile(rb'\\u00[3-7][\w\\]*"\s*:').search
+"""Keys with one of these in them may be the Python name of a field."""
 _NOWHERE = "\0"
 """A key of no frame, for a field that the converter does not read."""
 
@@ -109,17 +113,26 @@ class Lane:
     """
 
     def __init__(self, *, vertex: bool) -> None:
-        self._validate = _validator(vertex=vertex).validate_json
+        validator, self._names = _validator(vertex=vertex)
+        self._validate = validator.validate_json
 
     def decode(self, frame: bytes) -> types.LiveServerMessage | None:
         """Return what google-genai would have made of a frame; None where its own code has to decide."""
-        if b"null" in frame:  # the converter drops it here and keeps it there
+        if (b"_" in frame or b"\\" in frame) and self._has_python_name(frame):
             return None
         try:
             message: types.LiveServerMessage = self._validate(frame)
         except Exception:  # noqa: BLE001 -- google-genai's own conversions, of enums; it will raise the same
             return None
         return message if message.__pydantic_fields_set__ else None
+
+    def _has_python_name(self, frame: bytes) -> bool:
+        """Tell whether a field may be there by its Python name: google-genai takes that, too, but not beside the other."""
+        for found in _SNAKE_CASE(frame):
+            start, end = found.span(1)
+            if frame[frame.rfind(b'"', 0, start) + 1 : end] in self._names:
+                return True
+        return _ESCAPED(frame) is not None
 
 
 @functools.cache
@@ -253,16 +266,18 @@ def _followed(made: object) -> tuple[tuple[str, ...], _Spec]:
     raise _Unfit("the live converter makes one thing of several")
 
 
-def _validator(*, vertex: bool) -> SchemaValidator:
+def _validator(*, vertex: bool) -> tuple[SchemaValidator, frozenset[bytes]]:
+    """Return what reads frames, and the keys of which it must not see any."""
     types.LiveServerMessage.model_rebuild()  # since 2.x a model is built when it is needed
     schema = cast("_Schema", types.LiveServerMessage.__pydantic_core_schema__)
     rewriter = _Rewriter(schema)
     rewritten: Any = rewriter.rewrite(schema, _spec(vertex=vertex))
     try:
-        return cast("type[SchemaValidator]", functools.partial(SchemaValidator, _use_prebuilt=False))(rewritten)
+        validator = cast("type[SchemaValidator]", functools.partial(SchemaValidator, _use_prebuilt=False))(rewritten)
     except TypeError:  # pydantic before 2.12, or so, has no such argument
         with rewriter.all_incomplete():
-            return SchemaValidator(rewritten)
+            validator = SchemaValidator(rewritten)
+    return validator, frozenset(rewriter.names)
 
 
 class _Rewriter:
@@ -271,6 +286,8 @@ class _Rewriter:
     def __init__(self, schema: _Schema) -> None:
         self._definitions: dict[str, _Schema] = {one["ref"]: one for one in schema.get("definitions", ())}
         self._models: set[Any] = set()
+        self.names: set[bytes] = set()
+        """Of fields that have another name in a frame."""
 
     def rewrite(self, schema: _Schema, spec: _Spec = None) -> _Schema:
         match schema["type"]:
@@ -283,7 +300,9 @@ class _Rewriter:
                 return self.rewrite(named, spec)
             case "function-before" if getattr(schema["function"]["function"], "__name__", None) == _CHECK:
                 return self.rewrite(schema["schema"], spec)
-            case "default" | "nullable" | "model-field":
+            case "nullable":  # a null is for google-genai: it drops it here and keeps it there
+                return self.rewrite(schema["schema"], spec)
+            case "default" | "model-field":
                 return {**schema, "schema": self.rewrite(schema["schema"], spec)}
             case "list" if "items_schema" in schema:
                 return {**schema, "items_schema": self.rewrite(schema["items_schema"], spec)}
@@ -291,6 +310,7 @@ class _Rewriter:
                 return self._model(schema, spec)
             case "model-fields":
                 fields: dict[str, _Schema] = schema["fields"]
+                self.names |= {name.encode() for name in fields if "_" in name}
                 if spec is None:
                     return {**schema, "fields": {name: self.rewrite(field) for name, field in fields.items()}}
                 found = {name: spec.get(name, (_NOWHERE, None)) for name in fields}
