@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FunctionType, TracebackType
@@ -30,6 +29,7 @@ from websockets.exceptions import ConnectionClosed
 
 from resumekit.errors import ConfigurationError
 from resumekit.wire import ServerMessage
+from resumekit.wire.server import top_level
 
 __all__ = [
     "Account",
@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 _SETUP_COMPLETE = b'{"setupComplete":{}}'
+_NULL = b"null"
 _OPENS_SOCKET = "ws_connect"
 _UNKNOWN = "google-genai {version} is not known to resumekit ({problem}); install a version from 1.56 to 3.x, or a newer resumekit"
 
@@ -234,8 +235,8 @@ def can_read(message: ServerMessage) -> bool:
     """Tell whether the installed version can read a frame."""
     if message.server_content is not None:
         return True
-    frame: dict[str, object] = json.loads(message.raw)
-    return any(frame.get(key) is not None for key in known_keys())
+    found = top_level(message.raw)
+    return any(bytes(found.get(key, _NULL)) != _NULL for key in known_keys())
 
 
 def _signs_in(api_client: Any) -> bool:
