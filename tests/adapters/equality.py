@@ -6,7 +6,6 @@ import warnings
 from types import SimpleNamespace
 
 import pydantic
-from google.genai import types
 from google.genai.live import AsyncSession
 
 from resumekit.adapters import _genai_seam as seam
@@ -69,19 +68,24 @@ def receive(frame, *, vertex):
     try:
         reading.send(None)
     except StopIteration as end:
-        assert isinstance(end.value, types.LiveServerMessage)
         return end.value
     raise AssertionError("google-genai waits for more than a frame")
 
 
-def outcome(read, *arguments, **options):
-    """Return what a function returns, or the exception that it raises; warnings of new enum values are not shown."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+def watched(read, *arguments, **options):
+    """Return what a function returns, or the exception that it raises, and the texts of its warnings."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         try:
-            return read(*arguments, **options)
+            result = read(*arguments, **options)
         except Exception as error:
-            return error
+            result = error
+    return result, {str(warning.message) for warning in caught}
+
+
+def outcome(read, *arguments, **options):
+    """Return what a function returns, or the exception that it raises."""
+    return watched(read, *arguments, **options)[0]
 
 
 def disagreement(lane, frame, *, vertex):

@@ -6,8 +6,8 @@ import pytest
 
 pytest.importorskip("google.genai")
 
-from resumekit.adapters import _genai_typed as typed  # noqa: E402
-from tests.adapters import equality  # noqa: E402
+from resumekit.adapters import _genai_typed as typed
+from tests.adapters import equality
 
 BACKENDS = pytest.mark.parametrize("vertex", [False, True], ids=["mldev", "vertex"])
 

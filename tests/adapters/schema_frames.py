@@ -1,0 +1,177 @@
+"""Random frames, drawn from the fields of the installed `types.LiveServerMessage`, all the way down.
+
+A *plain* frame holds what the fields are declared to hold, so that google-genai has nothing to object. An *odd* one has
+fields that nobody knows, other types, nulls, keys in Python's case or twice, and base64 of any kind.
+"""
+
+from __future__ import annotations
+
+import base64
+import enum
+import functools
+import json
+import types as builtin_types
+import typing
+
+from google.genai import types
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+TEXT = st.text(max_size=12)
+ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=6)
+"""Lone surrogates, too."""
+NUMBERS = st.integers(-(2**70), 2**70) | st.floats(width=64)
+FRESH = (
+    "fresh",
+    "turn",
+    "text",
+    "data",
+    "type",
+    "name",
+    "value",
+    "self",
+    "id",
+    "_",
+    "",
+    "camelCase",
+    "snake_case",
+    "null",
+)
+"""Keys that one field or another has, and most have not."""
+
+
+class Members(list):
+    """The members of a JSON object, as pairs: a key may come twice."""
+
+
+def objects(keys, values, *, max_size):
+    return st.lists(st.tuples(keys, values), max_size=max_size).map(Members)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | NUMBERS | ANY_TEXT,
+    lambda inner: st.lists(inner, max_size=3) | objects(st.sampled_from(FRESH) | ANY_TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+PLAIN_JSON = st.recursive(
+    st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3).map(lambda found: Members(found.items()))
+    ),
+    max_leaves=6,
+)
+BYTES = st.binary(max_size=24).flatmap(
+    lambda data: st.sampled_from([base64.b64encode(data).decode(), base64.urlsafe_b64encode(data).decode()])
+)
+ODD_BYTES = st.one_of(
+    BYTES.map(lambda text: text.rstrip("=")),
+    BYTES.map(lambda text: text + "="),
+    st.tuples(BYTES, BYTES).map("".join),
+    st.tuples(BYTES, BYTES).map("\n".join),
+    st.text("AZaz09+/-_=", max_size=9),
+)
+
+
+def _scalars(kind, *, odd):
+    if issubclass(kind, enum.Enum):
+        known = st.sampled_from([member.value for member in kind])
+        return (known | known.map(str.lower) | TEXT) if odd else known
+    if kind is bytes:
+        return BYTES | ODD_BYTES if odd else BYTES
+    if kind is bool:
+        return st.booleans() | st.sampled_from(["true", "no", 0, 1]) if odd else st.booleans()
+    if kind is int:
+        plain = st.integers(-(2**63), 2**63 - 1)
+        return plain | plain.map(str) | NUMBERS if odd else plain | plain.map(str)
+    if kind is float:
+        plain = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-1000, 1000)
+        return plain | NUMBERS if odd else plain
+    assert kind is str, f"no frames are known for {kind}"
+    return ANY_TEXT if odd else TEXT
+
+
+@functools.cache
+def values(annotation, *, odd):
+    """Return what a field of this annotation may hold."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, builtin_types.UnionType):
+        found = st.one_of([values(one, odd=odd) for one in arguments if one is not type(None)])
+    elif origin is list:
+        found = st.lists(values(arguments[0], odd=odd), max_size=3)
+    elif origin is dict or annotation is typing.Any:
+        found = (
+            (JSON if odd else PLAIN_JSON) if origin is None else objects(TEXT, JSON if odd else PLAIN_JSON, max_size=3)
+        )
+        if origin is dict and not odd:
+            found = st.dictionaries(TEXT, PLAIN_JSON, max_size=3).map(lambda members: Members(members.items()))
+    elif origin is typing.Literal:
+        found = st.sampled_from(arguments)
+    elif issubclass(annotation, BaseModel):
+        found = members(annotation, odd=odd)
+    else:
+        found = _scalars(annotation, odd=odd)
+    return st.one_of([found] * 9 + [JSON]) if odd else found
+
+
+@st.composite
+def members(draw, model, *, odd, min_size=0):
+    """Draw the members of an object that the model reads."""
+    model.model_rebuild()
+    names = draw(st.lists(st.sampled_from(sorted(model.model_fields)), unique=not odd, min_size=min_size, max_size=4))
+    found = Members()
+    for name in names:
+        field = model.model_fields[name]
+        key = name if odd and draw(st.integers(0, 9)) == 0 else field.alias or name
+        found.append((key, draw(values(field.annotation, odd=odd))))
+    if odd and draw(st.integers(0, 3)) == 0:
+        found += draw(objects(st.sampled_from(FRESH), JSON, max_size=2))
+    return found
+
+
+def _quoted(text, *, escape):
+    if escape == "all":
+        units = text.encode("utf-16-be", "surrogatepass")
+        return '"' + "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2)) + '"'
+    return json.dumps(text, ensure_ascii=escape == "ascii")
+
+
+def written(value, *, indent, escape, depth=0):
+    """Write JSON, keys as often as they come."""
+    if isinstance(value, Members | list):
+        brackets = "{}" if isinstance(value, Members) else "[]"
+        inner = [
+            (_quoted(item[0], escape=escape) + (": " if indent else ":") if isinstance(value, Members) else "")
+            + written(item[1] if isinstance(value, Members) else item, indent=indent, escape=escape, depth=depth + 1)
+            for item in value
+        ]
+        if not inner:
+            return brackets
+        line = "\n" + "  " * (depth + 1) if indent else ""
+        end = "\n" + "  " * depth if indent else ""
+        return brackets[0] + ",".join(line + item for item in inner) + end + brackets[1]
+    return _quoted(value, escape=escape) if isinstance(value, str) else json.dumps(value)
+
+
+@st.composite
+def frames(draw, *, odd):
+    """Draw a frame of the service."""
+    value = draw(members(types.LiveServerMessage, odd=odd, min_size=1))
+    indent, escape = draw(st.booleans()), draw(st.sampled_from(["ascii", "none", *(["all"] * odd)]))
+    return written(value, indent=indent, escape=escape).encode("utf-8", "surrogatepass")
+
+
+TOKENS = b'{ } [ ] " , : \\ null true NaN 1 -1 1e5 0 \\u00e9 \\ud800 \xff \n "goAway": "serverContent": "data": {} [] ""'.split(
+    b" "
+)
+
+
+@st.composite
+def damaged(draw, originals):
+    """Draw a frame with a few bytes more, less, or others."""
+    frame = draw(originals)
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(frame)))
+        length = draw(st.integers(0, 4))
+        token = draw(st.sampled_from(TOKENS) | st.binary(max_size=2))
+        frame = frame[:start] + token + frame[start + length :]
+    return frame

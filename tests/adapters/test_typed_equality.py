@@ -1,0 +1,186 @@
+"""What a session hands out is what the installed google-genai would have made, to the last `model_fields_set`.
+
+google-genai's own `AsyncSession._receive` is the judge, on a socket of ours; a session of resumekit gets the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from types import SimpleNamespace
+
+import pydantic
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("google.genai")
+
+from resumekit.adapters import genai
+from resumekit.wire import decode_server
+from tests.adapters.equality import difference, outcome, receive, watched
+from tests.adapters.live_frames import EVERYTHING, FRAMES, TAKEN, compact
+from tests.adapters.schema_frames import damaged, frames
+
+BACKENDS = pytest.mark.parametrize("vertex", [False, True], ids=["mldev", "vertex"])
+WRONG = [None, True, False, 0, -1, 1.5, 10**20, "", "x", "17", "AA==", [], {}, [None], ["x"], [{}], [[]], {"x": 1}, {"text": "x"}]  # fmt: skip
+"""What may stand where something else was expected."""
+TAKES_ANY_TWIN = tuple(map(int, pydantic.VERSION.split(".")[:2])) < (2, 11)
+SMALL = st.sampled_from([frame for frame in FRAMES.values() if len(frame) < 5000])
+WILD = frames(odd=True) | damaged(frames(odd=False)) | damaged(SMALL)
+
+
+class Bridge(genai.Bridge):
+    """Instead of a driver: each frame as it is given; counts those that the fast lanes leave to google-genai."""
+
+    left = 0
+
+    async def _next(self):
+        return self.frame
+
+    def hand_back(self, outcome):
+        self.left += 1
+        super().hand_back(outcome)
+
+
+class Session(genai.Session):
+    bridge_type = Bridge
+
+    def __init__(self, *, vertex):
+        account = SimpleNamespace(api_client=SimpleNamespace(vertexai=vertex), is_vertex=vertex)
+        super().__init__(account, None, decode_server(b'{"setupComplete": {}}'))
+
+    def read(self, frame):
+        """Return what `_receive` does of a frame."""
+        self.bridge.frame = frame
+        reading = self._receive()
+        try:
+            reading.send(None)
+        except StopIteration as end:
+            return end.value
+        raise AssertionError("it waits for more than a frame")
+
+
+def has_twins(frame):
+    """Tell whether an object of this frame has a key twice. JSON's last one counts, and pydantic before 2.11 takes any."""
+
+    def look(members):
+        if len({key for key, _ in members}) < len(members):
+            raise LookupError
+
+    try:
+        json.loads(frame, object_pairs_hook=look)
+    except LookupError:
+        return True
+    except (ValueError, RecursionError):
+        pass
+    return False
+
+
+def unequal(frames, *, vertex):
+    """Return, of frames by name, those that a session reads otherwise than google-genai does."""
+    session, found = Session(vertex=vertex), {}
+    for name, frame in frames.items():
+        if TAKES_ANY_TWIN and has_twins(frame):
+            continue
+        ours, our_warnings = watched(session.read, frame)
+        theirs, their_warnings = watched(receive, frame, vertex=vertex)
+        problem = difference(ours, theirs)
+        if problem is None and our_warnings != their_warnings:
+            problem = f"warns {our_warnings}, not {their_warnings}"
+        if problem is not None:
+            found[name] = problem
+    return found
+
+
+@BACKENDS
+def test_corpus(vertex):
+    assert unequal(FRAMES, vertex=vertex) == {}
+
+
+@BACKENDS
+def test_corpus_where_warnings_are_errors(vertex):
+    """google-genai warns of a new enum value."""
+    session, problems = Session(vertex=vertex), {}
+    for name, frame in FRAMES.items():
+        if TAKES_ANY_TWIN and has_twins(frame):
+            continue
+        found = []
+        for read, options in (session.read, {}), (receive, {"vertex": vertex}):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                try:
+                    found.append(read(frame, **options))
+                except Exception as error:
+                    found.append(error)
+        if (problem := difference(*found)) is not None:
+            problems[name] = problem
+    assert problems == {}
+
+
+@BACKENDS
+def test_fast_lane_takes_every_ordinary_frame(vertex):
+    session, taken = Session(vertex=vertex), 0
+    for name in TAKEN:
+        theirs = outcome(receive, FRAMES[name], vertex=vertex)
+        if isinstance(theirs, Exception) or not theirs.model_fields_set:  # nothing that this version knows
+            continue
+        outcome(session.read, FRAMES[name])
+        assert session.bridge.left == 0, name
+        taken += 1
+    assert taken > 0.95 * len(TAKEN)
+
+
+def paths(value, path=()):
+    """Go through all places of a tree."""
+    yield path
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from paths(item, (*path, key))
+
+
+def replaced(tree, path, value):
+    """Return what leads to a place of a tree, and the plain values beside, with another value in that place."""
+    if not path:
+        return value
+    if isinstance(tree, list):
+        return [replaced(tree[path[0]], path[1:], value)]
+    plain = {key: item for key, item in tree.items() if not isinstance(item, dict | list)}
+    return {**plain, path[0]: replaced(tree[path[0]], path[1:], value)}
+
+
+@BACKENDS
+def test_any_type_in_any_place(vertex):
+    frames = {
+        f"{path}: {value!r}": compact(replaced(EVERYTHING, path, value))
+        for path in paths(EVERYTHING)
+        for value in WRONG
+    }
+    assert unequal(frames, vertex=vertex) == {}
+
+
+@BACKENDS
+@given(frame=frames(odd=False))
+def test_any_plain_frame_is_taken(vertex, frame):
+    """Of what the fields are declared to hold nothing is left to google-genai."""
+    session = Session(vertex=vertex)
+    theirs = receive(frame, vertex=vertex)
+    assert difference(session.read(frame), theirs) is None
+    assert session.bridge.left == 0 or not theirs.model_fields_set
+
+
+@BACKENDS
+@given(frame=WILD)
+def test_any_frame(vertex, frame):
+    assert unequal({"it": frame}, vertex=vertex) == {}
+
+
+@pytest.mark.proof
+@BACKENDS
+def test_any_frame_at_length(vertex, schedules):
+    @settings(max_examples=schedules // 4)
+    @given(frame=WILD)
+    def explore(frame):
+        assert unequal({"it": frame}, vertex=vertex) == {}
+
+    explore()
