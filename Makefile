@@ -90,6 +90,16 @@ bench: setup-bench  ## the benchmarks, short form (results in out/benchmarks/)
 bench-full: setup-bench  ## the benchmarks as they are published (results in benchmarks/results/): the machine must be quiet
 	@.venv/bench/bin/python -m benchmarks $(ARGS)
 
+.PHONY: gate
+gate:  ## see to it that no path of a frame takes more instructions than on record (needs valgrind)
+	$(ENV) setup bench
+	$(STAGE) "instructions for each frame" .venv/bench/bin/python -m benchmarks.gate
+
+.PHONY: gate-record
+gate-record:  ## take the instructions that the paths take now for right (benchmarks/gate.json)
+	$(ENV) setup bench
+	@.venv/bench/bin/python -m benchmarks.gate --record
+
 .PHONY: setup-bench
 setup-bench:  # the environments that questions are asked in
 	$(ENV) setup bench genai2 genai175 adk2

@@ -17,13 +17,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from benchmarks.harness import ROOT
 
-__all__ = ["LENGTHS", "Loop", "available", "count"]
+__all__ = ["LENGTHS", "Loop", "available", "count", "over"]
 
 Loop: TypeAlias = Callable[[int], object]
 
@@ -45,6 +45,16 @@ def available() -> str | None:
     if platform.machine() not in ("x86_64", "AMD64"):
         return "instructions are counted on x86-64 only"
     return None if shutil.which("valgrind") else "valgrind is not installed (Debian: apt install valgrind)"
+
+
+def over(decode: Callable[[bytes], object], frames: Sequence[bytes]) -> Loop:
+    """Return a loop over frames."""
+
+    def loop(count: int) -> None:
+        for frame in frames[:count]:
+            decode(frame)
+
+    return loop
 
 
 def count(module: str) -> dict[str, float]:

@@ -15,7 +15,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, TypeAlias
 
 from benchmarks.harness import finish
-from resumekit.wire import ServerMessage, decode_server
+from resumekit.wire import ServerContent, decode_server
 
 __all__ = ["BINASCII", "COPY", "FLOOR", "GENAI", "PYBASE64", "Decode", "floors", "paths"]
 
@@ -130,32 +130,38 @@ def _typed(genai: Decode, *, vertex: bool) -> dict[str, Decode]:
 
 
 def _native(audio: bytes) -> dict[str, Decode]:
-    def native(frame: bytes) -> object:
-        return _read(decode_server(frame))
+    from resumekit.wire import media_shape
 
-    ways: dict[str, Decode] = {"resumekit native": native, "resumekit native, unread": decode_server}
-    try:
-        from resumekit.wire.media import media_shape
-    except ImportError:
-        return ways
     shape = media_shape(decode_server(audio))
     assert shape is not None
-    matches, message = shape.matches, shape.message
+    matches, make = shape.matches, shape.message
+
+    def native(frame: bytes) -> object:
+        message = decode_server(frame)
+        if message.server_content is not None:
+            _read(message.server_content)
+        return message
 
     def learned(frame: bytes) -> object:
-        return _read(message(frame) if matches(frame) else decode_server(frame))
+        message = make(frame) if matches(frame) else decode_server(frame)
+        if message.server_content is not None:
+            _read(message.server_content)
+        return message
 
-    def passed_on(frame: bytes) -> object:
+    def raw(frame: bytes) -> object:
         return frame if matches(frame) else decode_server(frame)
 
-    return {**ways, "resumekit native, learned": learned, "resumekit raw": passed_on}
+    return {
+        "resumekit native": native,
+        "resumekit native, unread": decode_server,
+        "resumekit native, learned": learned,
+        "resumekit raw": raw,
+    }
 
 
-def _read(message: ServerMessage) -> ServerMessage:
+def _read(content: ServerContent) -> None:
     """Take the sound, as an application does."""
-    content = message.server_content
-    if content is not None and (turn := content.model_turn) is not None:
+    if (turn := content.model_turn) is not None:
         for part in turn.parts or ():
             if (blob := part.inline_data) is not None:
                 _ = blob.data
-    return message

@@ -28,7 +28,7 @@ from benchmarks import WITHOUT
 
 __all__ = [
     "RESULTS", "ROOT", "Bench", "Figure", "child", "environment", "finish", "interpreter", "machine", "merge",
-    "questions", "run", "sampler", "versions",
+    "questions", "record", "run", "sampler", "versions",
 ]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -324,7 +324,8 @@ def _laid_out(value: Any, indent: str = "\n") -> str:
     return "[" + ",".join(inner + _laid_out(its, inner) for its in cast("Iterable[Any]", value)) + indent + "]"
 
 
-def _record(bench: Bench) -> dict[str, object]:
+def record(bench: Bench) -> dict[str, object]:
+    """Return what is kept of a run: the figures, and what they were measured with and on."""
     figures = [{key: _rounded(value) for key, value in asdict(figure).items()} for figure in bench.figures]
     return {
         "measured": time.strftime("%Y-%m-%d"),
@@ -406,4 +407,4 @@ def run(
     bench = Bench(quick=arguments.pop("quick"), only=arguments.pop("only"), options=arguments)
     measure(bench)
     if target is not None:
-        merge(target, question, about.splitlines()[0], environment(), _record(bench))
+        merge(target, question, about.splitlines()[0], environment(), record(bench))

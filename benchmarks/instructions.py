@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from benchmarks import callgrind, contenders, frames, harness
 from benchmarks.frames import Kind
 
@@ -32,20 +30,12 @@ def loops() -> dict[str, callgrind.Loop]:
     ways = contenders.paths(frames.audio(1)[0])
     for kind, some in frames.kinds().items():
         if kind in _KINDS:
-            made |= {f"{kind}{_BETWEEN}{name}": _over(decode, some) for name, decode in ways.items()}
+            made |= {f"{kind}{_BETWEEN}{name}": callgrind.over(decode, some) for name, decode in ways.items()}
     audio = frames.audio(100)
     floors = {count: contenders.floors(audio[:count]) for count in callgrind.LENGTHS}
     for name in floors[callgrind.LENGTHS[0]]:
         made[f"{Kind.AUDIO_40}{_BETWEEN}{name}"] = lambda count, name=name: floors[count][name]()
     return made
-
-
-def _over(decode: Callable[[bytes], object], some: list[bytes]) -> callgrind.Loop:
-    def loop(count: int) -> None:
-        for frame in some[:count]:
-            decode(frame)
-
-    return loop
 
 
 def _constant(value: float) -> harness.Sampler:

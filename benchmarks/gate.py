@@ -1,0 +1,115 @@
+"""Has a path become dearer than it was? Instructions against those on record; `make gate`, and `make gate-record`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import callgrind, contenders, frames, harness
+from benchmarks.frames import Kind
+
+__all__ = ["Verdict", "judge", "loops"]
+
+RECORD = Path(__file__).with_name("gate.json")
+LIMIT = 0.05
+LIMIT_ELSEWHERE = 0.25
+"""Where Python or a package that counts is not the one on record: its own share changes, too."""
+_COUNTS = ("python", "google-genai", "pydantic", "pydantic-core", "msgspec", "pybase64")
+_PATHS = ("resumekit typed", "resumekit native", "resumekit native, learned", "resumekit raw")
+_KINDS = (Kind.AUDIO_40, Kind.TRANSCRIPTION, Kind.RESUMPTION, Kind.GO_AWAY)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How one path stands."""
+
+    path: str
+    recorded: float
+    """Instructions for each frame; 0: it is not on record."""
+    counted: float
+    """0: it is gone."""
+    limit: float
+    """How much more is let through, as a share."""
+
+    @property
+    def change(self) -> float:
+        """As a share of what is on record."""
+        return self.counted / self.recorded - 1 if self.recorded else 1.0
+
+    @property
+    def fails(self) -> bool:
+        """It is dearer by more than the limit, or cannot be compared."""
+        return not self.recorded or not self.counted or self.counted > self.recorded * (1 + self.limit)
+
+    def __str__(self) -> str:
+        mark = "FAILS" if self.fails else "less: record it" if self.change < -LIMIT else "ok"
+        return f"{self.path:<48} {self.recorded:>9,.0f} {self.counted:>9,.0f} {self.change:>+7.1%}  {mark}"
+
+
+def judge(
+    recorded: Mapping[str, float],
+    counted: Mapping[str, float],
+    *,
+    its_versions: Mapping[str, str],
+    versions: Mapping[str, str],
+) -> list[Verdict]:
+    """Compare the counts of all paths.
+
+    Args:
+        recorded: Instructions by the name of the path.
+        counted: The same, now.
+        its_versions: Of Python and the packages, when it was recorded.
+        versions: The same, now.
+    """
+    alike = all(its_versions.get(name) == versions.get(name) for name in _COUNTS)
+    limit = LIMIT if alike else LIMIT_ELSEWHERE
+    names = dict.fromkeys([*recorded, *counted])
+    return [Verdict(name, recorded.get(name, 0.0), counted.get(name, 0.0), limit) for name in names]
+
+
+def loops() -> dict[str, callgrind.Loop]:
+    """Return what is watched."""
+    made: dict[str, callgrind.Loop] = {}
+    some = frames.kinds()
+    for name, decode in contenders.paths(some[Kind.AUDIO_40][0]).items():
+        if name in _PATHS:
+            made |= {f"{name}: {kind}": callgrind.over(decode, some[kind]) for kind in _KINDS}
+    return made
+
+
+def main() -> int:
+    """Return 1 if a path is dearer."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gate", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--record", action="store_true", help="take what is counted now for right")
+    arguments = parser.parse_args()
+    try:
+        counted = callgrind.count("benchmarks.gate")
+    except RuntimeError as error:
+        print(error)
+        return 1
+    versions = {name: version for name, version in harness.versions().items() if name in _COUNTS}
+    if arguments.record:
+        record = {"versions": versions, "instructions": {name: round(value) for name, value in counted.items()}}
+        RECORD.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+        print(f"recorded {len(counted)} paths in {RECORD.relative_to(harness.ROOT)}")
+        return 0
+    record = json.loads(RECORD.read_text("utf-8"))
+    verdicts = judge(record["instructions"], counted, its_versions=record["versions"], versions=versions)
+    print(f"{'instructions for each frame':<48} {'on record':>9} {'now':>9}")
+    print(*verdicts, sep="\n")
+    if verdicts[0].limit != LIMIT:
+        print(f"Python or a package is not the one on record, so the limit is {LIMIT_ELSEWHERE:.0%}, not {LIMIT:.0%}")
+    if not any(verdict.fails for verdict in verdicts):
+        return 0
+    print(
+        "A path takes more instructions than on record. If it is worth it, say so in the commit, and `make gate-record`."
+    )
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
