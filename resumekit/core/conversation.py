@@ -40,10 +40,11 @@ from resumekit.wire import (
     without_key,
 )
 
-__all__ = ["Conversation", "Resend"]
+__all__ = ["MEDIA", "Conversation", "Resend"]
 
 _IN_PROGRESS = "IN_PROGRESS"
-_MEDIA = frozenset({ClientKind.AUDIO, ClientKind.VIDEO})
+MEDIA = frozenset({ClientKind.AUDIO, ClientKind.VIDEO})
+"""What may be dropped."""
 _MARKS = frozenset({ClientKind.ACTIVITY_START, ClientKind.ACTIVITY_END})
 _SPEECH_BEGINS = frozenset({"ACTIVITY_START", "VAD_SIGNAL_TYPE_SOS"})
 
@@ -123,7 +124,7 @@ class Conversation:
     def has_room(self, body: ClientMessage) -> bool:
         """Whether a message can be taken now; media always can, as the oldest goes."""
         outbox = self.outbox
-        return body.kind in _MEDIA or (
+        return body.kind in MEDIA or (
             outbox.waiting < self._policy.control_messages
             and outbox.waiting_bytes + body.size <= self._policy.control_bytes
         )
@@ -488,6 +489,13 @@ class Conversation:
             message = decode_server(raw)
         self.inbox.put(message, kind, turn, calls)
 
+    def open_answer(self, link: Link) -> Turn | None:
+        """Return the turn to which one more piece of media would be added, and nothing else would come of it."""
+        turn = link.answering
+        if turn is None or not turn.seen or turn.replied or turn.shadow or link.speaking:
+            return None
+        return turn if self.outbox.first_unsent() is None else None
+
     # ------------------------------------------------------------------ a connection is gone
 
     def connection_gone(self, link: Link, *, settle: bool = False) -> None:
@@ -501,16 +509,17 @@ class Conversation:
         self.point.ageing = None
         rerun = {*link.turns, *link.ended}
         # Calls belong to the state that issued them: their responses are kept as records.
-        stale = {
+        void = [
             message
             for message in (*self.outbox.control.sent, *self.outbox.control.unsent)
             if message.body.kind is ClientKind.TOOL_RESPONSE and _is_void(message, rerun)
-        }
-        for message in stale:
+        ]
+        for message in void:
             # Its call was unknown, so it may be why the service closed.
             if message.index and message.turn is None and message.background is None:
                 for response in message.body.responses:
                     self._notify(events.ToolResponseDropped(call_id=response.id or "", name=response.name or ""))
+        stale = set(void)
         for turn in link.ended:
             stale |= self._forget(turn)
             turn.restart(rebind=True)
@@ -646,11 +655,11 @@ class Conversation:
 
     def _leave_background_calls(self) -> None:
         """A new session knows no call of the turns that it is told in words."""
-        void = {message for message in self.outbox.control.unsent if message.background and message.background.whole}
+        void = [message for message in self.outbox.control.unsent if message.background and message.background.whole]
         for message in void:
             for response in message.body.responses:
                 self._notify(events.ToolResponseDropped(call_id=response.id or "", name=response.name or ""))
-        self.outbox.remove(void)
+        self.outbox.remove(set(void))
         running = self._tools.start_fresh()
         if running:
             self._inject(tool_call_cancellation_frame([call.app_id for call in running]))

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 
 from resumekit.core import actions, events, inputs
 from resumekit.core.binding import Binding
-from resumekit.core.conversation import Conversation
+from resumekit.core.conversation import MEDIA, Conversation
 from resumekit.core.failures import Failure, Phase, Side, Verdict
 from resumekit.core.handles import HandleRecord
-from resumekit.core.inbox import Inbox
+from resumekit.core.inbox import Inbox, Kind, Origin
 from resumekit.core.limits import SessionAge
 from resumekit.core.link import Link
 from resumekit.core.outage import Outage
@@ -34,8 +34,10 @@ from resumekit.wire import (
     ClientKind,
     ClientMessage,
     HistoryTurn,
+    MediaShape,
     ResumptionHandle,
     ServerMessage,
+    media_shape,
 )
 
 __all__ = ["Engine"]
@@ -61,6 +63,7 @@ class Engine:
         history: what a fresh start replays, before what is said in this session.
         loads_history: `actions.LoadHistory` is answered, and replaces the engine's own transcript.
         credentials_renewable: a new dial may bring new credentials.
+        express: `feed_media` may take frames; it makes no difference but in speed.
 
     Raises:
         LocalProtocolError: `setup` is not a setup frame.
@@ -73,17 +76,20 @@ class Engine:
         "_binding",
         "_decisions",
         "_down_since",
+        "_express",
         "_failure",
         "_given_handle",
         "_last_number",
         "_link",
         "_machine",
         "_now",
+        "_open_answer",
         "_outage",
         "_planned",
         "_policy",
         "_random",
         "_setup",
+        "_shape",
         "_talk",
         "_timers",
         "_transparent",
@@ -105,6 +111,7 @@ class Engine:
         history: Sequence[HistoryTurn] = (),
         loads_history: bool = False,
         credentials_renewable: bool = False,
+        express: bool = True,
     ) -> None:
         self._policy = policy
         self._decisions = decisions
@@ -153,6 +160,11 @@ class Engine:
             policy, proactive=self._setup.proactive, timers=self._timers, inbox=self._talk.inbox, do=self._do
         )
         self._age = SessionAge(policy, self._setup, self._timers)
+        self._express = express
+        self._shape: MediaShape | None = None
+        """The newest one of plain media that came."""
+        self._open_answer: Origin | None = None
+        """Where one more piece of plain media of that shape goes, if nothing else would come of it: the express lane."""
 
     # ------------------------------------------------------------------ for the driver
 
@@ -188,6 +200,7 @@ class Engine:
             SessionClosed: the application sends, or reconnects, after the end.
         """
         self._now = now
+        open_answer, self._open_answer = self._open_answer, None  # whatever happens may end it
         if self.state in FINAL:
             if isinstance(happened, inputs.Send | inputs.ForceReconnect):
                 raise SessionClosed
@@ -199,8 +212,11 @@ class Engine:
                 self._on_frame(happened)
             case inputs.Send():
                 self._on_send(happened)
+                if happened.message.kind in MEDIA and self._talk.outbox.first_unsent() is None:
+                    self._open_answer = open_answer  # the microphone goes on while the model speaks
             case inputs.Written():
                 self._on_written(happened)
+                self._open_answer = open_answer
             case inputs.Tick():
                 self._on_tick()
             case inputs.PongReceived():
@@ -227,9 +243,31 @@ class Engine:
                 self._on_close(happened)
         return todo
 
+    def feed_media(self, connection: int, frame: bytes, now: float) -> bool:
+        """Take a frame undecoded, if it is one more piece of plain media of the answer that is under way.
+
+        It then has the effect that it would have had through `feed`, and there is nothing to do. False: it had none;
+        decode it and `feed` it.
+        """
+        answer, link, shape = self._open_answer, self._link, self._shape
+        if answer is None or link is None or shape is None or link.number != connection or not shape.matches(frame):
+            return False
+        if not self._talk.inbox.put_media(frame, answer):
+            return False
+        link.hear(now)
+        link.answered_at = now
+        self.stats.frames_received += 1
+        return True
+
     def take(self) -> ServerMessage | None:
         """Hand the next frame to the application; None: there is none now."""
-        return self._talk.inbox.take()
+        item = self._talk.inbox.take()
+        return None if item is None else item.message
+
+    def take_frame(self) -> ServerMessage | bytes | None:
+        """As `take`, but plain media that came by `feed_media` stay bytes."""
+        item = self._talk.inbox.take()
+        return None if item is None else item.frame
 
     def fits(self, message: ClientMessage) -> bool:
         """Whether a message can be buffered at all, were everything else gone."""
@@ -445,6 +483,17 @@ class Engine:
             self._pump()
         if self.state is State.DRAINING:
             self._move_if_quiet()
+        if self._express:
+            self._open_express_lane(link, message)
+
+    def _open_express_lane(self, link: Link, message: ServerMessage) -> None:
+        """See to it that `feed_media` takes what comes next, if that would only add to the answer under way."""
+        shape = self._shape
+        if shape is None or not shape.matches(message.raw):
+            shape = self._shape = media_shape(message) or shape
+        turn = self._talk.open_answer(link)
+        if turn is not None and shape is not None and not self._talk.inbox.full:
+            self._open_answer = Origin(Kind.OUTPUT, turn, turn.part, shape=shape)
 
     def _on_unreadable(self, happened: inputs.FrameUnreadable) -> None:
         link = self._link

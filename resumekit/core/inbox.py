@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from resumekit.core.turns import Call, Turn
-from resumekit.wire import ServerMessage, decode_server, input_transcription_frame, tool_call_cancellation_frame
+from resumekit.wire import (
+    MediaShape,
+    ServerMessage,
+    decode_server,
+    input_transcription_frame,
+    tool_call_cancellation_frame,
+)
 
-__all__ = ["Inbox", "Item", "Kind"]
+__all__ = ["Inbox", "Item", "Kind", "Origin"]
 
 
 class Kind(enum.Enum):
@@ -21,18 +28,40 @@ class Kind(enum.Enum):
     """Stays: endings, interruptions, cancellations, updates."""
 
 
-@dataclass(slots=True, eq=False)
-class Item:
+class Origin(Struct, frozen=True, eq=False):
+    """What a frame belongs to; pieces of media that follow each other share it."""
+
+    kind: Kind = Kind.KEEP
+    turn: Turn | None = None
+    part: int = 0
+    """Of the turn."""
+    calls: tuple[Call, ...] = ()
+    """Those that the frame issues, or cancels."""
+    shape: MediaShape | None = None
+    """Of media that are not decoded yet."""
+
+
+class Item(Struct, eq=False):
     """One frame for the app."""
 
-    message: ServerMessage
-    kind: Kind
-    turn: Turn | None
-    calls: tuple[Call, ...]
-    """Those that the frame issues, or cancels."""
-    part: int
-    """Of the turn."""
-    size: int
+    frame: ServerMessage | bytes
+    """Bytes: plain media, as they came."""
+    origin: Origin
+
+    @property
+    def message(self) -> ServerMessage:
+        """The frame, decoded now if it was not yet."""
+        frame = self.frame
+        if isinstance(frame, bytes):
+            assert self.origin.shape is not None
+            self.frame = frame = self.origin.shape.message(frame)
+        return frame
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        frame = self.frame
+        return len(frame if isinstance(frame, bytes) else frame.raw)
 
 
 class Inbox:
@@ -58,36 +87,52 @@ class Inbox:
         self, message: ServerMessage, kind: Kind = Kind.KEEP, turn: Turn | None = None, calls: tuple[Call, ...] = ()
     ) -> None:
         """Append a frame. Endings put by the engine may go beyond the bounds."""
-        size = len(message.raw)
-        self._items.append(Item(message, kind, turn, calls, 0 if turn is None else turn.part, size))
-        self._bytes += size
+        self._items.append(Item(message, Origin(kind, turn, 0 if turn is None else turn.part, calls)))
+        self._bytes += len(message.raw)
         self.full = self.full or len(self._items) >= self._max_frames or self._bytes >= self._max_bytes
 
-    def take(self) -> ServerMessage | None:
+    def put_media(self, frame: bytes, origin: Origin) -> bool:
+        """Append one more piece of plain media, undecoded, unless a bound would be reached by it."""
+        size = self._bytes + len(frame)
+        if self.full or size >= self._max_bytes or len(self._items) + 1 >= self._max_frames:
+            return False
+        self._items.append(Item(frame, origin))
+        self._bytes = size
+        return True
+
+    def take(self) -> Item | None:
         """Hand the next frame over; from now on the app has seen it."""
         if not self._items:
             return None
         item = self._items.popleft()
         self._bytes -= item.size
-        self._drained()
-        if item.turn is not None:
-            if item.kind is not Kind.KEEP:
-                # A tool call alone is nothing to be interrupted, nor is what belongs to a part that is over.
-                item.turn.shown |= item.message.server_content is not None and item.part >= item.turn.parts
-                for call in item.calls:
-                    call.taken = True
-            elif item.message.server_content is not None and item.message.server_content.interrupted:
-                item.turn.shown = False
-        return item.message
+        if self.full:
+            self._drained()
+        origin = item.origin
+        turn = origin.turn
+        if turn is None:
+            return item
+        content = None if origin.shape is not None else item.message.server_content
+        if origin.kind is not Kind.KEEP:
+            # A tool call alone is nothing to be interrupted, nor is what belongs to a part that is over.
+            turn.shown |= (content is not None or origin.shape is not None) and origin.part >= turn.parts
+            for call in origin.calls:
+                call.taken = True
+        elif content is not None and content.interrupted:
+            turn.shown = False
+        return item
 
     def discard(self, turn: Turn) -> int:
         """Drop the output and tool calls of the part that was cut, as far as the app has not taken them."""
-        kept = [item for item in self._items if item.turn is not turn or item.part < turn.parts or self._stays(item)]
+        kept = [
+            item
+            for item in self._items
+            if item.origin.turn is not turn or item.origin.part < turn.parts or self._stays(item)
+        ]
         dropped = len(self._items) - len(kept)
-        if dropped:
-            self._items = deque(kept)
-            self._bytes = sum(item.size for item in kept)
-            self._drained()
+        self._items = deque(kept)
+        self._bytes = sum(item.size for item in kept)
+        self._drained()
         return dropped
 
     def _drained(self) -> None:
@@ -97,15 +142,18 @@ class Inbox:
     @staticmethod
     def _stays(item: Item) -> bool:
         """Whether a frame of a cut turn is still for the app; of a cancellation, what it names of calls that it got."""
-        if item.kind is not Kind.KEEP:
+        origin = item.origin
+        if origin.shape is not None:
+            return False
+        if origin.kind is not Kind.KEEP:
             content = item.message.server_content
             if content is None or content.input_transcription is None:
                 return False
             # What was heard of the question stays: it is not shown again.
-            item.message = decode_server(input_transcription_frame(content.input_transcription))
-            item.kind, item.calls = Kind.KEEP, ()
+            item.frame = decode_server(input_transcription_frame(content.input_transcription))
+            item.origin = Origin(Kind.KEEP, origin.turn, origin.part)
             return True
-        taken = [call for call in item.calls if call.taken]
-        if taken and len(taken) < len(item.calls):
-            item.message = decode_server(tool_call_cancellation_frame([call.app_id for call in taken]))
-        return bool(taken) or not item.calls
+        taken = [call for call in origin.calls if call.taken]
+        if taken and len(taken) < len(origin.calls):
+            item.frame = decode_server(tool_call_cancellation_frame([call.app_id for call in taken]))
+        return bool(taken) or not origin.calls

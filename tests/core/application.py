@@ -15,7 +15,7 @@ import msgspec
 
 from resumekit.core import events, inputs
 from resumekit.wire import decode_client
-from tests.core.model_state import CHUNK_SECONDS, Chunk, Violation, call_key
+from tests.core.model_state import CHUNK_SECONDS, Chunk, Violation, call_key, text_of
 
 if TYPE_CHECKING:
     from tests.core.simulation import World
@@ -285,12 +285,13 @@ class Application:
         """Take frames from the engine."""
         world = self.world
         for _ in range(count):
-            message = world.engine.take()
-            if message is None:
+            taken = world.engine.take_frame() if self.frames_taken % 2 else world.engine.take()
+            if taken is None:
                 return
             self.frames_taken += 1
-            world.trace.append((world.now, "app", message))
-            self._see(_decode(message.raw))
+            raw = taken if isinstance(taken, bytes) else taken.raw
+            world.trace.append((world.now, "app", raw))
+            self._see(_decode(raw))
 
     def _see(self, frame: dict[str, Any]) -> None:
         content = frame.get("serverContent") or {}
@@ -311,7 +312,7 @@ class Application:
         for part in (content.get("modelTurn") or {}).get("parts", ()):
             self._got = True
             self._interrupted = False
-            self._pieces.append(_Piece.parse(part["text"]))
+            self._pieces.append(_Piece.parse(text_of(part)))
         if "inputTranscription" in content:
             self._got = True
             self._transcribed(content["inputTranscription"].get("text") or "")

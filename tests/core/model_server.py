@@ -32,6 +32,7 @@ from tests.core.model_state import (
     State,
     Violation,
     call_key,
+    media_part,
 )
 
 __all__ = ["ModelServer"]
@@ -572,7 +573,8 @@ class ModelServer:
                 generation.emitted = True
                 place = f"{generation.number}:{step[1]}:{step[2]}:{step[3]}:{generation.parts}"
                 text = f"<a:{'+'.join(generation.labels)}:{place}>"
-                content = {"modelTurn": {"parts": [{"text": text}]}}
+                part = media_part(text) if self.settings.media and (generation.number + step[1]) % 4 else {"text": text}
+                content = {"modelTurn": {"parts": [part]}}
                 self._emit(connection.number, _encode({"serverContent": content}))
             case "heard":
                 generation.emitted = True

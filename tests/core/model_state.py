@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -36,6 +36,8 @@ __all__ = [
     "State",
     "Violation",
     "call_key",
+    "media_part",
+    "text_of",
 ]
 
 _encode = msgspec.json.encode
@@ -67,6 +69,16 @@ class Violation(AssertionError):
     def __init__(self, rule: str, text: str) -> None:
         super().__init__(f"{rule}: {text}")
         self.rule = rule
+
+
+def media_part(text: str) -> dict[str, object]:
+    """Return a piece of an answer as audio."""
+    return {"inlineData": {"mimeType": "audio/pcm;rate=24000", "data": base64.b64encode(text.encode()).decode()}}
+
+
+def text_of(part: dict[str, Any]) -> str:
+    """Return what a piece of an answer says."""
+    return base64.b64decode(part["inlineData"]["data"]).decode() if "inlineData" in part else part["text"]
 
 
 class Chunk(NamedTuple):
@@ -183,6 +195,8 @@ class Settings:
     think: tuple[float, float] = (0.02, 0.3)
     pace: tuple[float, float] = (0.01, 0.1)
     pieces: tuple[int, int] = (1, 3)
+    media: bool = False
+    """Pieces of answers are audio, with a piece of text here and there."""
     setup_delay: tuple[float, float] = (0.05, 0.4)
 
 

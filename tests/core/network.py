@@ -199,6 +199,8 @@ class Network:
 
     def sees(self, wire: Wire, frame: bytes) -> None:
         """Let a frame of the service come to the engine."""
+        if self.world.takes_media(wire.number, frame):
+            return
         message = decode_server(frame)
         if message.setup_complete is not None:
             wire.bound = True

@@ -40,6 +40,8 @@ def _short(kind: str, what: object) -> str:
     match what:
         case inputs.FrameReceived(connection, message):
             return f"  <- {connection} {message.raw.decode()}"
+        case bytes() if kind == "in":
+            return f"  <= {what.decode()}"
         case inputs.Send(message):
             return f"{'~' if message.media_seconds else 'app ->'} {message.frame}"
         case actions.SendFrame(connection, frame) if AUDIO_TYPE in frame:
@@ -51,7 +53,7 @@ def _short(kind: str, what: object) -> str:
             facts = ", ".join(f"{name}={value!r}" for name, value in asdict(event).items())
             return f"  * {type(event).__name__}({facts})"
     if kind == "app":
-        return f"app <- {what.raw.decode()}"  # type: ignore[attr-defined]
+        return f"app <- {what.decode()}"  # type: ignore[attr-defined]
     if kind == "step":
         return f"--- {what}"
     return f"  {'<' if kind == 'in' else '>'} {what!r}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import random
 from bisect import bisect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import accumulate
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from tests.core.network import DIAL_FAULTS
 from tests.core.report import report
 from tests.core.simulation import LIVE_CLOSES, Config, Violation, World
 
-__all__ = ["LEFTS", "LINGERS", "PROFILES", "STALLS", "make_config", "random_step", "run", "run_many"]
+__all__ = ["LEFTS", "LINGERS", "PROFILES", "STALLS", "make_config", "random_step", "run", "run_many", "steps_of"]
 
 PROFILES = (
     "default",
@@ -78,6 +78,9 @@ def make_config(seed: int, profile: str = "default") -> Config:
         refused=0.5 if profile == "refuse" else 0.0,
         poisoned=0.2 if profile == "poison" else 0.0,
     )
+    settings.media = random.Random(f"media {seed} {profile}").random() < 0.7
+    if settings.media:
+        settings.pieces = (1, 5)
     policy = Policy(resent_wait=1e6)  # this model answers every question: a session that waits for ever is to be seen
     match profile:
         case "speech":
@@ -162,6 +165,17 @@ def random_step(rng: random.Random, profile: str) -> tuple[Any, ...]:
     return make(rng)
 
 
+def steps_of(seed: int, profile: str, steps: int) -> Iterator[tuple[Any, ...]]:
+    """Draw the steps of a schedule."""
+    rng = random.Random(f"schedule {seed} {profile}")
+    if rng.random() < 0.6:
+        yield from _FIRST_TURN
+    for _ in range(steps):
+        yield random_step(rng, profile)
+    if rng.random() < 0.03:
+        yield ("leave",)
+
+
 def run(
     seed: int,
     profile: str = "default",
@@ -171,17 +185,12 @@ def run(
     log: bool = False,
 ) -> World:
     """Run one schedule to its end."""
-    rng = random.Random(f"schedule {seed} {profile}")
     world = World(make_config(seed, profile), engine, log=log)
     try:
-        for step in _FIRST_TURN if rng.random() < 0.6 else ():
+        for step in steps_of(seed, profile, steps):
             world.do(*step)
-        for _ in range(steps):
-            world.do(*random_step(rng, profile))
             if world.finished is not None:
                 break
-        if rng.random() < 0.03 and world.finished is None:
-            world.do("leave")
         world.finish()
     except Violation as violation:
         violation.add_note(f"replay: run({seed}, {profile!r}, steps={steps})\n{report(world)}")

@@ -66,6 +66,8 @@ class Config:
     loads_history: bool = False
     microphone: bool = False
     """Silence is streamed between utterances (automatic detection)."""
+    express: bool = True
+    """Offer each frame to the express lane first."""
     tool_time: tuple[float, float] | None = None
     """How long a tool runs; None: until a `tool` step."""
 
@@ -109,6 +111,7 @@ class World:
             transparent=config.server.transparent,
             random=self.rng.random,
             loads_history=config.loads_history,
+            express=config.express,
         )
         self.fatal = False
         """A dial was refused for good."""
@@ -131,6 +134,8 @@ class World:
         """When the process last slept."""
         self.moving_quietly = 0.0
         self.log_actions: list[str] | None = [] if log else None
+        self.expressed = 0
+        """Frames that the express lane took."""
         self.feed(inputs.Start())
 
     # ------------------------------------------------------------------ clock
@@ -196,6 +201,17 @@ class World:
             self._carry_out(action)
         if self.engine.wake_at is None and self.engine.state in _OPEN_STATES:
             raise Violation("I9", f"{self.engine.state} without a timer")
+
+    def takes_media(self, connection: int, frame: bytes) -> bool:
+        """Offer the engine a frame for its express lane."""
+        wake = self.engine.wake_at
+        if not self.engine.feed_media(connection, frame, self.now):
+            return False
+        self.expressed += 1
+        self.trace.append((self.now, "in", frame))
+        if self.engine.wake_at != wake:
+            raise Violation("express", "a driver does not look at its timers after such a frame")
+        return True
 
     def _carry_out(self, action: actions.Action) -> None:
         match action:

@@ -365,7 +365,9 @@ def test_the_inbox_is_full_by_frames_or_by_bytes() -> None:
     by_bytes.put(frame)
     assert by_bytes.full
     assert len(by_bytes) == 2
-    assert by_bytes.take() is frame
+    taken = by_bytes.take()
+    assert taken is not None
+    assert taken.message is frame
     assert by_bytes.full, "it opens again at half, not frame by frame"
     by_bytes.take()
     assert (by_bytes.full, by_bytes.size) == (False, 0)
