@@ -18,9 +18,10 @@ import functools
 import logging
 import re
 from collections.abc import Generator, Iterator
-from types import SimpleNamespace
+from types import NoneType, SimpleNamespace
 from typing import Any, TypeAlias, cast
 
+import msgspec
 import pydantic
 from google import genai
 from google.genai import (
@@ -31,6 +32,8 @@ from google.genai.live import AsyncSession
 from pydantic_core import SchemaValidator
 
 from resumekit.adapters import _genai_seam as seam
+from resumekit.wire import decode_server
+from resumekit.wire.media import MediaShape, media_shape
 
 __all__ = ["Lane", "lane", "problem"]
 
@@ -43,11 +46,47 @@ _Spec: TypeAlias = "dict[str, tuple[str, _Spec | None]] | None"
 _CHECK = "_check_field_type_mismatches"
 """A validator of all models, which can say something of Python objects only."""
 _ITEM = "[]"
+"""What stands in a path for each item of a list."""
+_NOWHERE = "\0"
+"""A key of no frame, for a field that the converter does not read."""
+
+_UNDERSCORE = 0x5F
+_BACKSLASH = 0x5C
 _SNAKE_CASE = re.compile(rb'(_[a-z0-9]+)"\s*:').finditer
 _ESCAPED = re.compile(rb'\\u00[3-7][\w\\]*"\s*:').search
 """Keys with one of these in them may be the Python name of a field."""
-_NOWHERE = "\0"
-"""A key of no frame, for a field that the converter does not read."""
+_WORTH_LEARNING = 1000
+"""Bytes of a frame; a smaller one is read fast enough."""
+_PATIENCE = 50
+"""Frames that are not tried between two that are."""
+_TEMPLATES = 4
+"""Streams of media at a time in a process, such as two rates, each pretty-printed or not."""
+_KEYS = ("server_content", "model_turn", "parts", "inline_data", "data")
+_CONSTANT = (str, bytes, int, float, NoneType)
+
+_unquote = msgspec.json.Decoder(bytes).decode
+try:  # the extra "fast"
+    from pybase64 import b64decode
+except ImportError:
+
+    def _media(frame: bytes, start: int, end: int) -> bytes:
+        return _unquote(frame[start - 1 : end + 1])
+
+else:
+
+    def _media(frame: bytes, start: int, end: int) -> bytes:
+        return b64decode(frame[start:end], None, True)  # noqa: FBT003 -- by its name, `validate`, it takes twice as long
+
+
+_new = object.__new__
+
+
+class _Model(pydantic.BaseModel):
+    """A model while it is filled, without pydantic's Python for each attribute; then it becomes one of its own class."""
+
+    __setattr__ = object.__setattr__
+    __delattr__ = object.__delattr__
+
 
 _CANNED = rb"""
 {
@@ -103,7 +142,7 @@ class _Unfit(Exception):
 
 
 class Lane:
-    """Reads the frames of one backend.
+    """Reads the frames of one backend. Holds nothing of a session, so all of a process share it.
 
     Args:
         vertex: Which backend.
@@ -113,17 +152,27 @@ class Lane:
     """
 
     def __init__(self, *, vertex: bool) -> None:
-        validator, self._names = _validator(vertex=vertex)
-        self._validate = validator.validate_json
+        types.LiveServerMessage.model_rebuild()  # since 2.x a model is built when it is needed
+        rewriter = _Rewriter(cast("_Schema", types.LiveServerMessage.__pydantic_core_schema__))
+        self._validate = rewriter.validator(_spec(vertex=vertex)).validate_json
+        self._names = rewriter.names
+        self._templates: tuple[_Template, ...] = ()
+        self._patience = 0
 
     def decode(self, frame: bytes) -> types.LiveServerMessage | None:
         """Return what google-genai would have made of a frame; None where its own code has to decide."""
-        if (b"_" in frame or b"\\" in frame) and self._has_python_name(frame):
+        if len(frame) >= _WORTH_LEARNING:
+            for template in self._templates:
+                if (message := template.decode(frame)) is not None:
+                    return message
+        if (_UNDERSCORE in frame or _BACKSLASH in frame) and self._has_python_name(frame):
             return None
         try:
-            message: types.LiveServerMessage = self._validate(frame)
-        except Exception:  # noqa: BLE001 -- google-genai's own conversions, of enums; it will raise the same
+            message = self._validate(frame)
+        except Exception:  # noqa: BLE001 -- of google-genai's own enums, too; its own code will raise the same
             return None
+        if len(frame) >= _WORTH_LEARNING:
+            self._learn(frame, message)
         return message if message.__pydantic_fields_set__ else None
 
     def _has_python_name(self, frame: bytes) -> bool:
@@ -133,6 +182,77 @@ class Lane:
             if frame[frame.rfind(b'"', 0, start) + 1 : end] in self._names:
                 return True
         return _ESCAPED(frame) is not None
+
+    def _learn(self, frame: bytes, message: types.LiveServerMessage) -> None:
+        if self._patience:  # frames that are all different cannot be learned, and trying costs
+            self._patience -= 1
+            return
+        self._patience = _PATIENCE
+        shape = media_shape(decode_server(frame))
+        if shape is None or (objects := _plain_media(message)) is None:
+            return
+        template = _Template(shape, objects)
+        other = shape.prefix + b"AAEC" + shape.suffix
+        with contextlib.suppress(Exception):  # of a pydantic that is built otherwise
+            if _laid_open(template.decode(other)) == _laid_open(self._validate(other)):
+                self._templates = (template, *self._templates[: _TEMPLATES - 1])
+
+
+class _Template:
+    """A message of media that is copied for each frame that has other media and is else the same (PERFORMANCE 8.2)."""
+
+    def __init__(self, shape: MediaShape, objects: list[pydantic.BaseModel]) -> None:
+        self._prefix = shape.prefix
+        self._suffix = shape.suffix
+        self._start = shape.start
+        self._end = shape.end
+        self._layers = [
+            (type(one), one.__dict__.copy(), one.__pydantic_fields_set__, key, key == "parts")
+            for one, key in zip(reversed(objects), reversed(_KEYS), strict=True)
+        ]
+
+    def decode(self, frame: bytes) -> types.LiveServerMessage | None:
+        """Return the message, None if this is another frame, or no base64 as every decoder reads it."""
+        start, end = self._start, self._end
+        if frame[:start] != self._prefix or frame[end:] != self._suffix:
+            return None
+        try:
+            made: Any = _media(frame, start, end)
+        except ValueError:
+            return None
+        # Decoders differ in what they take for padding.
+        if len(made) * 4 != (len(frame) + end - start) * 3 or not made:
+            return None
+        for cls, learned, fields_set, key, in_list in self._layers:
+            values = learned.copy()
+            values[key] = [made] if in_list else made
+            made = _new(_Model)
+            made.__dict__ = values
+            made.__pydantic_fields_set__ = fields_set.copy()
+            made.__pydantic_extra__ = None
+            made.__pydantic_private__ = None
+            made.__class__ = cls
+        return cast("types.LiveServerMessage", made)
+
+
+def _plain_media(message: types.LiveServerMessage) -> list[pydantic.BaseModel] | None:
+    """Return the objects from a message down to its media, None if anything beside them would have to be copied."""
+    found: list[pydantic.BaseModel] = []
+    value: Any = message
+    for key in _KEYS:
+        if not isinstance(value, pydantic.BaseModel):
+            return None
+        if value.__pydantic_extra__ is not None or value.__pydantic_private__ is not None:
+            return None
+        if any(not isinstance(other, _CONSTANT) for name, other in value.__dict__.items() if name != key):
+            return None
+        found.append(value)
+        value = getattr(value, key)
+        if key == "parts" and value:
+            value, *others = value
+            if others:
+                return None
+    return found
 
 
 @functools.cache
@@ -266,20 +386,6 @@ def _followed(made: object) -> tuple[tuple[str, ...], _Spec]:
     raise _Unfit("the live converter makes one thing of several")
 
 
-def _validator(*, vertex: bool) -> tuple[SchemaValidator, frozenset[bytes]]:
-    """Return what reads frames, and the keys of which it must not see any."""
-    types.LiveServerMessage.model_rebuild()  # since 2.x a model is built when it is needed
-    schema = cast("_Schema", types.LiveServerMessage.__pydantic_core_schema__)
-    rewriter = _Rewriter(schema)
-    rewritten: Any = rewriter.rewrite(schema, _spec(vertex=vertex))
-    try:
-        validator = cast("type[SchemaValidator]", functools.partial(SchemaValidator, _use_prebuilt=False))(rewritten)
-    except TypeError:  # pydantic before 2.12, or so, has no such argument
-        with rewriter.all_incomplete():
-            validator = SchemaValidator(rewritten)
-    return validator, frozenset(rewriter.names)
-
-
 class _Rewriter:
     """Rewrites what it knows of a schema; what it does not know stays as google-genai has it."""
 
@@ -288,6 +394,16 @@ class _Rewriter:
         self._models: set[Any] = set()
         self.names: set[bytes] = set()
         """Of fields that have another name in a frame."""
+        self._schema = schema
+
+    def validator(self, spec: _Spec) -> SchemaValidator:
+        """Return the validator of the rewritten schema."""
+        rewritten: Any = self.rewrite(self._schema, spec)
+        try:
+            return cast("type[SchemaValidator]", functools.partial(SchemaValidator, _use_prebuilt=False))(rewritten)
+        except TypeError:  # pydantic before 2.12 has no such argument
+            with self.all_incomplete():
+                return SchemaValidator(rewritten)
 
     def rewrite(self, schema: _Schema, spec: _Spec = None) -> _Schema:
         match schema["type"]:
@@ -310,7 +426,7 @@ class _Rewriter:
                 return self._model(schema, spec)
             case "model-fields":
                 fields: dict[str, _Schema] = schema["fields"]
-                self.names |= {name.encode() for name in fields if "_" in name}
+                self.names.update(name.encode() for name in fields if "_" in name)
                 if spec is None:
                     return {**schema, "fields": {name: self.rewrite(field) for name, field in fields.items()}}
                 found = {name: spec.get(name, (_NOWHERE, None)) for name in fields}

@@ -231,6 +231,18 @@ def _seam(package: str) -> Iterator[Finding]:
         yield Finding("private names", "bad", "changed", f"{type(error).__name__}: {error}")
     else:
         yield Finding("private names", "ok", "as expected")
+        if package == "google-genai":
+            yield _fast_receive()
+
+
+def _fast_receive() -> Finding:
+    """Tell whether frames are read the fast way, or by google-genai's own code."""
+    typed = importlib.import_module("resumekit.adapters._genai_typed")
+    problems: list[str | None] = [typed.problem(vertex=vertex) for vertex in (False, True)]
+    reason = next(filter(None, problems), None)
+    if reason is None:
+        return Finding("fast receive", "ok", "as expected", "reads the same as google-genai")
+    return Finding("fast receive", "warning", "off", f"google-genai reads the frames itself, which is slower: {reason}")
 
 
 def _plugin(plugin: Plugin) -> Finding:
