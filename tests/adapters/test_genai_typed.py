@@ -56,7 +56,6 @@ READ = {
     "enums of other types": b'{"serverContent":{"turnComplete":1,"turnCompleteReason":""},"usageMetadata":{}}',
     "truth as text": b'{"serverContent":{"turnComplete":"yes","interrupted":0,"generationComplete":"off"}}',
     "a key twice": b'{"goAway":{"timeLeft":"1s","timeLeft":"2s"},"goAway":{"timeLeft":"3s"}}',
-    "an escaped key": b'{"go\\u0041way":{}}',
     "NaN": b'{"toolCall":{"functionCalls":[{"args":{"x":NaN,"y":-Infinity,"z":-0.0,"big":1e400,"many":1%s}}]}}'
     % (b"0" * 300),
     "astral text": b'{"serverContent":{"outputTranscription":{"text":"\\ud83d\\ude00 \xf0\x9f\x98\x80"}}}',
@@ -81,6 +80,7 @@ LEFT = {
     "deep arguments": b'{"toolCall":{"functionCalls":[{"args":{"x":%s1%s}}]}}' % (b"[" * 300, b"]" * 300),
     "a field by its Python name": b'{"serverContent":{"turn_complete":true}}',
     "a field by both names": b'{"serverContent":{"turn_complete":true,"turnComplete":false}}',
+    "an escaped key": b'{"go\\u0041way":{}}',
     "the message by its Python name": b'{"server_content":{"turnComplete":true}}',
     "no base64": part(b'{"inlineData":{"data":"a b"}}'),
     "base64 with bits to spare": part(b'{"inlineData":{"data":"AB=="}}'),
