@@ -17,7 +17,9 @@ from google.genai import types
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-TEXT = st.text(max_size=12)
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters='"'), max_size=12)
+KEYS = st.text(st.characters(exclude_categories=("C",), exclude_characters='"\\_'), max_size=12)
+"""Of a plain frame, where a key may not look as if it could be a field's name in Python."""
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=6)
 """Lone surrogates, too."""
 NUMBERS = st.integers(-(2**70), 2**70) | st.floats(width=64)
@@ -48,6 +50,10 @@ def objects(keys, values, *, max_size):
     return st.lists(st.tuples(keys, values), max_size=max_size).map(Members)
 
 
+def _dictionaries(values):
+    return st.dictionaries(KEYS, values, max_size=3).map(lambda found: Members(found.items()))
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | NUMBERS | ANY_TEXT,
     lambda inner: st.lists(inner, max_size=3) | objects(st.sampled_from(FRESH) | ANY_TEXT, inner, max_size=3),
@@ -55,11 +61,10 @@ JSON = st.recursive(
 )
 PLAIN_JSON = st.recursive(
     st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3).map(lambda found: Members(found.items()))
-    ),
+    lambda inner: st.lists(inner, max_size=3) | _dictionaries(inner),
     max_leaves=6,
 )
+PLAIN_OBJECTS = _dictionaries(PLAIN_JSON)
 BYTES = st.binary(max_size=24).flatmap(
     lambda data: st.sampled_from([base64.b64encode(data).decode(), base64.urlsafe_b64encode(data).decode()])
 )
@@ -98,12 +103,10 @@ def values(annotation, *, odd):
         found = st.one_of([values(one, odd=odd) for one in arguments if one is not type(None)])
     elif origin is list:
         found = st.lists(values(arguments[0], odd=odd), max_size=3)
-    elif origin is dict or annotation is typing.Any:
-        found = (
-            (JSON if odd else PLAIN_JSON) if origin is None else objects(TEXT, JSON if odd else PLAIN_JSON, max_size=3)
-        )
-        if origin is dict and not odd:
-            found = st.dictionaries(TEXT, PLAIN_JSON, max_size=3).map(lambda members: Members(members.items()))
+    elif annotation is typing.Any:
+        found = JSON if odd else PLAIN_JSON
+    elif origin is dict:
+        found = objects(ANY_TEXT, JSON, max_size=3) if odd else PLAIN_OBJECTS
     elif origin is typing.Literal:
         found = st.sampled_from(arguments)
     elif issubclass(annotation, BaseModel):
