@@ -209,35 +209,34 @@ def _measure(bench: harness.Bench) -> None:
 
 def _keep(bench: harness.Bench, contender: str, size: _Size, result: dict[str, Any]) -> None:
     """Have the figures of one run kept: one sample each, as a run is a minute long."""
-    sessions, rss = size.sessions, result["rss"]
+    sessions, rss, seconds = size.sessions, result["rss"], result["seconds"]
+    frames = max(result["frames"], 1)
 
-    def add(case: str, value: float | None, unit: str) -> None:
-        if value is not None:
-            bench.add(case, contender, [value], unit=unit, x=sessions)
+    def add(case: str, value: float, unit: str) -> None:
+        bench.add(f"{sessions:,} sessions: {case}", contender, [value], unit=unit)
 
     def add_times(case: str, times: dict[str, float]) -> None:
         for name in ("p50", "p99", "max"):
-            add(f"{case}, {name}", None if name not in times else times[name] * 1000, "ms")
+            if name in times:
+                add(f"{case}, {name}", times[name] * 1000, "ms")
 
-    frames = max(result["frames"], 1)
-    add("frames a second", frames / result["seconds"], "frames/s")
-    add("processor time", result["cpu"] / frames * 1e6, "us/frame")
-    add("cores", result["cpu"] / result["seconds"], "cores")
-    add_times("lateness of frames", result["late"])
+    add("frames", frames / seconds, "frames/s")
+    add("cuts", result["cuts"], "cuts")
+    add("lost", len(result["lost"]), "sessions")
+    add("processor", result["cpu"] / seconds * 100, "% of a core")
+    add("processor a frame", result["cpu"] / frames * 1e6, "us/frame")
+    add("garbage collection", result["gc"]["sum"] / seconds * 100, "% of the time")
+    add("memory", rss["end"] / 1024, "MiB")
+    add("memory a session", (rss["end"] - rss["empty"]) / sessions, "KiB/session")
+    add_times("lateness of a frame", result["late"])
     add_times("lateness of the event loop", result["lag"])
-    add("garbage collection", result["gc"]["sum"] / result["seconds"] * 100, "% of the time")
-    add("memory, empty", rss["empty"] / 1024, "MiB")
-    add("memory, at the start", (rss["start"] - rss["empty"]) / sessions, "KiB/session")
-    add("memory, at the end", (rss["end"] - rss["empty"]) / sessions, "KiB/session")
-    add("memory, peak", rss["peak"] / 1024, "MiB")
     add_times("silence after a cut", result["gaps"])
-    add("sessions lost", len(result["lost"]), "sessions")
     stats = result["stats"]
     told = {name: round(stats[name]) for name in _TOLD if stats.get(name)}
     bench.note(
-        f"{contender}, {sessions} sessions for {size.seconds:g} s: {result['cuts']} cuts, {len(result['lost'])} lost, "
-        f"{len(result['wrong'])} problems, {result['answered_whole']} whole answers; {told}; the service was "
-        f"{result['service']['late_ms']:.0f} ms late (p99) and took {result['service']['cpu']:.0f} s of its cores"
+        f"{contender}, {sessions:,} sessions for {seconds:.0f} s: {result['answered_whole']:,} whole answers, "
+        f"{result['cuts']} cuts, {len(result['wrong'])} problems; {told}; the service was "
+        f"{result['service']['late_ms']:.0f} ms late (p99)"
     )
     for problem in result["wrong"][:3]:
         bench.note(f"{contender}: {problem}")
