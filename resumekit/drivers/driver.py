@@ -93,6 +93,7 @@ class Driver:
         "_tasks",
         "_tell_plugins",
         "_timer",
+        "_timer_at",
         "_todo",
         "_wall",
         "last_handle",
@@ -132,7 +133,9 @@ class Driver:
         self._loader: asyncio.Task[None] | None = None
         self._todo: list[actions.Action] = []
         self._acting = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0
+        """When it fires. Its `when()` is not there in uvloop, if that is within the same millisecond."""
         self._news = Waiters()
         """Woken when something was done that the engine asked for, and at the end."""
         self._wall = time.time() - self._loop.time()
@@ -346,7 +349,7 @@ class Driver:
         """
         wall = time.time() - now
         asleep, self._wall = wall - self._wall, wall
-        late = 0.0 if self._timer is None else now - self._timer.when()
+        late = 0.0 if self._timer is None else now - self._timer_at
         return max(asleep, late)
 
     def _act(self, action: actions.Action) -> None:
@@ -390,12 +393,12 @@ class Driver:
 
     def _set_timer(self) -> None:
         at = None if self._over else self._engine.wake_at
-        timer = self._timer
-        if timer is not None:
-            if at is not None and self._loop.time() < timer.when() <= at:
+        if self._timer is not None:
+            if at is not None and self._loop.time() < self._timer_at <= at:
                 return  # it fires early, and then looks again: cheaper than a new timer for each frame
-            timer.cancel()
+            self._timer.cancel()
         self._timer = None if at is None else self._loop.call_at(at, self._alarm)
+        self._timer_at = at or 0.0
 
     def _alarm(self) -> None:
         self._spawn(self._tick())

@@ -31,7 +31,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self):
         if not self._ready and self._scheduled:
-            self.clock = max(self.clock, self._scheduled[0].when())
+            self.clock = max(self.clock, self._scheduled[0]._when)
         super()._run_once()
 
 
