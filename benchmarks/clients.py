@@ -11,11 +11,12 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias
 from unittest import mock
 
+from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websockets_connect
 
 from benchmarks.server import Script
 
-__all__ = ["CLIENTS", "Take", "cost", "plain_tcp"]
+__all__ = ["CLIENTS", "Take", "Client", "cost", "plain_tcp", "websockets_and"]
 
 Take: TypeAlias = Callable[[int], Awaitable[object]]
 """Take so many frames."""
@@ -59,11 +60,18 @@ def cost(
 
 
 @contextlib.asynccontextmanager
-async def _websockets(uri: str, script: Script) -> AsyncGenerator[Take]:
+async def _dialled(uri: str, script: Script) -> AsyncGenerator[ClientConnection]:
     async with websockets_connect(uri + script.path, max_size=_LARGEST) as connection:
         await connection.send(_SETUP_TEXT)
         await connection.recv()
         await connection.send(_QUESTION)
+        yield connection
+        connection.transport.abort()  # a close waits for 10 s while frames are there that nobody takes
+
+
+@contextlib.asynccontextmanager
+async def _websockets(uri: str, script: Script) -> AsyncGenerator[Take]:
+    async with _dialled(uri, script) as connection:
 
         async def take(count: int) -> None:
             recv = connection.recv
@@ -71,7 +79,23 @@ async def _websockets(uri: str, script: Script) -> AsyncGenerator[Take]:
                 await recv(decode=False)
 
         yield take
-        connection.transport.abort()  # a close waits for 10 s while frames are there that nobody takes
+
+
+def websockets_and(decode: Callable[[bytes], object]) -> Client:
+    """Return a client of `websockets` that hands each frame to a function, and is nothing else."""
+
+    @contextlib.asynccontextmanager
+    async def client(uri: str, script: Script) -> AsyncGenerator[Take]:
+        async with _dialled(uri, script) as connection:
+
+            async def take(count: int) -> None:
+                recv = connection.recv
+                for _ in range(count):
+                    decode(await recv(decode=False))
+
+            yield take
+
+    return client
 
 
 @contextlib.asynccontextmanager
