@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect as websockets_connect
 
 from benchmarks.server import Script
 
-__all__ = ["CLIENTS", "Take", "Client", "cost", "plain_tcp", "websockets_and"]
+__all__ = ["CLIENTS", "Client", "Take", "cost", "plain_tcp", "websockets_and"]
 
 Take: TypeAlias = Callable[[int], Awaitable[object]]
 """Take so many frames."""

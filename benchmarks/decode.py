@@ -8,6 +8,8 @@ from benchmarks import contenders, frames, harness
 
 ENVIRONMENTS = ["bench", "bench without pybase64", "genai2", "genai175"]
 
+_SOME = (frames.Kind.AUDIO_40, frames.Kind.RESUMPTION)
+
 
 def measure(bench: harness.Bench) -> None:
     """Time all ways for each kind of frame, and for the frames of a voice conversation."""
@@ -16,7 +18,8 @@ def measure(bench: harness.Bench) -> None:
     for pretty in (True, False) if main else (True,):
         style = "" if pretty else ", compact"
         for kind, some in frames.kinds(pretty=pretty).items():
-            _compare(bench, f"{kind}{style}", some)
+            if (main and pretty) or kind in _SOME or not bench.quick:
+                _compare(bench, f"{kind}{style}", some)
         _compare(bench, f"voice mix{style}", frames.mix(count, pretty=pretty))
     _compare(bench, "voice mix, Vertex", frames.mix(count, vertex=True), vertex=True)
 

@@ -143,6 +143,8 @@ class Bench:
         chosen = self._chosen(case, samplers, baselines)
         samples: dict[str, list[float]] = {name: [] for name in chosen}
         order = random.Random(0)
+        gc.collect()
+        gc.freeze()  # what was there before is looked at no more
         for _ in range(rounds or self.rounds):
             for name in order.sample(list(chosen), len(chosen)):
                 gc.collect()

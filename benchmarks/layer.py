@@ -28,7 +28,7 @@ def measure(bench: harness.Bench) -> None:
             by_hand[f"{BARE} + {mode}"] = websockets_and(decode)
     clients = {**by_hand, **{name: client for name, client in CLIENTS.items() if name.startswith("resumekit")}}
     with serve() as port:
-        for case, script, rounds in (
+        for case, script, usual in (
             ("firehose", Script(count=2_000), 21),
             ("voice mix", Script("mix", 5_500), 15),
             ("paced", Script(count=300 if bench.quick else 2_000, pace=0.0005), 9),
@@ -40,7 +40,7 @@ def measure(bench: harness.Bench) -> None:
                 name: partial(cost, client, f"ws://127.0.0.1:{port}/", script, **arguments)
                 for name, client in clients.items()
             }
-            rounds = 3 if bench.quick else rounds
+            rounds = 3 if bench.quick else usual
             bench.compare(case, samplers, unit="us/frame", baselines=_BASELINES, rounds=rounds)
 
 
