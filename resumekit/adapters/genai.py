@@ -421,7 +421,8 @@ def http_options(
     connection, so that a failure of it is not retried. Later ones go to the same address with the same headers: the
     token of Vertex goes stale within the hour, and the next reconnect is refused, unless `additional_headers` is a
     callable that returns a new one. And `on_event` alone tells what happens. A cut answer is ended with `turnComplete`
-    before it is given again (`Policy.reanswer_in`): LiveKit counts on it.
+    before it is given again (`Policy.reanswer_in`): LiveKit counts on it. The session is google-genai's own class, so
+    its own code reads the frames, and they cost what they cost without resumekit.
 
     Args:
         base: The options so far. They are not changed.
