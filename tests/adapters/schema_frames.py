@@ -178,3 +178,39 @@ def damaged(draw, originals):
         token = draw(st.sampled_from(TOKENS) | st.binary(max_size=2))
         frame = frame[:start] + token + frame[start + length :]
     return frame
+
+
+_PLACE = "(media)"
+LONG_BYTES = st.integers(300, 420).flatmap(lambda count: st.binary(min_size=3 * count, max_size=3 * count))
+MEDIA = LONG_BYTES.map(base64.b64encode)
+
+
+@st.composite
+def _odd_media(draw):
+    """Draw what is nearly the base64 of something long."""
+    text = draw(MEDIA)
+    for _ in range(draw(st.integers(1, 2))):
+        start = draw(st.sampled_from([0, 1, 500, len(text) - 1, len(text)]))
+        length = draw(st.integers(0, 4))
+        token = draw(st.sampled_from([b"", b"=", b"==", b"-", b"_", b"\n", b" ", b"\\/", b"\\u0041", b"\\n", b'"', b'\\"', b"\xc3\xa9", b"\xff",
+                                      b"\0", b'","data":"', b'"}}]},"turnComplete":true,"fresh":{"fresh":[{"fresh":"']))  # fmt: skip
+        text = text[:start] + token + text[start + length :]
+    return text
+
+
+@st.composite
+def streams(draw):
+    """Draw frames that differ in the media of their only part, which is long."""
+
+    def more(*pairs):
+        found = draw(objects(st.sampled_from(FRESH), JSON, max_size=2)) if draw(st.integers(0, 5)) == 0 else []
+        return Members(draw(st.permutations([*(pair for pair in pairs if pair), *found])))
+
+    blob = more(("data", _PLACE), ("mimeType", draw(TEXT)))
+    turn = more(("parts", [more(("inlineData", blob))]), draw(st.sampled_from([None, ("role", "model")])))
+    mark = draw(st.sampled_from([None, None, ("turnComplete", True), ("interrupted", False)]))
+    beside = draw(st.sampled_from([None, None, None, ("goAway", Members()), ("usageMetadata", Members())]))
+    message = more(("serverContent", more(("modelTurn", turn), mark)), beside)
+    frame = written(message, indent=draw(st.booleans()), escape="none").encode("utf-8", "surrogatepass")
+    before, _, after = frame.partition(_PLACE.encode())
+    return [before + media + after for media in draw(st.lists(MEDIA | _odd_media(), min_size=2, max_size=5))]
