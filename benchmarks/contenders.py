@@ -49,15 +49,17 @@ def floors(frames: list[bytes]) -> dict[str, Callable[[], object]]:
         COPY: lambda: _each(bytearray, frames),
     }
     if pybase64 := _optional("pybase64"):
+        b64decode = pybase64.b64decode
 
-        def decode(text: bytes) -> bytes:
-            return pybase64.b64decode(text, validate=True)
+        def decode() -> None:
+            for text in texts:
+                b64decode(text, None, True)  # noqa: FBT003 -- a keyword nearly doubles the time
 
         def both() -> None:
             _each(bytearray, frames)
-            _each(decode, texts)
+            decode()
 
-        floors = {FLOOR: both, PYBASE64: lambda: _each(decode, texts), **floors}
+        floors = {FLOOR: both, PYBASE64: decode, **floors}
     return floors
 
 
