@@ -119,16 +119,20 @@ def _of_google(*, vertex: bool) -> dict[str, Decode]:
 def _typed(genai: Decode, *, vertex: bool) -> dict[str, Decode]:
     from resumekit.adapters import _genai_typed
 
-    lane = _genai_typed.lane(vertex=vertex)
-    if lane is None:
+    if _genai_typed.problem(vertex=vertex) is not None:
         return {}
-    decode = lane.decode
+    plain, learning = _genai_typed.Lane(vertex=vertex), _genai_typed.Lane(vertex=vertex)
+    plain._patience = 1 << 60  # it never learns
 
     def typed(frame: bytes) -> object:
-        message = decode(frame)
+        message = plain.decode(frame)
         return genai(frame) if message is None else message
 
-    return {"resumekit typed": typed}
+    def learned(frame: bytes) -> object:
+        message = learning.decode(frame)
+        return genai(frame) if message is None else message
+
+    return {"resumekit typed": typed, "resumekit typed, learned": learned}
 
 
 def _native(audio: bytes) -> dict[str, Decode]:

@@ -19,7 +19,13 @@ LIMIT = 0.05
 LIMIT_ELSEWHERE = 0.25
 """Where Python or a package that counts is not the one on record: its own share changes, too."""
 _COUNTS = ("python", "google-genai", "pydantic", "pydantic-core", "msgspec", "pybase64")
-_PATHS = ("resumekit typed", "resumekit native", "resumekit native, learned", "resumekit raw")
+_PATHS = (
+    "resumekit typed",
+    "resumekit typed, learned",
+    "resumekit native",
+    "resumekit native, learned",
+    "resumekit raw",
+)
 _KINDS = (Kind.AUDIO_40, Kind.TRANSCRIPTION, Kind.RESUMPTION, Kind.GO_AWAY)
 
 

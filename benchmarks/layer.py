@@ -24,7 +24,7 @@ def measure(bench: harness.Bench) -> None:
     ways = contenders.paths(frames.audio(1)[0])
     by_hand: dict[str, Client] = {BARE: CLIENTS[BARE], f"{BARE} + detection": websockets_and(ways["resumekit raw"])}
     for mode in ("native", "typed"):
-        if (decode := ways.get(f"resumekit {mode}")) is not None:
+        if (decode := ways.get(f"resumekit {mode}, learned")) is not None:
             by_hand[f"{BARE} + {mode}"] = websockets_and(decode)
     clients = {**by_hand, **{name: client for name, client in CLIENTS.items() if name.startswith("resumekit")}}
     with serve() as port:
