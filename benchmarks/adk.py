@@ -48,7 +48,7 @@ _THE_END = "That is all."
 def measure(bench: Bench) -> None:
     """Compare, for each kind of frame and for the mix."""
     logging.disable(logging.INFO)  # as in production: ADK formats each handle at INFO
-    count = 200 if bench.quick else 1000
+    count = 150 if bench.quick else 1000
     cases = {str(kind): frames for kind, frames in kinds(count).items() if kind not in _LEFT_OUT}
     cases["voice mix"] = [frame for frame in mix(2 * count) if b'"goAway"' not in frame and b'"toolCall"' not in frame]
     with asyncio.Runner() as runner, mock.patch.dict(os.environ, {"GOOGLE_API_KEY": "any"}):
@@ -61,7 +61,7 @@ def measure(bench: Bench) -> None:
                 return lambda: runner.run(_sample(model, fast, frames))[0]
 
             samplers = {name: sampler(*how) for name, how in CONTENDERS.items()}
-            bench.compare(case, samplers, unit="us/frame", baselines=[PLAIN], rounds=5 if bench.quick else 15)
+            bench.compare(case, samplers, unit="us/frame", baselines=[PLAIN], rounds=3 if bench.quick else 15)
 
 
 async def _sample(model: type[Gemini], fast: str, frames: Sequence[bytes]) -> tuple[float, int]:

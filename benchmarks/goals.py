@@ -124,15 +124,15 @@ GOALS: Sequence[Goal] = (
     ),
     Goal(
         "G4", "instructions for 40 ms of audio, typed", "k", 75, 45,
-        measured=_median("instructions", AUDIO, TYPED, scale=1e-3), floor=_median("instructions", AUDIO, "pybase64 alone", scale=1e-3),
+        measured=_median("instructions", AUDIO, TYPED, scale=1e-3), floor=_median("instructions", AUDIO, "floor: SIMD base64", scale=1e-3),
     ),
     Goal(
         "G4", "the same, native", "k", 50, 40,
-        measured=_median("instructions", AUDIO, NATIVE, scale=1e-3), floor=_median("instructions", AUDIO, "pybase64 alone", scale=1e-3),
+        measured=_median("instructions", AUDIO, NATIVE, scale=1e-3), floor=_median("instructions", AUDIO, "floor: SIMD base64", scale=1e-3),
     ),
     Goal(
         "G4", "the same, native by the learned shape", "k", 20, 15,
-        measured=_median("instructions", AUDIO, LEARNED, scale=1e-3), floor=_median("instructions", AUDIO, "pybase64 alone", scale=1e-3),
+        measured=_median("instructions", AUDIO, LEARNED, scale=1e-3), floor=_median("instructions", AUDIO, "floor: SIMD base64", scale=1e-3),
     ),
     Goal(
         "G5", "end to end over loopback, typed", "x", 5.5, 6.5, more=True,
@@ -184,7 +184,10 @@ GOALS: Sequence[Goal] = (
     ),
     Goal(
         "1,000", "sessions lost of 1,000, each cut about every 100 s", "sessions", 0, None,
-        measured=_median("thousand", "1,000 sessions: lost", "resumekit, google-genai"), floor=lambda _: 0.0,
+        measured=_worst(
+            _median("thousand", "1,000 sessions: lost", "resumekit, google-genai"),
+            _median("thousand", "1,000 sessions: lost", "resumekit, native"),
+        ), floor=lambda _: 0.0,
     ),
 )  # fmt: skip
 """In the order of the page. `must` None: a wish alone."""

@@ -212,10 +212,12 @@ def _memory(results: Results) -> Any:
 
 
 def _growth(results: Results) -> Any:
-    figure, panels = plt.subplots(2, 2, figsize=(9.2, 5.8))
+    figure, panels = plt.subplots(3, 2, figsize=(9.2, 8.4))
     curves = (
         ("decode by frame size", "bytes in a frame", "µs a frame"),
+        ("end to end by frame size", "bytes in a frame", "µs a frame"),
         ("engine by sessions", "sessions in the process", "µs a frame"),
+        ("end to end by sessions", "sessions in the process", "µs a frame"),
         ("a cut by unacknowledged messages", "messages to send again", "µs a cut"),
         ("engine by unread frames", "frames that wait for the application", "µs a frame"),
     )

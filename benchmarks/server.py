@@ -36,11 +36,15 @@ class Script:
     """What to say on a connection, after the setup and the first message."""
 
     frames: str = "audio"
-    """`audio` (40 ms each), or `mix`: a voice conversation that nobody ends."""
+    """`audio`, or `mix`: a voice conversation that nobody ends."""
+    milliseconds: float = 40
+    """Of sound in each frame of `audio`."""
     count: int = 1000
     """Of frames. At full speed and without deflate they are said again and again, until the client closes."""
     pace: float = 0.0
     """Seconds from one frame to the next; 0: as fast as the socket takes them."""
+    together: int = 1
+    """Begin when so many connections wait for this script."""
     deflate: bool = False
     """Take the client's offer of permessage-deflate."""
 
@@ -61,8 +65,16 @@ def serve() -> Generator[int]:
 
 
 @cache
+def _gate(script: Script) -> threading.Barrier:
+    return threading.Barrier(script.together)
+
+
+@cache
 def _content(script: Script) -> tuple[bytes, ...]:
-    some = frames.audio(script.count) if script.frames == "audio" else frames.mix(script.count)
+    if script.frames == "audio":
+        some = frames.audio(script.count, milliseconds=script.milliseconds)
+    else:
+        some = frames.mix(script.count)
     some = [frame for frame in some if b"goAway" not in frame]
     if not script.deflate:
         return tuple(_framed(frame) for frame in some)
@@ -75,7 +87,9 @@ def _framed(payload: bytes, *, compressed: bool = False) -> bytes:
     first = 0x82 | (0x40 if compressed else 0)
     if len(payload) < 126:
         return bytes([first, len(payload)]) + payload
-    return bytes([first, 126]) + len(payload).to_bytes(2, "big") + payload
+    if len(payload) < 1 << 16:
+        return bytes([first, 126]) + len(payload).to_bytes(2, "big") + payload
+    return bytes([first, 127]) + len(payload).to_bytes(8, "big") + payload
 
 
 def _upgrade(connection: socket.socket) -> Script:
@@ -104,6 +118,7 @@ def _talk(connection: socket.socket) -> None:
         connection.recv(65536)  # the setup
         connection.sendall(_framed(frames.setup_complete()))
         connection.recv(65536)  # the first message
+        _gate(script).wait()
         over = threading.Event()
         threading.Thread(target=_listen, args=(connection, over), daemon=True).start()
         if script.pace:
