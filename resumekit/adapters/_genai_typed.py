@@ -205,7 +205,7 @@ class _Template:
         self._prefix = shape.prefix
         self._suffix = shape.suffix
         self._start = shape.start
-        self._end = shape.end
+        self._end = -len(shape.suffix)
         self._layers = [
             (type(one), one.__dict__.copy(), one.__pydantic_fields_set__, key, key == "parts")
             for one, key in zip(reversed(objects), reversed(_KEYS), strict=True)

@@ -30,7 +30,6 @@ from resumekit.wire import (
     ClientMessage,
     Cut,
     HistoryTurn,
-    Partial,
     ServerContent,
     ServerMessage,
     SessionResumptionUpdate,
@@ -310,7 +309,7 @@ class Conversation:
             heard = content.input_transcription is not None
             output = output or _has_output(content)
             # Where only the control fields could be read, the rest is taken for output.
-            output = output or (message.partial is not Partial.FULL and not (ended or interrupted or heard))
+            output = output or (message.partial and not (ended or interrupted or heard))
         turn = self._speech.listener(link) if heard and not (output or ended) else link.answering
         if output and turn is not None and turn.dangling:
             turn = self._close_dangling(link)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from resumekit.wire import Partial, ServerMessage, Transcription, decode_server, with_transcription
+from resumekit.wire import ServerMessage, Transcription, decode_server, with_transcription
 
 __all__ = ["Hearing", "repeated"]
 
@@ -40,7 +40,7 @@ class Hearing:
     def filter(self, message: ServerMessage) -> tuple[ServerMessage | None, bool]:
         """Note a frame's transcriptions; return what the app is to see of the frame, and whether it lacks something."""
         content = message.server_content
-        if content is None or message.partial is not Partial.FULL:
+        if content is None or message.partial:
             return message, False
         raw = message.raw
         if content.input_transcription is not None:

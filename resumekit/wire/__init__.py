@@ -16,14 +16,14 @@ from resumekit.wire.frames import (
 from resumekit.wire.media import MediaShape, media_shape
 from resumekit.wire.redact import RedactingFilter, ResumptionHandle, redact
 from resumekit.wire.server import (
-    Blob, Content, Cut, FunctionCall, GoAway, Part, Partial, ServerContent, ServerMessage, SessionResumptionUpdate,
+    Blob, Content, Cut, FunctionCall, GoAway, Part, ServerContent, ServerMessage, SessionResumptionUpdate,
     SetupComplete, ToolCall, ToolCallCancellation, Transcription, UsageMetadata, VoiceActivity,
     VoiceActivityDetectionSignal, decode_server, int64, is_empty, known_keys, parse_duration, server_keys,
 )  # fmt: skip
 
 __all__ = [
     "INTERRUPTED_FRAME", "TURN_COMPLETE_FRAME", "Blob", "ClientKind", "ClientMessage", "Content", "Cut", "FunctionCall",
-    "FunctionResponse", "GoAway", "HistoryTurn", "MediaShape", "Part", "Partial", "RedactingFilter", "ResumptionHandle",
+    "FunctionResponse", "GoAway", "HistoryTurn", "MediaShape", "Part", "RedactingFilter", "ResumptionHandle",
     "ServerContent", "ServerMessage", "SessionResumptionUpdate", "SetupComplete", "ToolCall",
     "ToolCallCancellation", "Transcription", "UsageMetadata", "VoiceActivity", "VoiceActivityDetectionSignal",
     "args_key", "bind_setup", "content_frame", "decode_client", "decode_server",

@@ -6,7 +6,7 @@ key, MIME type, order or white space is assumed (PERFORMANCE section 8.2).
 
 from __future__ import annotations
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from resumekit.wire.server import Blob, Content, Part, ServerContent, ServerMessage, decode_media
 
@@ -24,9 +24,11 @@ class MediaShape(Struct, frozen=True, gc=False):
     suffix: bytes
     """From the quote after the media on. Neither part has a backslash, so their quotes are those of the JSON text."""
     start: int
-    """Length of `prefix`."""
-    end: int
-    """Where `suffix` begins, counted from the end of the frame: negative."""
+    """Where the media begins: the length of `prefix`."""
+    head: slice
+    """Of the prefix."""
+    inside: slice
+    """Of the media."""
     mime_type: str | None
     role: str | None
 
@@ -38,15 +40,15 @@ class MediaShape(Struct, frozen=True, gc=False):
         """
         return (
             type(frame) is bytes
-            and frame[: self.start] == self.prefix
+            and frame[self.head] == self.prefix
             and _BACKSLASH not in frame
             and frame[frame.find(b'"', self.start) :] == self.suffix
         )
 
     def message(self, frame: bytes) -> ServerMessage:
         """Return what `decode_server` makes of a frame that matches."""
-        blob = Blob(self.mime_type, Raw(frame[self.start - 1 : self.end + 1]))
-        return ServerMessage(ServerContent(model_turn=Content(self.role, [Part(inline_data=blob)])), raw=frame)
+        blob = Blob(self.mime_type, None, frame[self.inside])
+        return ServerMessage(ServerContent(Content(self.role, [Part(blob)])), raw=frame)
 
     def media(self, frame: bytes) -> bytes:
         """Return the media of a frame that matches.
@@ -54,7 +56,7 @@ class MediaShape(Struct, frozen=True, gc=False):
         Raises:
             RemoteProtocolError: This is not base64.
         """
-        return decode_media(frame[self.start - 1 : self.end + 1], self.mime_type)
+        return decode_media(frame[self.inside], self.mime_type)
 
 
 def media_shape(message: ServerMessage) -> MediaShape | None:
@@ -62,15 +64,16 @@ def media_shape(message: ServerMessage) -> MediaShape | None:
     frame, content = message.raw, message.server_content
     turn = None if content is None else content.model_turn
     blob = turn.parts[0].inline_data if turn is not None and turn.parts else None
-    if turn is None or blob is None or _BACKSLASH in frame:
+    if turn is None or blob is None or blob.encoded is None or _BACKSLASH in frame:
         return None
-    quoted = bytes(blob.encoded)
-    # The decoder took the value from the frame, and its beginning is there only once: so it is this one, whatever the
+    # The decoder took the text from the frame, and its beginning is there only once: so it is this one, whatever the
     # keys are, and however often each of them is there.
-    sample = quoted[:_SAMPLE]
-    at = frame.find(sample)
-    if quoted[:1] != b'"' or at != frame.rfind(sample):
+    text = blob.encoded.encode()
+    sample = b'"' + text[:_SAMPLE] + b'"' * (len(text) <= _SAMPLE)
+    start = frame.find(sample) + 1
+    if frame.rfind(sample) + 1 != start:
         return None
-    start, end = at + 1, at + len(quoted) - 1 - len(frame)
-    shape = MediaShape(frame[:start], frame[end:], start, end, blob.mime_type, turn.role)
+    end = start + len(text)
+    media = slice(start, end - len(frame))
+    shape = MediaShape(frame[:start], frame[end:], start, slice(start), media, blob.mime_type, turn.role)
     return shape if shape.message(frame) == message else None

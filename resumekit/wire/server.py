@@ -6,17 +6,16 @@ google-genai; shapes are from PROTOCOL section 1.2. Nothing here raises on a fra
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import enum
 import json
 import re
 from collections.abc import Callable
 from types import UnionType
-from typing import Any, cast, get_args, get_origin
+from typing import Annotated, Any, TypeAlias, cast, get_args, get_origin
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Raw, Struct, convert, field
 
 from resumekit.errors import RemoteProtocolError
 from resumekit.wire.redact import ResumptionHandle
@@ -28,47 +27,38 @@ with contextlib.suppress(ImportError):  # the extra "fast"; msgspec's own takes 
     _b64decode = pybase64.b64decode
 
 __all__ = [
-    "Blob", "Content", "Cut", "FunctionCall", "GoAway", "Part", "Partial", "ServerContent", "ServerMessage",
+    "Blob", "Content", "Cut", "FunctionCall", "GoAway", "Part", "ServerContent", "ServerMessage",
     "SessionResumptionUpdate", "SetupComplete", "ToolCall", "ToolCallCancellation", "Transcription",
     "UsageMetadata", "VoiceActivity", "VoiceActivityDetectionSignal", "as_object", "decode_media", "decode_server", "int64",
     "is_empty", "known_keys", "parse_duration", "server_keys", "top_level",
 ]  # fmt: skip
 
 _ABSENT = Raw()
-_QUOTE = 0x22
 _FROM_URL_SAFE = str.maketrans("-_", "+/")
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
-
-class Partial(enum.IntEnum):
-    """How much of a frame was read: the rung of the ladder (PERFORMANCE section 8.3) on which decoding ended."""
-
-    FULL = 0
-    CONTROL = 1
-    """What the engine decides by; media, usage and transcripts only as present or absent."""
-    DICT = 2
-    """Field by field, whatever had its type."""
+_Ours: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=1 << 62)]
+"""Bytes that no frame can bring."""
 
 
-def decode_media(encoded: Raw | bytes, mime_type: str | None) -> bytes:
-    """Return the bytes of a JSON string of base64, of either alphabet, padded or not; none of an empty value.
+def decode_media(text: str | bytes | None, mime_type: str | None) -> bytes:
+    """Return the bytes of base64 of either alphabet, padded or not (the service writes the standard one, padded).
 
     Raises:
         RemoteProtocolError: This is not base64.
     """
-    inside = memoryview(encoded)
-    if not inside:
+    if not text:
         return b""
     try:
-        if _b64decode is not None and inside[0] == _QUOTE:
-            return _b64decode(inside[1:-1], validate=True)
-        return msgspec.json.decode(encoded, type=bytes)
+        if _b64decode is not None:
+            return _b64decode(text, None, True)  # noqa: FBT003 -- validated; by name it would take twice as long
+        return convert(text if isinstance(text, str) else text.decode(), bytes)
     except ValueError:
         pass
-    try:  # validated, as binascii would drop '-' and '_' without a word: corrupt audio
-        text = msgspec.json.decode(encoded, type=str).rstrip("=") + "==="
-        text = text.translate(_FROM_URL_SAFE)
-        return base64.b64decode(text[: len(text) // 4 * 4], validate=True)
+    plain = text if isinstance(text, str) else text.decode("utf-8", "replace")
+    plain = plain.rstrip("=").translate(_FROM_URL_SAFE) + "==="
+    try:
+        return convert(plain[: len(plain) // 4 * 4], bytes)
     except ValueError as error:
         raise RemoteProtocolError(f"media of {mime_type!r} is not base64: {error}") from error
 
@@ -95,34 +85,40 @@ class Transcription(Struct, rename="camel", omit_defaults=True, gc=False):
     finished: bool | None = None
 
 
-class _Data:
-    """A property that is computed once: the Struct's `__dict__` then has its value, and comes first."""
-
-    def __get__(self, blob: Any, owner: object) -> bytes:
-        data: bytes
-        data = blob.__dict__["data"] = decode_media(blob.encoded, blob.mime_type)
-        return data
-
-
-class Blob(Struct, rename="camel", dict=True):
-    """Media. The base64 text stays as it came; gateways can pass it on."""
+class Blob(Struct, rename="camel", gc=False):  # noqa: PLW1641 -- it can change, as every Struct here: no hash
+    """Media."""
 
     mime_type: str | None = None
-    encoded: Raw = field(name="data", default=_ABSENT)
-    """The JSON string with its quotes; a view that keeps the whole frame alive."""
+    _text: str | None = field(name="data", default=None)
+    _ascii: _Ours | None = field(name="(text)", default=None)
+    """In place of `_text`: of media that is only passed on, no text is ever made."""
+    _data: _Ours | None = field(name="(data)", default=None)
 
-    data = _Data()
-    """The bytes, decoded when first read, from either base64 alphabet (the service writes the standard one).
+    @property
+    def encoded(self) -> str | None:
+        """The base64 text as it came; gateways can pass it on."""
+        return self._text if self._ascii is None else self._ascii.decode("utf-8", "replace")
 
-    Raises:
-        RemoteProtocolError: This is not base64.
-    """
+    @property
+    def data(self) -> bytes:
+        """The bytes, decoded when first read.
+
+        Raises:
+            RemoteProtocolError: This is not base64.
+        """
+        if self._data is None:
+            self._data = decode_media(self._ascii or self._text, self.mime_type)
+        return self._data
+
+    def __eq__(self, other: object) -> bool:
+        """Whether they say the same, read or not."""
+        return type(other) is Blob and (self.mime_type, self.encoded) == (other.mime_type, other.encoded)
 
 
-class Part(Struct, rename="camel"):
+class Part(Struct, rename="camel", gc=False):
+    inline_data: Blob | None = None
     text: str | None = None
     thought: bool | None = None
-    inline_data: Blob | None = None
     function_call: Raw = _ABSENT
     function_response: Raw = _ABSENT
     executable_code: Raw = _ABSENT
@@ -130,25 +126,22 @@ class Part(Struct, rename="camel"):
     file_data: Raw = _ABSENT
 
 
-class Content(Struct, rename="camel"):
+class Content(Struct, rename="camel", gc=False):
     role: str | None = None
     parts: list[Part] | None = None
 
 
-class _Marks(Struct, rename="camel"):
+class ServerContent(Struct, rename="camel", gc=False):
+    model_turn: Content | None = None
+    input_transcription: Transcription | None = None
+    output_transcription: Transcription | None = None
+    interim_input_transcription: Transcription | None = None
     turn_complete: bool | None = False
     interrupted: bool | None = False
     generation_complete: bool | None = False
     waiting_for_input: bool | None = False
     interaction_status: str | None = None
     turn_complete_reason: str | None = None
-
-
-class ServerContent(_Marks, rename="camel"):
-    model_turn: Content | None = None
-    input_transcription: Transcription | None = None
-    output_transcription: Transcription | None = None
-    interim_input_transcription: Transcription | None = None
     grounding_metadata: Raw = _ABSENT
     url_context_metadata: Raw = _ABSENT
 
@@ -233,7 +226,7 @@ class Cut(enum.Enum):
     """The part of it that the application has already is run again: these calls are new, and no end will be shown."""
 
 
-class ServerMessage(Struct, rename="camel"):
+class ServerMessage(Struct, rename="camel", gc=False):
     """One frame. There is no oneof at the top: `serverContent` and `usageMetadata` come together (PROTOCOL 1.1)."""
 
     server_content: ServerContent | None = None
@@ -247,8 +240,8 @@ class ServerMessage(Struct, rename="camel"):
     voice_activity_detection_signal: VoiceActivityDetectionSignal | None = None
     raw: bytes = field(name="(raw)", default=b"")
     """The frame as received, for fields that are not here yet. Never on the wire."""
-    partial: Partial = field(name="(partial)", default=Partial.FULL)
-    """How much was read. Never on the wire."""
+    partial: bool = field(name="(partial)", default=False)
+    """It was read field by field, as something in it was odd and had to be left out. Never on the wire."""
     cut: Cut | None = field(name="(cut)", default=None)
     """What the application has to know of a turn that was cut. Never on the wire."""
 
@@ -256,29 +249,13 @@ class ServerMessage(Struct, rename="camel"):
         return f"<ServerMessage {'+'.join(known_keys(self)) or 'unknown'}, {len(self.raw)} bytes>"
 
 
-class _ControlContent(_Marks, rename="camel"):
-    model_turn: Raw = _ABSENT
-    input_transcription: Raw = _ABSENT
-    output_transcription: Raw = _ABSENT
-
-
-class _ControlMessage(Struct, rename="camel"):
-    server_content: _ControlContent | None = None
-    setup_complete: SetupComplete | None = None
-    tool_call: ToolCall | None = None
-    tool_call_cancellation: ToolCallCancellation | None = None
-    go_away: GoAway | None = None
-    session_resumption_update: SessionResumptionUpdate | None = None
-
-
 _decode_full = msgspec.json.Decoder(ServerMessage).decode
-_decode_control = msgspec.json.Decoder(_ControlMessage).decode
 _decode_top_level = msgspec.json.Decoder(dict[str, Raw]).decode
 _WIRE_FIELDS = tuple(name for name in ServerMessage.__struct_fields__ if name not in ("raw", "partial"))
 
 
 def decode_server(frame: bytes | bytearray | memoryview | str) -> ServerMessage:
-    """Decode one frame: whole, else what the engine decides by, else field by field.
+    """Decode one frame: whole, else field by field, whatever has its type (PERFORMANCE section 8.3).
 
     Raises:
         RemoteProtocolError: This is not a JSON object.
@@ -287,7 +264,8 @@ def decode_server(frame: bytes | bytearray | memoryview | str) -> ServerMessage:
     try:
         message = _decode_full(data)
     except _UNREADABLE:
-        message = _decode_partly(data)
+        message = _salvage(_load(data), ServerMessage)
+        message.partial = True
     message.raw = data
     return message
 
@@ -349,28 +327,6 @@ def _load(data: bytes) -> dict[str, object]:
     raise RemoteProtocolError(f"a server frame of {len(data)} bytes {problem}")
 
 
-def _decode_partly(data: bytes) -> ServerMessage:
-    try:
-        control = _decode_control(data)
-    except _UNREADABLE:
-        control = _ControlMessage()
-    found = {name: getattr(control, name) for name in control.__struct_fields__}
-    if control.server_content is not None:
-        content = msgspec.structs.asdict(control.server_content)
-        for name, kind in (
-            ("model_turn", Content),
-            ("input_transcription", Transcription),
-            ("output_transcription", Transcription),
-        ):
-            content[name] = kind() if bytes(content[name]) not in (b"", b"null") else None
-        found["server_content"] = ServerContent(**content)
-    message = ServerMessage(**found, partial=Partial.CONTROL)
-    if not known_keys(message):
-        message = _salvage(_load(data), ServerMessage)
-        message.partial = Partial.DICT
-    return message
-
-
 def _salvage(value: object, kind: Any) -> Any:
     """Take of `value` what has the type `kind`; that a message is present counts, even if nothing in it can be read."""
     if kind is Raw:
@@ -386,6 +342,6 @@ def _salvage(value: object, kind: Any) -> Any:
             found = {name: _salvage(member, type_) for name, type_, member in fields if member is not None}
             return option(**{name: member for name, member in found.items() if member is not None})
     try:
-        return msgspec.convert(value, kind)
+        return convert(value, kind)
     except msgspec.ValidationError:
         return None

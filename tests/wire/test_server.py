@@ -8,13 +8,12 @@ import pickle
 
 import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from resumekit.errors import RemoteProtocolError
 from resumekit.wire import (
     Blob,
-    Partial,
     ResumptionHandle,
     ServerMessage,
     SessionResumptionUpdate,
@@ -23,8 +22,10 @@ from resumekit.wire import (
     is_empty,
     known_keys,
     parse_duration,
+    server,
     server_keys,
 )
+from resumekit.wire.server import decode_media
 
 KEYS = (
     "setupComplete",
@@ -65,13 +66,12 @@ def test_audio_frame_of_the_developer_api():
         }
     )
     message = decode_server(frame)
-    assert message.partial is Partial.FULL
-    assert not message.partial
+    assert message.partial is False
     assert message.raw is frame
     blob = message.server_content.model_turn.parts[0].inline_data
     assert blob.mime_type == "audio/pcm;rate=24000"
     assert blob.data == b"\xfb\xff"
-    assert bytes(blob.encoded) == b'"+/8="'
+    assert blob.encoded == "+/8="
 
 
 def test_end_of_turn_carries_usage_in_the_same_frame():
@@ -195,13 +195,13 @@ def test_update_that_is_not_resumable(inside):
     message = decode_server(f'{{"sessionResumptionUpdate":{inside}}}')
     update = message.session_resumption_update
     assert (update.handle, bool(update.resumable), update.index) == (None, False, None)
-    assert message.partial is Partial.FULL
+    assert message.partial is False
 
 
 def test_null_is_absent():
     frame = json.dumps(dict.fromkeys(KEYS) | {"serverContent": {"turnComplete": None, "modelTurn": None}})
     message = decode_server(frame)
-    assert message.partial is Partial.FULL
+    assert message.partial is False
     assert known_keys(message) == ("server_content",)
     assert not message.server_content.turn_complete
     assert message.server_content.model_turn is None
@@ -230,6 +230,11 @@ def test_the_wire_cannot_set_our_own_fields():
     message = decode_server(b'{"raw":"x","(raw)":"eA==","partial":2,"(partial)":2,"goAway":{}}')
     assert message.raw.startswith(b'{"raw"')
     assert message.go_away is not None
+    for name in ("(data)", "(text)"):
+        [part] = decode_server(
+            f'{{"serverContent":{{"modelTurn":{{"parts":[{{"inlineData":{{"data":"AAAA","{name}":"BBBB"}}}}]}}}}}}'
+        ).server_content.model_turn.parts
+        assert (part.inline_data.encoded, part.inline_data.data) == ("AAAA", bytes(3))
 
 
 def test_repr_of_a_message_shows_no_content():
@@ -241,24 +246,33 @@ def test_repr_of_a_message_shows_no_content():
 # --- the ladder (PERFORMANCE 8.3) ---------------------------------------------------------------------------------
 
 
-def test_odd_media_leaves_the_marks_of_a_turn():
+def test_odd_media_leaves_all_else():
     message = decode_server(
         b'{"serverContent":{"modelTurn":{"parts":"odd"},"outputTranscription":{"text":"a"},"turnComplete":true},'
         b'"toolCall":{"functionCalls":[{"id":"x","name":"f","args":{"a":1}}]},"usageMetadata":[]}'
     )
-    assert message.partial is Partial.CONTROL
+    assert message.partial is True
     content = message.server_content
     assert content.turn_complete is True
     assert content.model_turn is not None  # the app may have heard something
-    assert content.output_transcription is not None
+    assert content.output_transcription.text == "a"
     assert content.input_transcription is None
     assert message.tool_call.function_calls[0].args == {"a": 1}
-    assert message.usage_metadata is None
+    assert message.usage_metadata is not None
+
+
+def test_odd_usage_leaves_the_media():
+    message = decode_server(
+        b'{"usageMetadata":{"totalTokenCount":"many"},'
+        b'"serverContent":{"modelTurn":{"parts":[{"inlineData":{"mimeType":"audio/pcm","data":"AAAA"}},{"text":7}]}}}'
+    )
+    media, text = message.server_content.model_turn.parts
+    assert (media.inline_data.mime_type, media.inline_data.data, text.text) == ("audio/pcm", bytes(3), None)
 
 
 def test_odd_usage_alone_is_still_a_frame_that_we_know():
     message = decode_server(b'{"usageMetadata":{"promptTokenCount":"many","totalTokenCount":7}}')
-    assert message.partial is Partial.DICT
+    assert message.partial is True
     assert message.usage_metadata.prompt_token_count is None
     assert message.usage_metadata.total_token_count == 7
 
@@ -287,7 +301,7 @@ def test_one_odd_field_never_hides_a_go_away(odd):
 @pytest.mark.parametrize("inside", ["true", '"9s"', "[]", '{"timeLeft":{"seconds":9}}', '{"timeLeft":9}'])
 def test_a_go_away_that_cannot_be_read_is_one_without_time(inside):
     message = decode_server(f'{{"goAway":{inside}}}')
-    assert message.partial is Partial.DICT
+    assert message.partial is True
     assert message.go_away.seconds is None
 
 
@@ -359,6 +373,54 @@ def test_arbitrary_frames_decode_or_raise_remote_protocol_error(frame):
     assert isinstance(message, ServerMessage)
 
 
+FRAMES = [
+    b'{"serverContent":{"modelTurn":{"parts":[{"inlineData":{"mimeType":"audio/pcm","data":"AAAA"}}]}}}',
+    pretty({"serverContent": {"turnComplete": True, "groundingMetadata": {}}, "usageMetadata": {"totalTokenCount": 3}}),
+    b'{"toolCall":{"functionCalls":[{"name":"f","args":{"a":[1.5,null,"\\u00e9"]},"id":"x"}]}}',
+    b'{"sessionResumptionUpdate":{"newHandle":"h","resumable":true,"lastConsumedClientMessageIndex":"17"}}',
+    b'{"goAway":{"timeLeft":"50s"},"toolCallCancellation":{"ids":["x"]},"new":"\\ud83d\\ude00"}',
+]
+SNIPPETS = [
+    b'"',
+    b"\\",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b",",
+    b":",
+    b"\xff",
+    b"\x00",
+    b"\\ud800",
+    b"null",
+    b"1e999",
+    b"NaN",
+    b"9" * 400,
+]
+
+
+@given(st.data())
+def test_mutated_frames_decode_or_raise_remote_protocol_error(data):
+    """Whatever the service, or something on the way, makes of a frame, and whatever is then read of it."""
+    frame = bytearray(data.draw(st.sampled_from(FRAMES)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(frame)))
+        frame[at : at + data.draw(st.integers(0, 5))] = data.draw(st.sampled_from(SNIPPETS) | st.binary(max_size=3))
+    try:
+        message = decode_server(frame)
+        content = message.server_content
+        for part in (content and content.model_turn and content.model_turn.parts) or ():
+            _ = part.inline_data and part.inline_data.data
+    except RemoteProtocolError:
+        return
+    assert message.raw == frame
+    assert set(known_keys(message)) <= {field.name for field in msgspec.structs.fields(ServerMessage)}
+    assert isinstance(server_keys(frame), tuple)
+    _ = message.go_away and message.go_away.seconds
+    _ = message.session_resumption_update and message.session_resumption_update.index
+    assert repr(message).startswith("<ServerMessage ")
+
+
 @given(st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=5), SHAPED | JSON, max_size=4))
 def test_every_json_object_decodes(value):
     message = decode_server(json.dumps(value))
@@ -385,24 +447,82 @@ def test_a_handle_is_never_hidden(others, handle, index):
 # --- media --------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(params=["pybase64", "msgspec"])
+def decoder(request, monkeypatch):
+    """Base64 is read by pybase64, where it is installed, else by msgspec."""
+    if request.param == "pybase64":
+        pytest.importorskip("pybase64")
+    else:
+        monkeypatch.setattr(server, "_b64decode", None)
+    return request.param
+
+
+def test_the_decoder_of_media_that_is_installed_is_used(decoder, monkeypatch):
+    used = []
+    monkeypatch.setattr(server, "convert", lambda text, kind: used.append(text) or kind())
+    assert Blob("audio/pcm", "AAAA").data == (bytes(3) if decoder == "pybase64" else b"")
+    assert used == ([] if decoder == "pybase64" else ["AAAA"])
+
+
+@pytest.mark.usefixtures("decoder")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=64), st.booleans(), st.booleans())
 @example(b"\xfb\xef\xff", True, True)
 def test_media_of_either_alphabet(data, url_safe, padded):
     text = (base64.urlsafe_b64encode if url_safe else base64.b64encode)(data).decode()
-    blob = Blob("audio/pcm", msgspec.Raw(json.dumps(text if padded else text.rstrip("=")).encode()))
-    assert blob.data == data
+    text = text if padded else text.rstrip("=")
+    assert Blob("audio/pcm", text).data == data
+    assert decode_media(text.encode(), None) == data
+
+
+def test_media_is_decoded_once_and_only_when_it_is_read(monkeypatch):
+    decoded = []
+    monkeypatch.setattr(server, "decode_media", lambda text, mime_type: decoded.append((text, mime_type)) or b"x")
+    message = decode_server(
+        b'{"serverContent":{"modelTurn":{"parts":[{"inlineData":{"mimeType":"a","data":"AAAA"}}]}}}'
+    )
+    blob = message.server_content.model_turn.parts[0].inline_data
+    assert (blob.mime_type, blob.encoded) == ("a", "AAAA")
+    assert decoded == []
+    assert (blob.data, blob.data) == (b"x", b"x")
+    assert decoded == [("AAAA", "a")]
+
+
+def test_media_that_was_read_equals_the_same_that_was_not():
+    read, unread = Blob("audio/pcm", "AAAA"), Blob("audio/pcm", "AAAA")
+    assert read.data == bytes(3)
+    assert read == unread
+    assert read != Blob("audio/pcm", "BBBB")
+    assert read != Blob("audio/wav", "AAAA")
+    assert read != "AAAA"
+
+
+def test_media_with_escapes():
+    frame = b'{"serverContent":{"modelTurn":{"parts":[{"inlineData":{"data":"\\/\\/8\\u003d"}}]}}}'
+    assert decode_server(frame).server_content.model_turn.parts[0].inline_data.data == b"\xff\xff"
 
 
 def test_media_without_data_is_empty():
     assert decode_server(b'{"serverContent":{"modelTurn":{"parts":[{"inlineData":{}}]}}}').server_content is not None
     assert Blob().data == b""
+    assert Blob("audio/pcm", "").data == b""
 
 
-@pytest.mark.parametrize("encoded", ['"a b="', '"!"', '"a"', "7", "null", '"é==="'])
-def test_media_that_is_no_base64(encoded):
-    blob = Blob("audio/pcm", msgspec.Raw(encoded.encode()))
-    with pytest.raises(RemoteProtocolError, match="media of 'audio/pcm' is not base64"):
-        _ = blob.data
+@pytest.mark.usefixtures("decoder")
+@pytest.mark.parametrize("text", ["a b=", "!", "a", "é===", "AA=A", "AAA\n", "AAAA AAAA", "AAAA!AAA"])
+def test_media_that_is_no_base64(text):
+    for given_as in (text, text.encode(), text.encode("latin-1")):
+        with pytest.raises(RemoteProtocolError, match="media of 'audio/pcm' is not base64"):
+            decode_media(given_as, "audio/pcm")
+    with pytest.raises(RemoteProtocolError):
+        _ = Blob("audio/pcm", text).data
+
+
+@pytest.mark.parametrize("data", ["7", "7777", "[]", '["AAAA"]', "{}", "true"])
+def test_media_that_is_no_string_is_left_out(data):
+    message = decode_server(f'{{"serverContent":{{"modelTurn":{{"parts":[{{"inlineData":{{"data":{data}}}}}]}}}}}}')
+    blob = message.server_content.model_turn.parts[0].inline_data
+    assert (message.partial, blob.encoded, blob.data) == (True, None, b"")
 
 
 def test_update_can_be_pickled():
