@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.goals import FIREHOSE, GENAI, GOALS, LEARNED, MIX, NATIVE, RAW, TYPED, Goal
+from benchmarks.goals import FIREHOSE, GENAI, GOALS, LEARNED, MIX, NATIVE, RAW, TYPED, TYPED_LEARNED, Goal
 from benchmarks.results import Results, number
 
 __all__ = ["FIGURES", "PAGE", "PLOTS", "README", "all_figures", "main", "page", "readme"]
@@ -187,16 +187,13 @@ def _values(results: Results, notes: dict[str, str]) -> dict[str, Callable[[], s
         MIX,
     ]
     values: dict[str, Callable[[], str]] = {
-        "typed mix": gain("decode", MIX, TYPED),
+        "typed mix": gain("decode", MIX, TYPED_LEARNED),
         "native mix": gain("decode", MIX, LEARNED),
         "typed firehose": gain("end_to_end", FIREHOSE, TYPED),
         "native firehose": gain("end_to_end", FIREHOSE, NATIVE),
         "typed paced": gain("end_to_end", "paced, asyncio", TYPED),
         "native paced": gain("end_to_end", "paced, asyncio", NATIVE),
-        "typed cold": gain("cold", "audio, 40 ms, cold", TYPED),
-        "native cold": gain("cold", "audio, 40 ms, cold", NATIVE),
         "genai mix us": median("decode", MIX, GENAI),
-        "genai cold us": median("cold", "audio, 40 ms, cold", GENAI),
         "genai paced us": median("end_to_end", "paced, asyncio", GENAI),
         "typed paced us": median("end_to_end", "paced, asyncio", TYPED),
         "native paced us": median("end_to_end", "paced, asyncio", NATIVE),
@@ -236,7 +233,8 @@ def _values(results: Results, notes: dict[str, str]) -> dict[str, Callable[[], s
         "table adk": lambda: pivot(results, "adk", "adk2", baseline="ADK"),
         "table recovery": lambda: _recovery(results),
         "table blocks": lambda: pivot(results, "micro", cases=["blocks"]),
-        "table thousand": lambda: pivot(results, "thousand"),
+        "table thousand": lambda: _thousand(results),
+        "table layer": lambda: pivot(results, "layer", baseline="websockets"),
         "table memory": lambda: pivot(results, "memory"),
         "table imports": lambda: pivot(results, "imports", "genai3"),
     }
@@ -263,8 +261,9 @@ def _summary(results: Results) -> str:
         ("receiving from a socket at full speed", "end_to_end", FIREHOSE),
         ("**receiving as a session does, frame by frame**", "end_to_end", "paced, asyncio"),
     ):
-        native = LEARNED if question == "decode" else NATIVE
-        rows.append((what, *(_times(results.gain(question, case, name, to=GENAI)) for name in (TYPED, native))))
+        learned = question in ("decode", "cold")  # as a session decodes
+        names = (TYPED_LEARNED, LEARNED) if learned else (TYPED, NATIVE)
+        rows.append((what, *(_times(results.gain(question, case, name, to=GENAI)) for name in names)))
     gain = results.gain("adk", MIX, "ADK over resumekit", to="ADK", environment="adk2")
     rows.append(("ADK, from the frame to its `Event` (against plain ADK)", _times(gain), ""))
     return table(("times less processor time than google-genai", "google-genai's objects", "native messages"), rows)
@@ -282,7 +281,7 @@ def _versions(results: Results) -> str:
                 number(results.median("decode", MIX, GENAI, environment=environment)),
                 *(
                     _times(results.gain("decode", MIX, name, to=GENAI, environment=environment))
-                    for name in (TYPED, LEARNED)
+                    for name in (TYPED_LEARNED, LEARNED)
                 ),
                 *(
                     _times(results.gain("end_to_end", FIREHOSE, name, to=GENAI, environment=environment))
@@ -333,6 +332,20 @@ def _recovery(results: Results) -> str:
         ),
         rows,
     )
+
+
+def _thousand(results: Results) -> str:
+    """A line for each figure, a column for each contender: there are more figures than contenders."""
+    found = list(results.figures("thousand"))
+    if not found:
+        return "*Not measured.*"
+    names = _unique(it["contender"] for it in found)
+    cells = {(it["case"], it["contender"]): it for it in found}
+    rows = [
+        (f"{case}, {unit}", *(number(cells[case, name]["median"]) if (case, name) in cells else "" for name in names))
+        for case, unit in dict.fromkeys((it["case"], it["unit"]) for it in found)
+    ]
+    return table(("", *names), rows)
 
 
 def _machine(results: Results) -> str:
