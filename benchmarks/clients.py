@@ -8,6 +8,7 @@ import importlib.util
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, TypeAlias
 from unittest import mock
 
@@ -208,11 +209,23 @@ def _taker(session: Any) -> Take:
 
 
 @contextlib.asynccontextmanager
-async def _native(uri: str, script: Script) -> AsyncGenerator[Take]:
+async def _session(uri: str, script: Script, *, over_picows: bool = False) -> AsyncGenerator[Any]:
     from resumekit.adapters.websockets import connect
 
-    async with connect(uri + script.path, setup=_SETUP) as session:
+    class OverPicows(connect):
+        async def _dial(self) -> Any:
+            from benchmarks import picows_transport
+
+            return await picows_transport.dial(uri + script.path)
+
+    async with (OverPicows if over_picows else connect)(uri + script.path, setup=_SETUP) as session:
         await session.send(_QUESTION)
+        yield session
+
+
+@contextlib.asynccontextmanager
+async def _native(uri: str, script: Script, *, over_picows: bool = False) -> AsyncGenerator[Take]:
+    async with _session(uri, script, over_picows=over_picows) as session:
 
         async def take(count: int) -> None:
             recv = session.recv
@@ -227,11 +240,8 @@ async def _native(uri: str, script: Script) -> AsyncGenerator[Take]:
 
 
 @contextlib.asynccontextmanager
-async def _raw(uri: str, script: Script) -> AsyncGenerator[Take]:
-    from resumekit.adapters.websockets import connect
-
-    async with connect(uri + script.path, setup=_SETUP) as session:
-        await session.send(_QUESTION)
+async def _raw(uri: str, script: Script, *, over_picows: bool = False) -> AsyncGenerator[Take]:
+    async with _session(uri, script, over_picows=over_picows) as session:
 
         async def take(count: int) -> None:
             recv = session.recv_bytes
@@ -253,3 +263,5 @@ if importlib.util.find_spec("aiohttp"):
     CLIENTS["aiohttp"] = _aiohttp
 if importlib.util.find_spec("picows"):
     CLIENTS["picows"] = _picows
+    CLIENTS["resumekit native, picows"] = partial(_native, over_picows=True)
+    CLIENTS["resumekit raw, picows"] = partial(_raw, over_picows=True)

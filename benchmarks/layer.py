@@ -26,7 +26,10 @@ def measure(bench: harness.Bench) -> None:
     for mode in ("native", "typed"):
         if (decode := ways.get(f"resumekit {mode}, learned")) is not None:
             by_hand[f"{BARE} + {mode}"] = websockets_and(decode)
-    clients = {**by_hand, **{name: client for name, client in CLIENTS.items() if name.startswith("resumekit")}}
+    clients = {
+        **by_hand,
+        **{name: client for name, client in CLIENTS.items() if name.startswith("resumekit") and "picows" not in name},
+    }
     with serve() as port:
         for case, script, usual in (
             ("firehose", Script(count=2_000), 21),
