@@ -69,13 +69,13 @@ try:  # the extra "fast"
     from pybase64 import b64decode
 except ImportError:
 
-    def _media(frame: bytes, start: int, end: int) -> bytes:
-        return _unquote(frame[start - 1 : end + 1])
+    def _media(text: bytes) -> bytes:
+        return _unquote(b'"%b"' % text)
 
 else:
 
-    def _media(frame: bytes, start: int, end: int) -> bytes:
-        return b64decode(frame[start:end], None, True)  # noqa: FBT003 -- by its name, `validate`, it takes twice as long
+    def _media(text: bytes) -> bytes:
+        return b64decode(text, None, True)  # noqa: FBT003 -- by its name, `validate`, it takes twice as long
 
 
 _new = object.__new__
@@ -188,12 +188,11 @@ class Lane:
             self._patience -= 1
             return
         self._patience = _PATIENCE
-        shape = media_shape(decode_server(frame))
-        if shape is None or (objects := _plain_media(message)) is None:
+        if (shape := media_shape(decode_server(frame))) is None:
             return
-        template = _Template(shape, objects)
         other = shape.prefix + b"AAEC" + shape.suffix
-        with contextlib.suppress(Exception):  # of a pydantic that is built otherwise
+        with contextlib.suppress(Exception):  # _Unfit, or a pydantic that is built otherwise
+            template = _Template(shape, message)
             if _laid_open(template.decode(other)) == _laid_open(self._validate(other)):
                 self._templates = (template, *self._templates[: _TEMPLATES - 1])
 
@@ -201,27 +200,34 @@ class Lane:
 class _Template:
     """A message of media that is copied for each frame that has other media and is else the same (PERFORMANCE 8.2)."""
 
-    def __init__(self, shape: MediaShape, objects: list[pydantic.BaseModel]) -> None:
+    def __init__(self, shape: MediaShape, message: types.LiveServerMessage) -> None:
         self._prefix = shape.prefix
         self._suffix = shape.suffix
-        self._start = shape.start
-        self._end = -len(shape.suffix)
-        self._layers = [
-            (type(one), one.__dict__.copy(), one.__pydantic_fields_set__, key, key == "parts")
-            for one, key in zip(reversed(objects), reversed(_KEYS), strict=True)
-        ]
+        self._before = shape.head
+        self._inside = shape.inside
+        self._after = slice(-len(shape.suffix), None)
+        self._layers: list[tuple[type, dict[str, Any], set[str], str, bool]] = []
+        value: Any = message
+        for key in _KEYS:
+            values: dict[str, Any] = value.__dict__.copy()
+            cls: type = value.__class__
+            self._layers.insert(0, (cls, values, value.__pydantic_fields_set__.copy(), key, key == "parts"))
+            value, values[key] = values[key], None
+            if not all(isinstance(other, _CONSTANT) for other in values.values()):
+                raise _Unfit("what is beside the media would have to be copied")
+            if key == "parts":
+                (value,) = value
 
     def decode(self, frame: bytes) -> types.LiveServerMessage | None:
         """Return the message, None if this is another frame, or no base64 as every decoder reads it."""
-        start, end = self._start, self._end
-        if frame[:start] != self._prefix or frame[end:] != self._suffix:
+        if frame[self._before] != self._prefix or frame[self._after] != self._suffix:
             return None
+        text = frame[self._inside]
         try:
-            made: Any = _media(frame, start, end)
+            made: Any = _media(text)
         except ValueError:
             return None
-        # Decoders differ in what they take for padding.
-        if len(made) * 4 != (len(frame) + end - start) * 3 or not made:
+        if len(made) * 4 != len(text) * 3 or not made:  # decoders differ in what they take for padding
             return None
         for cls, learned, fields_set, key, in_list in self._layers:
             values = learned.copy()
@@ -233,26 +239,6 @@ class _Template:
             made.__pydantic_private__ = None
             made.__class__ = cls
         return cast("types.LiveServerMessage", made)
-
-
-def _plain_media(message: types.LiveServerMessage) -> list[pydantic.BaseModel] | None:
-    """Return the objects from a message down to its media, None if anything beside them would have to be copied."""
-    found: list[pydantic.BaseModel] = []
-    value: Any = message
-    for key in _KEYS:
-        if not isinstance(value, pydantic.BaseModel):
-            return None
-        if value.__pydantic_extra__ is not None or value.__pydantic_private__ is not None:
-            return None
-        if any(not isinstance(other, _CONSTANT) for name, other in value.__dict__.items() if name != key):
-            return None
-        found.append(value)
-        value = getattr(value, key)
-        if key == "parts" and value:
-            value, *others = value
-            if others:
-                return None
-    return found
 
 
 @functools.cache
