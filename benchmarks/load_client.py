@@ -83,7 +83,7 @@ class Talk:
 
     def audio(self, pcm: bytes) -> None:
         """Take a frame."""
-        _, session, asked, attempt, number, _, sent = HEAD.unpack_from(pcm)
+        _, session, asked, attempt, number, due = HEAD.unpack_from(pcm)
         self._heard = now = self._run.loop.time()
         if number == 0:
             self._attempt = attempt
@@ -99,7 +99,7 @@ class Talk:
         self._expected = number + 1
         self.received += 1
         if number % _SAMPLE == 0 and self._run.measuring:
-            self._run.late.append(now - sent)
+            self._run.late.append(now - due)
 
     def interrupted(self) -> None:
         """The answer does not go on; another one comes."""

@@ -35,7 +35,7 @@ from websockets.server import ServerProtocol
 
 __all__ = ["HEAD", "Head", "Plan", "quantiles", "question"]
 
-HEAD = struct.Struct("<4sIIIIdd12x")
+HEAD = struct.Struct("<4sIIIId2x")
 """The first bytes of each frame's sound; see `Head`. A multiple of three bytes, so that its base64 stands alone."""
 
 _MAGIC = b"load"
@@ -63,7 +63,6 @@ class Head:
     """From 0 on, in its answer."""
     due: float
     """On the monotonic clock, which all processes of a machine share."""
-    sent: float
 
     @classmethod
     def of(cls, pcm: bytes) -> Head:
@@ -303,10 +302,9 @@ class Answer:
             due = self.start + self._number * plan.interval
             if due > now + _EARLY:
                 break
-            sent = service.loop.time()
-            connection.write(_audio_frame(HEAD.pack(*self._values, self._number, due, sent)))
+            connection.write(_audio_frame(HEAD.pack(*self._values, self._number, due)))
             if self._number % _SAMPLE == 0:
-                service.late.append(sent - due)
+                service.late.append(service.loop.time() - due)
             self._number += 1
             service.frames += 1
             if self._number % 25 == 0:
