@@ -101,6 +101,9 @@ class Bridge(genai.Bridge):
     async def _next(self) -> bytes:
         while True:
             message = await self._take()
+            if isinstance(message, bytes):  # nothing is asked of it, but that it is another one
+                self.current = ServerMessage(raw=message)
+                return message
             if isinstance(message, _Inserted) and message.error is not None:
                 raise message.error
             self.current = message
@@ -110,11 +113,13 @@ class Bridge(genai.Bridge):
             if raw is not None and can_read(message):
                 return raw
 
-    async def _take(self) -> ServerMessage:
-        message, self._put_back = self._put_back, None
-        if message is not None:
+    async def _take(self) -> ServerMessage | bytes:
+        put_back, self._put_back = self._put_back, None
+        if put_back is not None:
+            return put_back
+        message = await self._driver.recv_frame()
+        if isinstance(message, bytes):
             return message
-        message = await self._driver.recv()
         if message.cut is not None and message.server_content is not None and message.server_content.interrupted:
             self._put_back = message
             flush = decode_server(_FLUSH)

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 from resumekit.core.engine import Engine
 from resumekit.core.events import Event
 from resumekit.core.policy import Policy
-from resumekit.drivers import Dialer, Driver, Keeper
+from resumekit.drivers import Dialer, Driver, Keeper, fast_lanes
 from resumekit.errors import ConfigurationError, LocalProtocolError
 from resumekit.plugins import LOAD_PLUGINS, PluginDecisions, installed_plugins, make_decisions
 from resumekit.stores import HandleStore
@@ -148,6 +148,7 @@ async def session_driver(
             history=() if loads else to_turns(history, to_dict),
             loads_history=loads,
             credentials_renewable=credentials_renewable,
+            express=fast_lanes(),
         )
     except LocalProtocolError as error:
         raise ConfigurationError(f"bad setup: {error}") from error

@@ -123,14 +123,16 @@ class Bridge:
     async def _next(self) -> bytes:
         while True:
             try:
-                message = await self._driver.recv()
+                frame = await self._driver.recv_frame()
             except errors.SessionClosed:
                 end = Close(CloseCode.NORMAL, "")
                 raise ConnectionClosedOK(end, end, rcvd_then_sent=False) from None
             except errors.SessionLost as lost:
                 raise _as_api_error(lost) from lost.__cause__
-            if seam.can_read(message):  # else it was reported when it came
-                return message.raw
+            if isinstance(frame, bytes):
+                return frame
+            if seam.can_read(frame):  # else it was reported when it came
+                return frame.raw
 
     async def close(self) -> None:
         """End the session."""

@@ -70,7 +70,8 @@ class Session:
 
     async def recv_bytes(self) -> bytes:
         """Return the next frame of the service as it came. Raises as `recv`."""
-        return (await self._driver.recv()).raw
+        frame = await self._driver.recv_frame()
+        return frame if isinstance(frame, bytes) else frame.raw
 
     def __aiter__(self) -> Session:
         return self

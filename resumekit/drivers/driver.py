@@ -62,7 +62,7 @@ class Driver:
         tell_plugins: Called with every event before that; must not raise.
         keeper: Of the store, if there is one.
         readable: Tells whether the application's library can read a frame; one that it cannot is reported. `recv`
-            returns it all the same.
+            returns it all the same. Not asked of media that differ from others in their bytes alone.
         label: Of the application, for the session's name in events and log.
     """
 
@@ -232,14 +232,24 @@ class Driver:
             SessionClosed: After `close`.
             SessionLost: The conversation cannot go on; frames that came before are returned first.
         """
-        while True:
-            message = self._engine.take()
-            if message is not None:
-                self._taken()
-                return message
-            if self._over:
-                raise self._outcome()
-            await self._receivers.wait()
+        while (message := self._engine.take()) is None:
+            await self._more()
+        if self._paused:
+            self._taken()
+        return message
+
+    async def recv_frame(self) -> ServerMessage | bytes:
+        """As `recv`, but plain media, which need not be decoded for anything else, may come as bytes."""
+        while (frame := self._engine.take_frame()) is None:
+            await self._more()
+        if self._paused:
+            self._taken()
+        return frame
+
+    async def _more(self) -> None:
+        if self._over:
+            raise self._outcome()
+        await self._receivers.wait()
 
     async def close(self, *, forget: bool = False) -> None:
         """End the session, and wait until no task, socket or timer of it is left. Idempotent.
@@ -412,9 +422,8 @@ class Driver:
             self._set_timer()
 
     def _taken(self) -> None:
-        """The application took a frame."""
-        self._set_timer()
-        if self._paused and not self._engine.inbox.full:
+        """The application took a frame while the socket is not read."""
+        if not self._engine.inbox.full:
             self._paused = False
             self._feed(inputs.Tick())  # the engine tells
             for link in self._links:
@@ -579,9 +588,10 @@ class Driver:
         """Feed what comes until the connection ends. Never cancelled in `recv`: websockets may not survive that."""
         transport = link.transport
         assert transport is not None
+        inbox, take_media, clock = self._engine.inbox, self._engine.feed_media, self._loop.time
         try:
             while True:
-                while self._engine.inbox.full and not link.stopped:
+                while inbox.full and not link.stopped:
                     self._paused = True
                     await link.resume.wait()
                 try:
@@ -590,7 +600,10 @@ class Driver:
                     self._feed(inputs.ConnectionEnded(link.number, failure_of(error, link.phase)))
                     await link.end()
                     return
-                self._feed_frame(link, frame)
+                if take_media(link.number, frame, clock()):  # no timer moves, and nothing is to be done
+                    self._receivers.wake()
+                else:
+                    self._feed_frame(link, frame)
         except asyncio.CancelledError:  # nobody here does that: the loop is being closed
             self._finish(None)
             raise
