@@ -52,9 +52,10 @@ _NOWHERE = "\0"
 
 _UNDERSCORE = 0x5F
 _BACKSLASH = 0x5C
-_SNAKE_CASE = re.compile(rb'(_[a-z0-9]+)"\s*:').finditer
+_endings = re.compile(rb'(_[a-z0-9]+)"\s*:').findall
+_keys = re.compile(rb'"(\w+)"\s*:').findall
 _ESCAPED = re.compile(rb'\\u00[3-7][\w\\]*"\s*:').search
-"""Keys with one of these in them may be the Python name of a field."""
+"""What a key that is the Python name of a field has in it: an ending like `_data`, or an escape."""
 _WORTH_LEARNING = 1000
 """Bytes of a frame; a smaller one is read fast enough."""
 _PATIENCE = 50
@@ -156,6 +157,9 @@ class Lane:
         rewriter = _Rewriter(cast("_Schema", types.LiveServerMessage.__pydantic_core_schema__))
         self._validate = rewriter.validator(_spec(vertex=vertex)).validate_json
         self._names = rewriter.names
+        self._endings = {
+            name[name.rindex(b"_") :] for name in self._names
+        }  # few keys have one, and they are found fast
         self._templates: tuple[_Template, ...] = ()
         self._patience = 0
 
@@ -177,10 +181,8 @@ class Lane:
 
     def _has_python_name(self, frame: bytes) -> bool:
         """Tell whether a field may be there by its Python name: google-genai takes that, too, but not beside the other."""
-        for found in _SNAKE_CASE(frame):
-            start, end = found.span(1)
-            if frame[frame.rfind(b'"', 0, start) + 1 : end] in self._names:
-                return True
+        if not self._endings.isdisjoint(_endings(frame)) and not self._names.isdisjoint(_keys(frame)):
+            return True
         return _ESCAPED(frame) is not None
 
     def _learn(self, frame: bytes, message: types.LiveServerMessage) -> None:

@@ -31,7 +31,9 @@ def document(*figures, question="decode", environment="bench"):
     return {question: {"about": "What?", "runs": {environment: run}}}
 
 
-def figure(median, *, ratio=None, case="voice mix", contender="resumekit typed, learned", baseline="google-genai", **more):
+def figure(
+    median, *, ratio=None, case="voice mix", contender="resumekit typed, learned", baseline="google-genai", **more
+):
     ratios = {} if ratio is None else {"ratios": {baseline: [ratio * 0.9, ratio, ratio * 1.1]}}
     return {
         "case": case,
