@@ -318,7 +318,7 @@ def _parse_int(digits: str) -> float:
 def _load(data: bytes) -> dict[str, object]:
     problem = "is not a JSON object"
     try:
-        value: object = json.loads(data.decode("utf-8", "replace"), parse_int=_parse_int)
+        value: object = json.loads(data.decode(json.detect_encoding(data), "replace"), parse_int=_parse_int)
     except (ValueError, RecursionError) as error:
         # Not chained: a JSONDecodeError carries the whole frame.
         value, problem = None, "is empty" if not data.strip() else f"is not JSON ({type(error).__name__})"
@@ -342,6 +342,6 @@ def _salvage(value: object, kind: Any) -> Any:
             found = {name: _salvage(member, type_) for name, type_, member in fields if member is not None}
             return option(**{name: member for name, member in found.items() if member is not None})
     try:
-        return convert(value, kind)
+        return convert(value, kind, strict=False)  # as lenient as google-genai: "true" is a mark
     except msgspec.ValidationError:
         return None

@@ -356,8 +356,10 @@ ODD = {
     "index below zero": update(newHandle=HANDLE, lastConsumedClientMessageIndex=-3),
     "index with a fraction": update(newHandle=HANDLE, lastConsumedClientMessageIndex=3.0),
     "index that is no number": update(newHandle=HANDLE, lastConsumedClientMessageIndex="three"),
-    "marks as text": content(turnComplete="true", interrupted="False", generationComplete="yes"),
-    "marks as numbers": content(turnComplete=1, interrupted=0, generationComplete=1.0),
+    "marks as text": content(turnComplete="true", interrupted="False"),
+    "mark as a word": content(turnComplete="yes"),
+    "marks as numbers": content(turnComplete=1, interrupted=0),
+    "mark as a fraction": content(turnComplete=1.0),
     "mark of two": content(turnComplete=2),
     # text and bytes
     "lone surrogate": turn({"text": "\ud83d"}),

@@ -528,3 +528,21 @@ def test_media_that_is_no_string_is_left_out(data):
 def test_update_can_be_pickled():
     update = SessionResumptionUpdate("h", True, "1")
     assert pickle.loads(pickle.dumps(update)) == update
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32-be"])
+def test_a_frame_in_any_encoding_of_json_is_read(encoding):
+    """As json.loads does, and so google-genai."""
+    message = decode_server('{"goAway": {"timeLeft": "5s"}}'.encode(encoding))
+    assert message.go_away is not None
+    assert message.go_away.seconds == 5
+
+
+def test_marks_and_numbers_in_other_types_are_taken_for_what_they_mean():
+    frame = b'{"serverContent": {"turnComplete": "true", "interrupted": 1}, "usageMetadata": {"totalTokenCount": "17"}}'
+    message = decode_server(frame)
+    assert message.server_content is not None
+    assert message.server_content.turn_complete is True
+    assert message.server_content.interrupted is True
+    assert message.usage_metadata is not None
+    assert message.usage_metadata.total_token_count == 17
