@@ -12,7 +12,6 @@ from resumekit.wire.server import Blob, Content, Part, ServerContent, ServerMess
 
 __all__ = ["MediaShape", "media_shape"]
 
-_BACKSLASH = 0x5C
 _SAMPLE = 64
 
 
@@ -39,9 +38,8 @@ class MediaShape(Struct, frozen=True, gc=False):
         the frame. Whether it is base64, or a string that JSON allows, shows when it is decoded.
         """
         return (
-            type(frame) is bytes
-            and frame[self.head] == self.prefix
-            and _BACKSLASH not in frame
+            frame[self.head] == self.prefix
+            and 0x5C not in frame  # a backslash
             and frame[frame.find(b'"', self.start) :] == self.suffix
         )
 
@@ -64,7 +62,7 @@ def media_shape(message: ServerMessage) -> MediaShape | None:
     frame, content = message.raw, message.server_content
     turn = None if content is None else content.model_turn
     blob = turn.parts[0].inline_data if turn is not None and turn.parts else None
-    if turn is None or blob is None or blob.encoded is None or _BACKSLASH in frame:
+    if turn is None or blob is None or blob.encoded is None or 0x5C in frame:
         return None
     # The decoder took the text from the frame, and its beginning is there only once: so it is this one, whatever the
     # keys are, and however often each of them is there.
