@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import callgrind, contenders, frames, harness
+from benchmarks import callgrind, contenders, frames, harness, in_memory
 from benchmarks.frames import Kind
 
 __all__ = ["Verdict", "judge", "loops"]
@@ -84,7 +84,8 @@ def loops() -> dict[str, callgrind.Loop]:
     for name, decode in contenders.paths(some[Kind.AUDIO_40][0]).items():
         if name in _PATHS:
             made |= {f"{name}: {kind}": callgrind.over(decode, some[kind]) for kind in _KINDS}
-    return made
+    sessions = in_memory.loops(some[Kind.AUDIO_40])
+    return made | {f"session, {name}": loop for name, loop in sessions.items() if name.startswith("resumekit")}
 
 
 def main() -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from benchmarks import callgrind, contenders, frames, harness
+from benchmarks import callgrind, contenders, frames, harness, in_memory
 from benchmarks.frames import Kind
 
 ENVIRONMENTS = ["bench"]
 _KINDS = (Kind.AUDIO_40, Kind.TRANSCRIPTION, Kind.RESUMPTION, Kind.GO_AWAY, Kind.CALLS)
+SESSION = "audio, 40 ms, whole session"
+"""All that a client does for a frame that has come from its socket (see in_memory.py)."""
 _BETWEEN = " | "
 
 
@@ -16,12 +18,12 @@ def measure(bench: harness.Bench) -> None:
         bench.note(problem)
         return
     counted = callgrind.count("benchmarks.instructions")
-    for kind in _KINDS:
+    for kind in (*_KINDS, SESSION):
         figures = {
             name.split(_BETWEEN)[1]: value for name, value in counted.items() if name.startswith(kind + _BETWEEN)
         }
         samplers = {name: _constant(value) for name, value in figures.items()}
-        bench.compare(kind, samplers, unit="instructions/frame", baselines=[contenders.GENAI], rounds=1)
+        bench.compare(kind, samplers, unit="instructions/frame", baselines=[contenders.GENAI, in_memory.BARE], rounds=1)
 
 
 def loops() -> dict[str, callgrind.Loop]:
@@ -35,6 +37,8 @@ def loops() -> dict[str, callgrind.Loop]:
     floors = {count: contenders.floors(audio[:count]) for count in callgrind.LENGTHS}
     for name in floors[callgrind.LENGTHS[0]]:
         made[f"{Kind.AUDIO_40}{_BETWEEN}{name}"] = lambda count, name=name: floors[count][name]()
+    for name, loop in in_memory.loops(audio).items():
+        made[f"{SESSION}{_BETWEEN}{name}"] = loop
     return made
 
 
