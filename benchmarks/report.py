@@ -43,9 +43,9 @@ PAPER = {
 # ------------------------------------------------------------------ tables
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a table."""
-    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1) -> str:
+    """Write a table, of which the first columns are words and the others numbers."""
+    lines = ["| " + " | ".join(head) + " |", "|---" * words + "|---:" * (len(head) - words) + "|"]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
@@ -67,7 +67,7 @@ def goals_table(results: Results, notes: dict[str, str]) -> str:
         f"- **{goal.name}**, {goal.what}: {notes.get(_key(goal), 'no reason is known.')}"
         for goal in falls_short(results)
     ]
-    text = table(("", "what", "must", "aim", "measured", "floor", "verdict"), rows)
+    text = table(("", "what", "must", "aim", "measured", "floor", "verdict"), rows, words=2)
     return text + ("\n\nWhat stands in the way of the others:\n\n" + "\n".join(reasons) if reasons else "")
 
 
@@ -85,12 +85,12 @@ def _shown(verdict: str) -> str:
 
 
 def _bound(goal: Goal, bound: float | None) -> str:
-    return "" if bound is None else f"{'≥' if goal.more else '≤'} {_in_unit(goal, bound)}"
+    return "" if bound is None else f"{'≥' if goal.more else '≤'} {_in_unit(goal, bound, '{:g}'.format)}"
 
 
-def _in_unit(goal: Goal, value: float | None) -> str:
+def _in_unit(goal: Goal, value: float | None, number: Callable[[float], str] = number) -> str:
     if value is None:
-        return number(None)
+        return "not measured"
     if goal.unit == "k":
         return f"{number(value)}k"
     unit = {"x": "×", "x ADK": "×", "times": "×", "%": " %", "sessions": ""}.get(goal.unit, f" {goal.unit}")
@@ -128,7 +128,7 @@ def pivot(
         [name, *(_cell(cells.get((name, case)), baseline, show_unit=len(units) > 1) for case in cases)]
         for name in names
     ]
-    return table((units[0] if len(units) == 1 else "", *cases), rows)
+    return table((_unit(units[0]) if len(units) == 1 else "", *cases), rows)
 
 
 def _column(figure: dict[str, Any]) -> str:
@@ -138,9 +138,13 @@ def _column(figure: dict[str, Any]) -> str:
 def _cell(figure: dict[str, Any] | None, baseline: str | None, *, show_unit: bool) -> str:
     if figure is None:
         return ""
-    text = number(figure["median"]) + (f" {figure['unit']}" if show_unit else "")
+    text = number(figure["median"]) + (f" {_unit(figure['unit'])}" if show_unit else "")
     ratio = figure.get("ratios", {}).get(baseline)
     return text if not ratio or not ratio[1] else f"{text} ({number(1 / ratio[1])}×)"
+
+
+def _unit(name: str) -> str:
+    return name.replace("us/", "µs/")
 
 
 def _unique(values: Any) -> list[str]:
@@ -193,6 +197,8 @@ def _values(results: Results, notes: dict[str, str]) -> dict[str, Callable[[], s
         "native firehose": gain("end_to_end", FIREHOSE, NATIVE),
         "typed paced": gain("end_to_end", "paced, asyncio", TYPED),
         "native paced": gain("end_to_end", "paced, asyncio", NATIVE),
+        "typed cold": gain("cold", "audio, 40 ms, cold", TYPED_LEARNED),
+        "native cold": gain("cold", "audio, 40 ms, cold", LEARNED),
         "genai mix us": median("decode", MIX, GENAI),
         "genai paced us": median("end_to_end", "paced, asyncio", GENAI),
         "typed paced us": median("end_to_end", "paced, asyncio", TYPED),
@@ -342,7 +348,10 @@ def _thousand(results: Results) -> str:
     names = _unique(it["contender"] for it in found)
     cells = {(it["case"], it["contender"]): it for it in found}
     rows = [
-        (f"{case}, {unit}", *(number(cells[case, name]["median"]) if (case, name) in cells else "" for name in names))
+        (
+            f"{case}, {_unit(unit)}",
+            *(number(cells[case, name]["median"]) if (case, name) in cells else "" for name in names),
+        )
         for case, unit in dict.fromkeys((it["case"], it["unit"]) for it in found)
     ]
     return table(("", *names), rows)
@@ -417,14 +426,14 @@ def _all_figures(results: Results) -> Iterator[str]:
                 (
                     _column(figure),
                     figure["contender"],
-                    f"{number(figure['median'])} {figure['unit']} (± {_spread(figure)})",
+                    f"{number(figure['median'])} {_unit(figure['unit'])} (± {_spread(figure)})",
                     "; ".join(
                         f"{number(middle)} of {other}" for other, (_, middle, _) in figure.get("ratios", {}).items()
                     ),
                 )
                 for figure in run["figures"]
             ]
-            yield table(("case", "contender", "median", "ratios"), rows)
+            yield table(("case", "contender", "median", "ratios"), rows, words=2)
 
 
 def _spread(figure: dict[str, Any]) -> str:

@@ -37,16 +37,16 @@ class Script:
 
     frames: str = "audio"
     """`audio`, or `mix`: a voice conversation that nobody ends."""
-    milliseconds: float = 40
-    """Of sound in each frame of `audio`."""
     count: int = 1000
     """Of frames. At full speed and without deflate they are said again and again, until the client closes."""
     pace: float = 0.0
     """Seconds from one frame to the next; 0: as fast as the socket takes them."""
-    together: int = 1
-    """Begin when so many connections wait for this script."""
     deflate: bool = False
     """Take the client's offer of permessage-deflate."""
+    milliseconds: float = 40
+    """Of sound in each frame of `audio`."""
+    together: int = 1
+    """Begin when so many connections wait for this script."""
 
     @property
     def path(self) -> str:

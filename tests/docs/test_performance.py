@@ -118,7 +118,7 @@ def test_a_missed_goal_is_shown_as_missed_with_its_reason():
 
     text = report.goals_table(missed, {key: "base64 takes all of it."})
 
-    assert f"| G1 | {GOALS[0].what} | ≥ 10.0× | ≥ 15.0× | 8.00× | not measured | **missed** |" in text
+    assert f"| G1 | {GOALS[0].what} | ≥ 10× | ≥ 15× | 8.00× | not measured | **missed** |" in text
     assert text.endswith(f"- **G1**, {GOALS[0].what}: base64 takes all of it.")
 
 
@@ -156,8 +156,8 @@ def test_all_figures_stand_in_the_list():
 
     text = report.all_figures(Results(documents))
 
-    assert "| voice mix | resumekit typed, learned | 8.00 us/frame (± 0 %) | 0.12 of google-genai |" in text
-    assert "| voice mix at 7 | google-genai | 64.0 us/frame (± 0 %) |  |" in text
+    assert "| voice mix | resumekit typed, learned | 8.00 µs/frame (± 0 %) | 0.12 of google-genai |" in text
+    assert "| voice mix at 7 | google-genai | 64.0 µs/frame (± 0 %) |  |" in text
 
 
 @pytest.mark.parametrize(
