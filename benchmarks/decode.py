@@ -36,7 +36,9 @@ def _compare(bench: harness.Bench, case: str, some: list[bytes], *, vertex: bool
             del calls[name]
     if b"inlineData" in some[-1] or "mix" in case:
         calls |= contenders.floors(some)
-    bench.timed(case, calls, items=len(some), baselines=[contenders.GENAI, contenders.FLOOR])
+    bench.timed(
+        case, calls, items=len(some), baselines=[contenders.GENAI, contenders.FLOOR, contenders.FLOOR_OF_THE_GOALS]
+    )
 
 
 def _over(decode: contenders.Decode, some: list[bytes]) -> Callable[[], object]:

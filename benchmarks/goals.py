@@ -16,10 +16,11 @@ TYPED_LEARNED = "resumekit typed, learned"
 MIX, AUDIO = "voice mix", "audio, 40 ms"
 FIREHOSE = "firehose, asyncio"
 FLOOR = "floor: copy, SIMD base64"
+FLOOR_OF_THE_GOALS = "floor: copy, SIMD base64 by keyword"
 BINASCII = "floor: binascii"
 
 Lookup = Callable[[Results], float | None]
-Verdict = Literal["not measured", "missed", "must reached", "aim reached", "reached"]
+Verdict = Literal["not measured", "missed", "must reached", "aim reached", "reached", "for the record"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Goal:
         value = self.measured(results)
         if value is None:
             return "not measured"
+        if self.must is None and self.aim is None:
+            return "for the record"
         if self.must is not None and not self._reaches(value, self.must):
             return "missed"
         if self.aim is None:
@@ -111,7 +114,11 @@ GOALS: Sequence[Goal] = (
         floor=_gain("decode", MIX, BINASCII, environment="bench without pybase64"),
     ),
     Goal(
-        "G2b", "native, 40 ms of audio, against the floor (one copy, SIMD base64)", "times", 2.2, 1.5,
+        "G2b", "native, 40 ms of audio, against the floor as it was when the goals were set (one copy, SIMD base64)", "times", 2.2, 1.5,
+        measured=_ratio("decode", AUDIO, LEARNED, to=FLOOR_OF_THE_GOALS), floor=lambda _: 1.0,
+    ),
+    Goal(
+        "G2b", "the same, against the lower floor that was found since", "times", None, None,
         measured=_ratio("decode", AUDIO, LEARNED, to=FLOOR), floor=lambda _: 1.0,
     ),
     Goal(
@@ -151,6 +158,10 @@ GOALS: Sequence[Goal] = (
         measured=_percent("micro", "beside a recv", "decoded: two attribute tests", to="websockets recv"),
     ),
     Goal(
+        "G6", "the whole layer on raw audio: reader, engine, hand-over", "%", None, None,
+        measured=_percent("layer", "firehose", RAW, to="websockets", above=True), floor=lambda _: 0.0,
+    ),
+    Goal(
         "G7", "`import resumekit.adapters.websockets`, over `websockets`' own import", "ms", 20, 15,
         measured=_difference("imports", "import", "resumekit.adapters.websockets", "websockets", environment="genai3"),
         floor=lambda _: 0.0,
@@ -186,4 +197,4 @@ GOALS: Sequence[Goal] = (
         ), floor=lambda _: 0.0,
     ),
 )  # fmt: skip
-"""In the order of the page. `must` None: a wish alone."""
+"""In the order of the page. `must` None: a wish alone; without an `aim` either, for the record."""

@@ -103,6 +103,7 @@ def test_no_figure_is_typed_by_hand(name):
         (3.0, False, 4, None, "reached"),
         (17.0, True, None, 18, "missed"),
         (18.0, True, None, 18, "aim reached"),
+        (17.0, True, None, None, "for the record"),
         (None, True, 10, 15, "not measured"),
     ],
 )
