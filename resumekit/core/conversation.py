@@ -42,9 +42,9 @@ from resumekit.wire import (
 __all__ = ["MEDIA", "Conversation", "Resend"]
 
 _IN_PROGRESS = "IN_PROGRESS"
-MEDIA = frozenset({ClientKind.AUDIO, ClientKind.VIDEO})
+MEDIA = (ClientKind.AUDIO, ClientKind.VIDEO)
 """What may be dropped."""
-_MARKS = frozenset({ClientKind.ACTIVITY_START, ClientKind.ACTIVITY_END})
+_MARKS = (ClientKind.ACTIVITY_START, ClientKind.ACTIVITY_END)
 _SPEECH_BEGINS = frozenset({"ACTIVITY_START", "VAD_SIGNAL_TYPE_SOS"})
 
 

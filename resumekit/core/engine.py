@@ -424,22 +424,30 @@ class Engine:
             self.stats.stale_inputs += 1
             return
         link.in_flight -= 1
-        self._pump()
+        if self._talk.outbox.first_unsent() is not None:
+            self._pump()
 
     def _pump(self) -> None:
         """Send what may be sent now."""
         link = self._link
         if link is None or self.state not in _ON_AIR:
             return
+        streams = others = False
         while link.in_flight < _IN_FLIGHT:
             message = self._talk.next_message(link)
             if message is None:
                 break
             self._write(link, self._talk.mark_sent(link, message))
+            if message.body.kind in MEDIA:
+                streams = True
+            else:
+                others = True
             if message.turn is not None:
                 link.ask(self._now)
             elif message.body.kind is ClientKind.VIDEO and not self._age.video:
                 self._age.show_video(self._now)
+        if streams and not others and "pace" not in self._timers and self._talk.outbox.first_unsent() is None:
+            return  # what streams is not waited for, nor does it wait
         if link.held_from is not None:
             self._timers.setdefault("rebind", self._now + self._policy.rebind_timeout)
         else:
@@ -488,11 +496,13 @@ class Engine:
 
     def _open_express_lane(self, link: Link, message: ServerMessage) -> None:
         """See to it that `feed_media` takes what comes next, if that would only add to the answer under way."""
-        shape = self._shape
-        if shape is None or not shape.matches(message.raw):
+        shape, content = self._shape, message.server_content
+        if content is not None and content.model_turn is not None and not (shape and shape.matches(message.raw)):
             shape = self._shape = media_shape(message) or shape
+        if shape is None or self._talk.inbox.full:
+            return
         turn = self._talk.open_answer(link)
-        if turn is not None and shape is not None and not self._talk.inbox.full:
+        if turn is not None:
             self._open_answer = Origin(Kind.OUTPUT, turn, turn.part, shape=shape)
 
     def _on_unreadable(self, happened: inputs.FrameUnreadable) -> None:

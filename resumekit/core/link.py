@@ -101,6 +101,8 @@ class Link:
         turns may end with their calls, it waits for the end of a shadow turn: nobody could tell its next
         part from the answer to the question.
         """
+        if not self.turns:
+            return False
         turns = [turn for turn in self.turns if not turn.stalled]
         if self.pace_over or not any(turn.resent for turn in turns):
             return False
@@ -125,7 +127,7 @@ class Link:
     @property
     def held_from(self) -> int | None:
         """Position, among the app's messages, from which all wait for a call to be made again (RULES 8)."""
-        if self.lane_released:
+        if self.lane_released or not self.turns:
             return None
         waiting = (turn.waiting_since for turn in self.turns)
         return min((position for position in waiting if position is not None), default=None)
@@ -170,7 +172,8 @@ class Link:
 
     def hear(self, now: float) -> None:
         """Note a sign of life."""
-        self.arrive(now)
+        if now - self._stretch >= _STRETCH:
+            self.arrive(now)
         self.last_byte = now
         self.heard = True
         self.pinged = False

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from resumekit.core.turns import Turn
 from resumekit.wire import ClientKind, ClientMessage
 
@@ -19,8 +21,7 @@ _GRAIN = 64
 """Frames of audio that are accounted for together, once they are gone."""
 
 
-@dataclass(slots=True, eq=False)
-class Message:
+class Message(Struct, eq=False):
     """A client message on its way."""
 
     seq: int
@@ -73,9 +74,12 @@ class Lane:
             self.unsent.pop(0)
         else:
             self.unsent.remove(message)
-        self._count_unsent(message, -1)
         self.sent.append(message)
-        self._count_sent(message, 1)
+        size, seconds = message.body.size, message.body.media_seconds
+        self.unsent_bytes -= size
+        self.unsent_seconds -= seconds
+        self.sent_bytes += size
+        self.sent_seconds += seconds
 
     def insert_sent(self, place: int, message: Message) -> None:
         """Put a message among the sent ones."""
@@ -205,6 +209,8 @@ class Outbox:
 
     def first_unsent(self) -> Message | None:
         """Return the waiting message that was sent first by the app, across the lanes."""
+        if not (self.control.unsent or self.audio.unsent or self.video.unsent):
+            return None
         first: Message | None = None
         for lane in (self.control, self.audio, self.video):
             if lane is self.video and self._keeps_video_back():

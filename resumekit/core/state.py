@@ -53,7 +53,7 @@ class Trigger(enum.Enum):
     GIVE_UP = "give up"
 
 
-FINAL = frozenset({State.CLOSED, State.LOST})
+FINAL = (State.CLOSED, State.LOST)
 """States that are never left."""
 
 TRANSITIONS: dict[tuple[State, Trigger], State] = {
@@ -71,7 +71,7 @@ TRANSITIONS: dict[tuple[State, Trigger], State] = {
     (State.MOVING, Trigger.WAIT): State.WAITING,
     (State.WAITING, Trigger.DIAL): State.DIALING,
     **{(state, Trigger.CLOSE): State.CLOSED for state in State if state not in FINAL},
-    **{(state, Trigger.GIVE_UP): State.LOST for state in State if state not in FINAL | {State.IDLE}},
+    **{(state, Trigger.GIVE_UP): State.LOST for state in State if state not in (*FINAL, State.IDLE)},
 }
 """(state, trigger) -> state. Nothing else is possible."""
 

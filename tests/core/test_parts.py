@@ -42,7 +42,7 @@ def test_only_what_is_in_the_table_can_happen(state: State, trigger: Trigger) ->
 
 def test_every_state_is_reached_and_every_state_but_the_final_ones_is_left() -> None:
     assert {State.IDLE, *TRANSITIONS.values()} == set(State)
-    assert {state for state, _ in TRANSITIONS} == set(State) - FINAL
+    assert {state for state, _ in TRANSITIONS} == set(State) - {*FINAL}
 
 
 def test_the_diagram_names_every_transition() -> None:
