@@ -56,7 +56,7 @@ def decode_media(text: str | bytes | None, mime_type: str | None) -> bytes:
     except ValueError:
         pass
     plain = text if isinstance(text, str) else text.decode("utf-8", "replace")
-    plain = plain.rstrip("=").translate(_FROM_URL_SAFE) + "==="
+    plain = plain.translate(_FROM_URL_SAFE) + "==="
     try:
         return convert(plain[: len(plain) // 4 * 4], bytes)
     except ValueError as error:
@@ -113,6 +113,8 @@ class Blob(Struct, rename="camel", gc=False):  # noqa: PLW1641 -- it can change,
     def __eq__(self, other: object) -> bool:
         """Whether they say the same, read or not."""
         return type(other) is Blob and (self.mime_type, self.encoded) == (other.mime_type, other.encoded)
+
+    __ne__ = object.__ne__  # the Struct's own would compare what was read
 
 
 class Part(Struct, rename="camel", gc=False):
