@@ -94,6 +94,8 @@ class Bridge(genai.Bridge):
         """The application asked for handles."""
         self.current: ServerMessage | None = None
         """The frame that ADK makes responses of."""
+        self.is_media = False
+        """That frame is media of an answer that goes on, and nothing else."""
         self.cancelled: set[str] = set()
         """Ids of tool calls that are not to be run any more."""
         self._put_back: ServerMessage | None = None
@@ -101,6 +103,7 @@ class Bridge(genai.Bridge):
     async def _next(self) -> bytes:
         while True:
             message = await self._take()
+            self.is_media = isinstance(message, bytes)
             if isinstance(message, bytes):  # nothing is asked of it, but that it is another one
                 self.current = ServerMessage(raw=message)
                 return message
@@ -266,6 +269,10 @@ class Connection(BaseLlmConnection):
             try:
                 async with contextlib.aclosing(self._inner.receive()) as responses:
                     async for response in responses:
+                        if self._bridge.is_media and not (self._answer or self._heard or self._bridge.cancelled):
+                            empty = False
+                            yield response  # as the filter would: nine of ten responses
+                            continue
                         for shown in self._filter(response):
                             empty = False
                             yield shown
