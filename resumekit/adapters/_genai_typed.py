@@ -17,7 +17,7 @@ import contextlib
 import functools
 import logging
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from types import NoneType, SimpleNamespace
 from typing import Any, TypeAlias, cast
 
@@ -66,17 +66,17 @@ _KEYS = ("server_content", "model_turn", "parts", "inline_data", "data")
 _CONSTANT = (str, bytes, int, float, NoneType)
 
 _unquote = msgspec.json.Decoder(bytes).decode
-try:  # the extra "fast"
-    from pybase64 import b64decode
-except ImportError:
+_b64decode: Callable[..., bytes] | None = None
+with contextlib.suppress(ImportError):  # the extra "fast"
+    import pybase64
 
-    def _media(text: bytes) -> bytes:
+    _b64decode = pybase64.b64decode
+
+
+def _media(text: bytes) -> bytes:
+    if _b64decode is None:
         return _unquote(b'"%b"' % text)
-
-else:
-
-    def _media(text: bytes) -> bytes:
-        return b64decode(text, None, True)  # noqa: FBT003 -- by its name, `validate`, it takes twice as long
+    return _b64decode(text, None, True)  # noqa: FBT003 -- by its name, `validate`, it takes twice as long
 
 
 _new = object.__new__
