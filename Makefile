@@ -73,7 +73,8 @@ test-others:  ## the tests with google-adk, the newest (with google-genai 2.x) a
 # --- what takes longer, or is needed rarely -------------------------------------------------------------------------
 
 .PHONY: matrix
-matrix:  ## the other versions of google-genai and google-adk, and the other Pythons found here
+matrix: setup  ## the other versions of google-genai and google-adk, the other Pythons found here, and no fast lanes
+	$(STAGE) "all faults without the fast lanes" env RESUMEKIT_FAST=0 $(BIN)/python -m pytest $(PYTEST) tests/faults
 	$(ENV) matrix
 
 .PHONY: prove
