@@ -26,6 +26,8 @@ PAGE = ROOT / "docs" / "explanation" / "performance.md"
 FIGURES = ROOT / "docs" / "reference" / "benchmarks.md"
 PLOTS = PAGE.parent / "performance"
 README = ROOT / "README.md"
+_FIGURE = re.compile(r"(\w+)(?:@(\w+))? / (.+) / (.+)")
+"""A median by its name: `QUESTION / CASE / CONTENDER`, in `bench`, or `QUESTION@ENVIRONMENT / ...`."""
 _BLOCK = re.compile(r"(<!-- figures -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 PAPER = {
@@ -378,7 +380,15 @@ def _machine(results: Results) -> str:
 
 def _filled(words: str, results: Results, notes: dict[str, str]) -> str:
     values = _values(results, notes)
-    return re.sub(r"\{\{(.+?)\}\}", lambda match: values[match[1]](), words)
+
+    def value(match: re.Match[str]) -> str:
+        which = _FIGURE.fullmatch(match[1])
+        if which is None:
+            return values[match[1]]()
+        question, environment, case, contender = which.groups()
+        return number(results.median(question, case, contender, environment=environment or "bench"))
+
+    return re.sub(r"\{\{(.+?)\}\}", value, words)
 
 
 # ------------------------------------------------------------------ pages
@@ -387,6 +397,7 @@ def _filled(words: str, results: Results, notes: dict[str, str]) -> str:
 def page(results: Results) -> str:
     """Return `docs/explanation/performance.md`."""
     notes = tomllib.loads((HERE / "notes.toml").read_text("utf-8"))
+    notes = {goal: _filled(words, results, {}) for goal, words in notes.items()}
     return _filled((HERE / "page.md").read_text("utf-8"), results, notes)
 
 
