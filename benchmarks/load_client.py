@@ -48,6 +48,8 @@ class Load:
     patience: float
     """Seconds after which an answer that has not come to its end is taken for lost."""
     uvloop: bool = False
+    gc_threshold: int = 700
+    """Python's own by default."""
     cores: list[int] = field(default_factory=list[int])
 
 
@@ -511,6 +513,7 @@ def main() -> None:
     if load.cores:
         os.sched_setaffinity(0, load.cores)
     opened = CONTENDERS[load.contender]()
+    gc.set_threshold(load.gc_threshold, *gc.get_threshold()[1:])
 
     async def run() -> dict[str, Any]:
         return await Run(load).all(opened)

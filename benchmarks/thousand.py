@@ -82,6 +82,7 @@ def play(
     frames: int = 250,
     services: int = 2,
     uvloop: bool = False,
+    gc_threshold: int = 700,
     pinned: bool = True,
     variables: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
@@ -95,6 +96,7 @@ def play(
         frames: Of an answer.
         services: Processes of the service.
         uvloop: In the client.
+        gc_threshold: Of the client: how many objects more before the garbage collector looks at them.
         pinned: Client and service on cores of their own, where there are enough of them.
         variables: Of the client's environment, beside those of this process.
     """
@@ -121,6 +123,7 @@ def play(
             "plan": asdict(plan),
             "patience": 10 * plan.turn + 30,
             "uvloop": uvloop,
+            "gc_threshold": gc_threshold,
             "cores": client_cores,
         }
         client = child("benchmarks.load_client", load, variables or {})
@@ -175,41 +178,52 @@ def _wrong(result: dict[str, Any], reports: list[Any], frames: int) -> Iterator[
 
 
 @dataclass(frozen=True)
-class _Size:
-    sessions: int
-    seconds: float
-    frames: int
+class _Run:
+    contender: str
+    sessions: int = 1000
+    seconds: float = 60
+    frames: int = 250
+    gc_threshold: int = 700
+
+    @property
+    def name(self) -> str:
+        tuned = f", gc threshold {self.gc_threshold:,}" if self.gc_threshold != 700 else ""
+        return self.contender + tuned
 
 
-_QUICK = [_Size(100, 5, 50)]
-_FULL = [_Size(1000, 60, 250), _Size(250, 15, 125)]
-"""The second one is what plain google-genai can carry, too."""
+_QUICK = [_Run(contender, sessions=100, seconds=5, frames=50) for contender in (*_CUT, *_UNCUT)]
+_FULL = [
+    *(_Run(contender) for contender in (*_CUT, *_UNCUT)),
+    # Python's garbage collector looks at everything there is whenever a quarter more has been made: what a service with
+    # as many sessions may set otherwise.
+    *(_Run(contender, seconds=20, gc_threshold=20_000) for contender in _CUT),
+    # What plain google-genai can carry, too.
+    *(_Run(contender, sessions=250, seconds=15, frames=125) for contender in (*_CUT, *_UNCUT)),
+]
 
 
 def _measure(bench: harness.Bench) -> None:
     options = bench.options
-    sizes = _QUICK if bench.quick else _FULL
-    if options["sessions"]:
-        sizes = [replace(sizes[0], sessions=cast("int", options["sessions"]))]
-    if options["seconds"]:
-        sizes = [replace(size, seconds=cast("float", options["seconds"])) for size in sizes]
     if not _pinned():
         bench.note("client and service had the same cores: there are no more than two")
     wrong: list[str] = []
-    for size in sizes:
-        for contender in (*_CUT, *_UNCUT):
-            if bench.wanted(contender):
-                rate = CUT_RATE if contender in _CUT else 0.0
-                result = play(contender, **asdict(size), cut_rate=rate, uvloop=bool(options["uvloop"]))
-                _keep(bench, contender, size, result)
-                wrong += result["wrong"] if contender in _CUT else []
+    for run in _QUICK if bench.quick else _FULL:
+        if options["sessions"]:
+            run = replace(run, sessions=cast("int", options["sessions"]))  # noqa: PLW2901 -- as the options want it
+        if options["seconds"]:
+            run = replace(run, seconds=cast("float", options["seconds"]))  # noqa: PLW2901
+        if bench.wanted(run.name, f"{run.sessions:,} sessions"):
+            rate = CUT_RATE if run.contender in _CUT else 0.0
+            result = play(**asdict(run), cut_rate=rate, uvloop=bool(options["uvloop"]))
+            _keep(bench, run.name, run.sessions, result)
+            wrong += result["wrong"] if run.contender in _CUT else []
     if wrong:
         raise SystemExit("\n".join([f"{len(wrong)} problems:", *wrong[:20]]))
 
 
-def _keep(bench: harness.Bench, contender: str, size: _Size, result: dict[str, Any]) -> None:
-    """Have the figures of one run kept: one sample each, as a run is a minute long."""
-    sessions, rss, seconds = size.sessions, result["rss"], result["seconds"]
+def _keep(bench: harness.Bench, contender: str, sessions: int, result: dict[str, Any]) -> None:
+    """Have the figures of one run kept: one sample each, as a run is long, and nothing is compared but side by side."""
+    rss, seconds = result["rss"], result["seconds"]
     frames = max(result["frames"], 1)
 
     def add(case: str, value: float, unit: str) -> None:
