@@ -142,7 +142,7 @@ def _gains(results: Results) -> Any:
 
 def _end_to_end(results: Results) -> Any:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 3.2), sharey=True)
-    names = (GENAI, TYPED, NATIVE, RAW, "websockets", "aiohttp", "picows")
+    names = (GENAI, TYPED, NATIVE, RAW, "resumekit native, picows", "websockets", "aiohttp", "picows")
     _bars(left, _bars_of(results, "end_to_end", FIREHOSE, names), unit="µs a frame")
     _bars(right, _bars_of(results, "end_to_end", "paced, asyncio", names), unit="µs a frame")
     left.set_title("at full speed")

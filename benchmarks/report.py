@@ -339,6 +339,7 @@ def _recovery(results: Results) -> str:
             "until the answer begins anew, ms",
         ),
         rows,
+        words=2,
     )
 
 
