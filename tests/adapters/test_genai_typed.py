@@ -430,7 +430,7 @@ class Driver:
         self.frames = list(frames)
         self.comes = asyncio.Event()
 
-    async def recv(self):
+    async def recv_frame(self):
         while not self.frames:
             self.comes.clear()
             await self.comes.wait()
@@ -438,8 +438,6 @@ class Driver:
         if isinstance(one, Exception):
             raise one
         return decode_server(one)
-
-    recv_frame = recv
 
     def add(self, *frames):
         self.frames += frames
