@@ -212,6 +212,13 @@ def _memory(results: Results) -> Any:
     return figure
 
 
+def _thousand(results: Results) -> Any:
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 2.6), sharey=True)
+    _bars(left, _bars_of(results, "thousand", "1,000 sessions: processor", None), unit="% of a core")
+    _bars(right, _bars_of(results, "thousand", "1,000 sessions: memory", None), unit="MiB, the whole process")
+    return figure
+
+
 def _growth(results: Results) -> Any:
     figure, panels = plt.subplots(3, 2, figsize=(9.2, 8.4))
     curves = (
@@ -236,8 +243,9 @@ def _growth(results: Results) -> Any:
             axes.set_xscale("symlog", linthresh=10)
         elif not case.startswith("a cut"):
             axes.set_xscale("log")
-        if "by frame size" in case:
+        if case.startswith("decode"):
             axes.set_yscale("log")
+            axes.set_ylim(top=max((it["median"] for it in found), default=1) * 20)  # room for the legend
             axes.yaxis.set_major_formatter("{x:g}")
         else:
             axes.set_ylim(0, max((it["median"] for it in found), default=1) * 1.15)
@@ -254,5 +262,6 @@ _DRAWN: dict[str, Callable[[Results], Any]] = {
     "adk": _adk,
     "recovery": _recovery,
     "memory": _memory,
+    "thousand": _thousand,
     "growth": _growth,
 }

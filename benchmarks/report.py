@@ -37,6 +37,7 @@ PAPER = {
     "adk": "ADK 2.13, from the frame to the Event",
     "recovery": "Without a connection: after a cut, and at a planned move",
     "memory": "Memory of an idle session",
+    "thousand": "A thousand sessions with 25 frames a second each",
     "growth": "How the costs grow",
 }
 """The plots, and what each shows."""
