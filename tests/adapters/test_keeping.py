@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import types
 import warnings
 
@@ -85,7 +86,7 @@ async def test_an_unknown_store_names_the_package_to_install_and_never_the_url(u
 
 async def test_an_unknown_store_names_the_plugin_that_could_not_be_loaded(monkeypatch):
     broken = plugins.Plugin(name="redis", error="ModuleNotFoundError: No module named 'redis'")
-    plugins.installed_plugins()
+    await asyncio.to_thread(plugins.installed_plugins)
     monkeypatch.setattr(_common, "installed_plugins", lambda: (broken,))
     _common.installed_plugins.cache_info = plugins.installed_plugins.cache_info
 
