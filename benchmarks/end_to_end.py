@@ -28,7 +28,7 @@ def measure(bench: harness.Bench) -> None:
                 _compare(bench, uri, loop, f"paced, {name}", script, rounds=3 if bench.quick else 9)
         if main:
             for case, deflate in (("voice mix", False), ("voice mix, deflate", True)):
-                script = Script("mix", 5_500, deflate=deflate)
+                script = Script(frames="mix", count=5_500, deflate=deflate)
                 _compare(bench, uri, asyncio.new_event_loop, case, script, rounds=3 if bench.quick else 9)
 
 

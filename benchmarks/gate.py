@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import callgrind, contenders, frames, harness, in_memory
+from benchmarks import _engine, callgrind, contenders, frames, harness, in_memory
 from benchmarks.frames import Kind
 
 __all__ = ["Verdict", "judge", "loops"]
@@ -84,8 +84,17 @@ def loops() -> dict[str, callgrind.Loop]:
     for name, decode in contenders.paths(some[Kind.AUDIO_40][0]).items():
         if name in _PATHS:
             made |= {f"{name}: {kind}": callgrind.over(decode, some[kind]) for kind in _KINDS}
+    made["engine, lane of media"] = _engine_loop(some[Kind.AUDIO_40], express=True)
+    made["engine, whole: audio, 40 ms"] = _engine_loop(some[Kind.AUDIO_40], express=False)
+    made["engine, whole: transcription"] = _engine_loop(some[Kind.TRANSCRIPTION], express=True)
     sessions = in_memory.loops(some[Kind.AUDIO_40])
     return made | {f"session, {name}": loop for name, loop in sessions.items() if name.startswith("resumekit")}
+
+
+def _engine_loop(some: list[bytes], *, express: bool) -> callgrind.Loop:
+    engine = _engine.live_engine(express=express)
+    feeders = {count: _engine.feeder(engine, some[:count]) for count in callgrind.LENGTHS}
+    return lambda count: feeders[count]()
 
 
 def main() -> int:

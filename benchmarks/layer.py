@@ -33,7 +33,7 @@ def measure(bench: harness.Bench) -> None:
     with serve() as port:
         for case, script, usual in (
             ("firehose", Script(count=2_000), 21),
-            ("voice mix", Script("mix", 5_500), 15),
+            ("voice mix", Script(frames="mix", count=5_500), 15),
             ("paced", Script(count=300 if bench.quick else 2_000, pace=0.0005), 9),
         ):
             warm = 50 if script.pace else 500

@@ -18,7 +18,10 @@ def uri():
         yield f"ws://127.0.0.1:{port}/"
 
 
-@pytest.mark.parametrize("script", [Script(count=50), Script("mix", 200, pace=1e-4), Script("mix", 200, deflate=True)])
+@pytest.mark.parametrize(
+    "script",
+    [Script(count=50), Script(frames="mix", count=200, pace=1e-4), Script(frames="mix", count=200, deflate=True)],
+)
 @pytest.mark.parametrize("name", [*CLIENTS])
 def test_each_client_takes_what_it_is_told_to(uri, name, script):
     assert cost(CLIENTS[name], uri, script, loop=asyncio.new_event_loop, warm=10, count=150) > 0
