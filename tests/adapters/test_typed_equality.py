@@ -5,6 +5,7 @@ google-genai's own `AsyncSession._receive` is the judge, on a socket of ours; a 
 
 from __future__ import annotations
 
+import base64
 import json
 import warnings
 from types import SimpleNamespace
@@ -16,14 +17,19 @@ from hypothesis import strategies as st
 
 pytest.importorskip("google.genai")
 
+from resumekit.adapters import _genai_seam as seam
 from resumekit.adapters import _genai_typed as typed
 from resumekit.adapters import genai
-from resumekit.wire import decode_server
+from resumekit.drivers import Driver
+from resumekit.drivers.switch import FAST
+from resumekit.wire import decode_server, known_keys
 from tests.adapters.equality import difference, outcome, receive, watched
-from tests.adapters.live_frames import EVERYTHING, FRAMES, TAKEN, compact
+from tests.adapters.live_frames import EVERYTHING, FRAMES, TAKEN, audio, compact, pretty, turn
 from tests.adapters.schema_frames import damaged, frames, streams
+from tests.drivers.fakes import FakeService, driver_of, in_virtual_time
 
 BACKENDS = pytest.mark.parametrize("vertex", [False, True], ids=["mldev", "vertex"])
+MARKS = "turn_complete", "interrupted", "generation_complete", "waiting_for_input", "interaction_status"
 WRONG = [None, True, False, 0, -1, 1.5, 10**20, "", "x", "17", "AA==", [], {}, [None], ["x"], [{}], [[]], {"x": 1}, {"text": "x"}]  # fmt: skip
 """What may stand where something else was expected."""
 TAKES_ANY_TWIN = tuple(map(int, pydantic.VERSION.split(".")[:2])) < (2, 11)
@@ -199,6 +205,47 @@ def test_streams_are_learned(vertex):
     lane, learned = typed.lane(vertex=vertex), []
     draw()
     assert sum(learned) > 3
+
+
+def is_of_an_answer(frame):
+    """Tell whether a frame goes to the application as it is, and changes nothing."""
+    message = decode_server(frame)
+    content = message.server_content
+    return known_keys(message) == ("server_content",) and not any(getattr(content, mark) for mark in MARKS)
+
+
+@pytest.mark.filterwarnings("ignore:.*is not a valid")
+@pytest.mark.parametrize("fast", ["1", "0"])
+@BACKENDS
+@in_virtual_time
+async def test_what_comes_through_the_engine(vertex, fast, monkeypatch):
+    """A whole answer over a connection: media by the express lane, and all that may come in between."""
+
+    async def counted(driver):
+        frame = await recv_frame(driver)
+        undecoded.append(isinstance(frame, bytes))
+        return frame
+
+    recv_frame, undecoded = Driver.recv_frame, []
+    monkeypatch.setattr(Driver, "recv_frame", counted)
+    monkeypatch.setenv(FAST, fast)
+    sound = [pretty(turn(audio(base64.b64encode(bytes([number]) * 1920).decode()))) for number in range(9)]
+    answer = [frame for name in TAKEN if is_of_an_answer(FRAMES[name]) for frame in (FRAMES[name], *sound)]
+    assert len(answer) > 500
+    service = FakeService()
+    service.answers = False
+    driver = driver_of(service, readable=seam.can_read, express=fast == "1")
+    await driver.start()
+    account = SimpleNamespace(api_client=SimpleNamespace(vertexai=vertex), is_vertex=vertex)
+    session = genai.Session(account, driver, driver.setup_complete)
+    await session.send_client_content(turns={"role": "user", "parts": [{"text": "hello"}]})
+    service.current.push(*answer, FRAMES["turn complete with usage, pretty"])
+    for frame in answer:
+        problem = difference(await session._receive(), receive(frame, vertex=vertex))
+        assert problem is None, frame[:300]
+    assert (await session._receive()).server_content.turn_complete
+    assert (sum(undecoded) > len(answer) / 2) is (fast == "1")
+    await session.close()
 
 
 @pytest.mark.proof
