@@ -506,6 +506,8 @@ RAW = {
     "same argument twice": b'{"toolCall": {"functionCalls": [{"args": {"a": 1, "b": 2, "a": 3}}]}}',
     "same unknown twice": b'{"fresh": 1, "goAway": {}, "fresh": {}}',
     "same mark by both cases twice": b'{"serverContent": {"turn_complete": false, "turnComplete": true, "turn_complete": true}}',
+    "both cases, once escaped": rb'{"serverContent": {"turnComplete": true, "turn\u005fcomplete": false}}',
+    "both cases, a letter escaped": rb'{"serverContent": {"turnComplete": true, "turn_complet\u0065": false}}',
     "deep in an unknown": b'{"goAway": {}, "fresh": ' + deep(b"[", b"]", 150) + b"}",
     "deeper in an unknown": b'{"goAway": {}, "fresh": ' + deep(b"[", b"]", 900) + b"}",
     "deep in arguments": b'{"toolCall": {"functionCalls": [{"args": ' + deep(b'{"a":', b"}", 150) + b"}]}}",

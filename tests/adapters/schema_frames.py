@@ -199,18 +199,33 @@ def _odd_media(draw):
 
 
 @st.composite
-def streams(draw):
-    """Draw frames that differ in the media of their only part, which is long."""
+def streams(draw, *, odd):
+    """Draw frames that differ in the media of their only part, which is long; the odd ones not in that alone."""
 
     def more(*pairs):
-        found = draw(objects(st.sampled_from(FRESH), JSON, max_size=2)) if draw(st.integers(0, 5)) == 0 else []
+        found = draw(objects(st.sampled_from(FRESH), JSON, max_size=2)) if odd and draw(st.integers(0, 5)) == 0 else []
         return Members(draw(st.permutations([*(pair for pair in pairs if pair), *found])))
 
-    blob = more(("data", _PLACE), ("mimeType", draw(TEXT)))
-    turn = more(("parts", [more(("inlineData", blob))]), draw(st.sampled_from([None, ("role", "model")])))
-    mark = draw(st.sampled_from([None, None, ("turnComplete", True), ("interrupted", False)]))
-    beside = draw(st.sampled_from([None, None, None, ("goAway", Members()), ("usageMetadata", Members())]))
+    def one_of(*pairs):
+        return draw(st.sampled_from([None, *pairs]))
+
+    blob = more(("data", _PLACE), ("mimeType", draw(TEXT if odd else KEYS)))
+    turn = more(("parts", [more(("inlineData", blob))]), one_of(("role", "model")))
+    mark = one_of(None, ("turnComplete", True), ("interrupted", False)) if odd else None
+    beside = one_of(None, None, ("goAway", Members()), ("usageMetadata", Members())) if odd else None
     message = more(("serverContent", more(("modelTurn", turn), mark)), beside)
     frame = written(message, indent=draw(st.booleans()), escape="none").encode("utf-8", "surrogatepass")
     before, _, after = frame.partition(_PLACE.encode())
-    return [before + media + after for media in draw(st.lists(MEDIA | _odd_media(), min_size=2, max_size=5))]
+    stream = []
+    for media in draw(st.lists(MEDIA | _odd_media() if odd else MEDIA, min_size=2, max_size=5)):
+        head, tail = before, after
+        if odd and draw(st.integers(0, 4)) == 0:
+            head = _changed(head, draw(st.integers(0, len(head) - 1)))
+        if odd and draw(st.integers(0, 4)) == 0:
+            tail = _changed(tail, draw(st.integers(0, len(tail) - 1)))
+        stream.append(head + media + tail)
+    return stream
+
+
+def _changed(text, at):
+    return text[:at] + bytes([text[at] ^ 1]) + text[at + 1 :]

@@ -129,8 +129,7 @@ def test_corpus_where_warnings_are_errors(vertex):
 def test_fast_lane_takes_every_ordinary_frame(vertex):
     session, taken = Session(vertex=vertex), 0
     for name in TAKEN:
-        theirs = outcome(receive, FRAMES[name], vertex=vertex)
-        if isinstance(theirs, Exception) or not theirs.model_fields_set:  # nothing that this version knows
+        if not is_read(FRAMES[name], vertex=vertex):
             continue
         outcome(session.read, FRAMES[name])
         assert session.bridge.left == 0, name
@@ -183,7 +182,7 @@ def test_any_frame(vertex, frame):
 
 
 @BACKENDS
-@given(stream=streams())
+@given(stream=streams(odd=True))
 def test_any_stream(vertex, stream):
     """Of a long frame of media a lane learns the next ones, and others look very much like them."""
     lane = typed.lane(vertex=vertex)
@@ -192,19 +191,14 @@ def test_any_stream(vertex, stream):
 
 
 @BACKENDS
-def test_streams_are_learned(vertex):
-    """Or the test above would say little."""
-
-    @given(stream=streams())
-    def draw(stream):
-        lane._patience, lane._templates = 0, ()
-        for frame in stream:
-            lane.decode(frame)
-        learned.append(bool(lane._templates))
-
-    lane, learned = typed.lane(vertex=vertex), []
-    draw()
-    assert sum(learned) > 3
+@given(stream=streams(odd=False))
+def test_any_plain_stream_is_learned(vertex, stream):
+    session = Session(vertex=vertex)
+    session._lane._patience, session._lane._templates = 0, ()
+    for frame in stream:
+        assert difference(session.read(frame), receive(frame, vertex=vertex)) is None
+        assert len(session._lane._templates) == 1
+    assert session.bridge.left == 0
 
 
 def is_of_an_answer(frame):
@@ -212,6 +206,12 @@ def is_of_an_answer(frame):
     message = decode_server(frame)
     content = message.server_content
     return known_keys(message) == ("server_content",) and not any(getattr(content, mark) for mark in MARKS)
+
+
+def is_read(frame, *, vertex):
+    """Tell whether the installed google-genai has no objection, and knows anything of it."""
+    message = outcome(receive, frame, vertex=vertex)
+    return not isinstance(message, Exception) and bool(message.model_fields_set)
 
 
 @pytest.mark.filterwarnings("ignore:.*is not a valid")
@@ -230,7 +230,8 @@ async def test_what_comes_through_the_engine(vertex, fast, monkeypatch):
     monkeypatch.setattr(Driver, "recv_frame", counted)
     monkeypatch.setenv(FAST, fast)
     sound = [pretty(turn(audio(base64.b64encode(bytes([number]) * 1920).decode()))) for number in range(9)]
-    answer = [frame for name in TAKEN if is_of_an_answer(FRAMES[name]) for frame in (FRAMES[name], *sound)]
+    parts = [frame for frame in map(FRAMES.get, TAKEN) if is_of_an_answer(frame) and is_read(frame, vertex=vertex)]
+    answer = [frame for part in parts for frame in (part, *sound)]
     assert len(answer) > 500
     service = FakeService()
     service.answers = False
@@ -250,7 +251,7 @@ async def test_what_comes_through_the_engine(vertex, fast, monkeypatch):
 
 @pytest.mark.proof
 @BACKENDS
-@pytest.mark.parametrize("kind", [WILD.map(lambda frame: [frame]), streams()], ids=["frames", "streams"])
+@pytest.mark.parametrize("kind", [WILD.map(lambda frame: [frame]), streams(odd=True)], ids=["frames", "streams"])
 def test_any_frame_at_length(vertex, schedules, kind):
     @settings(max_examples=schedules // 20)
     @given(found=kind)
