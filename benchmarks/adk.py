@@ -168,6 +168,10 @@ class _Socket:
     def abort(self) -> None:
         self._over.set()
 
+    def send_now(self, frame: str) -> bool:  # noqa: ARG002 -- as the protocol has it
+        """Nothing goes at once."""
+        return False
+
     async def ping(self) -> asyncio.Future[None]:
         return asyncio.get_running_loop().create_future()
 

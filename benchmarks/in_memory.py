@@ -58,6 +58,10 @@ class _Memory:
     def abort(self) -> None:
         pass
 
+    def send_now(self, frame: str) -> bool:  # noqa: ARG002 -- as the protocol has it
+        """Nothing goes at once."""
+        return False
+
     async def ping(self) -> Awaitable[object]:
         raise ConnectionError("nobody is there to answer")
 

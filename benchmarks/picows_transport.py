@@ -71,6 +71,10 @@ class PicowsTransport(picows.WSListener):
         """Drop the socket."""
         self._transport.disconnect(graceful=False)
 
+    def send_now(self, frame: str) -> bool:  # noqa: ARG002 -- as the protocol has it
+        """Nothing goes at once."""
+        return False
+
     async def ping(self) -> Awaitable[object]:
         """Not needed by the server of the benchmark."""
         raise ConnectionError("no pings here")

@@ -366,8 +366,10 @@ class Driver:
         match action:  # the frequent ones first
             case actions.SendFrame():
                 if (link := self._link(action.connection)) is not None:
-                    link.write(action.frame)
-                    self._look_after_writer(link)
+                    if link.write(action.frame):
+                        self._todo += self._engine.feed(inputs.Written(link.number), self._loop.time())
+                    else:
+                        self._look_after_writer(link)
             case actions.Notify():
                 self.publish(action.event)
             case actions.SaveHandle():

@@ -36,11 +36,15 @@ class Link:
         self._ended = False
         self._frames: list[str] = []
 
-    def write(self, frame: str) -> None:
-        """Have a frame written."""
+    def write(self, frame: str) -> bool:
+        """Write a frame, or have it written; tell whether it is. A task for each would cost as much as the write."""
         if self.phase is Phase.DIAL:
             self.phase = Phase.BIND
+        idle = self.writer is None and self.transport is not None and not (self._frames or self.closing)
+        if idle and self.transport is not None and self.transport.send_now(frame):
+            return True
         self._frames.append(frame)
+        return False
 
     @property
     def needs_writer(self) -> bool:

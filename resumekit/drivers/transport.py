@@ -18,6 +18,10 @@ class Transport(Protocol):
         """Return when there is room for another frame. Never called twice at a time."""
         ...
 
+    def send_now(self, frame: str) -> bool:
+        """Send one text frame if that takes no waiting; False: `send` it. Not called while `send` runs."""
+        ...
+
     async def recv(self) -> bytes:
         """Return the next frame. Never cancelled, and never called twice at a time."""
         ...

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Awaitable, Mapping
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.connection import broadcast
+from websockets.protocol import State
 
 from resumekit.core.policy import Policy
 from resumekit.drivers.log import transport_logger
@@ -28,6 +30,14 @@ class WebSocketTransport:
     async def send(self, frame: str) -> None:
         """Send one text frame."""
         await self._connection.send(frame)
+
+    def send_now(self, frame: str) -> bool:
+        """Send one text frame if the socket takes it at once."""
+        connection = self._connection
+        if connection.state is not State.OPEN or connection.transport.get_write_buffer_size():
+            return False
+        broadcast((connection,), frame)
+        return True
 
     async def recv(self) -> bytes:
         """Return the next frame, text or binary, as bytes."""

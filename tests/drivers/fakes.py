@@ -139,6 +139,13 @@ class FakeTransport:
         self.aborted = True
         self.end()
 
+    def send_now(self, frame):
+        if not self.service.takes_at_once or self.jammed or self.over is not None:
+            return False
+        self.sent.append(json.loads(frame))
+        self.service.on_frame(self, self.sent[-1])
+        return True
+
     async def ping(self):
         pong = asyncio.get_running_loop().create_future()
         self.pings.append(pong)
@@ -185,6 +192,7 @@ class FakeService:
         """Seconds after the turn."""
         self.open_dials = 0
         self.loop_ends = False
+        self.takes_at_once = False
 
     async def dial(self):
         what = self.dials.pop(0) if self.dials else None

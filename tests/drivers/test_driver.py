@@ -63,6 +63,21 @@ async def test_a_question_is_answered_and_close_leaves_nothing(service):
 
 
 @in_virtual_time
+async def test_a_transport_that_takes_frames_at_once_needs_no_task_to_write(service):
+    service.takes_at_once = True
+    driver = driver_of(service)
+    await driver.start()
+    before = tasks()
+
+    for _ in range(40):
+        await driver.send(audio())
+        assert tasks() == before
+    assert await ask(driver, "one") == "answer to one"
+    assert len([frame for frame in service.current.sent if "realtimeInput" in frame]) == 40
+    await driver.close()
+
+
+@in_virtual_time
 async def test_close_is_idempotent_and_may_come_from_any_task(service):
     driver = driver_of(service)
     await driver.close()

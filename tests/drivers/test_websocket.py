@@ -51,6 +51,20 @@ async def server():
         yield server
 
 
+async def test_a_frame_goes_at_once_where_the_socket_has_room(server, monkeypatch):
+    transport = await dial_websocket(server.uri, policy=Policy())
+    assert transport.send_now("one")
+    with monkeypatch.context() as patch:
+        patch.setattr(transport._connection.transport, "get_write_buffer_size", lambda: 1)
+        assert not transport.send_now("two"), "the rest of a frame is still here"
+    await transport.send("three")
+    await until(lambda: len(server.received) == 2)
+    assert server.received == ["one", "three"]
+
+    await transport.close()
+    assert not transport.send_now("four")
+
+
 async def test_frames_go_both_ways_text_and_binary(server):
     transport = await dial_websocket(server.uri, additional_headers={"X-Test": "1"}, policy=Policy())
     await transport.send('{"a": 1}')
