@@ -8,7 +8,7 @@ import importlib.util
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeAlias
 from unittest import mock
 
@@ -166,10 +166,10 @@ def plain_tcp(module: Any, name: str, uri: str) -> Generator[None]:
 
 @contextlib.asynccontextmanager
 async def _genai(uri: str, script: Script) -> AsyncGenerator[Take]:
-    from google.genai import Client, live
+    from google.genai import live
 
     with plain_tcp(live, "ws_connect", uri + script.path):
-        async with Client(api_key="none").aio.live.connect(model="none", config=_CONFIG) as session:
+        async with _client().aio.live.connect(model="none", config=_CONFIG) as session:
             await _ask(session)
             yield _taker(session)
             session._ws.transport.abort()
@@ -177,15 +177,21 @@ async def _genai(uri: str, script: Script) -> AsyncGenerator[Take]:
 
 @contextlib.asynccontextmanager
 async def _typed(uri: str, script: Script) -> AsyncGenerator[Take]:
-    from google.genai import Client
-
     from resumekit.adapters.genai import connect
     from resumekit.drivers import websocket
 
     with plain_tcp(websocket, "connect", uri + script.path):
-        async with connect(Client(api_key="none"), model="none", config=_CONFIG) as session:
+        async with connect(_client(), model="none", config=_CONFIG) as session:
             await _ask(session)
             yield _taker(session)
+
+
+@cache
+def _client() -> Any:
+    """One for all sessions: to make one takes longer than a thousand frames."""
+    from google.genai import Client
+
+    return Client(api_key="none")
 
 
 _CONFIG: Any = {"response_modalities": ["AUDIO"]}
