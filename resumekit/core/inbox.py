@@ -106,7 +106,8 @@ class Inbox:
         if not self._items:
             return None
         item = self._items.pop(0)
-        self._bytes -= item.size
+        frame = item.frame
+        self._bytes -= len(frame if isinstance(frame, bytes) else frame.raw)
         if self.full:
             self._drained()
         origin = item.origin

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.connection import broadcast
@@ -39,10 +40,11 @@ class WebSocketTransport:
         broadcast((connection,), frame)
         return True
 
-    async def recv(self) -> bytes:
+    def recv(self) -> Coroutine[Any, Any, bytes]:
         """Return the next frame, text or binary, as bytes."""
-        if _RECV_DECODES:
-            return await self._connection.recv(decode=False)
+        return self._connection.recv(decode=False) if _RECV_DECODES else self._recv_encoded()
+
+    async def _recv_encoded(self) -> bytes:
         frame: str | bytes = await self._connection.recv()
         return frame.encode() if isinstance(frame, str) else frame
 
