@@ -11,6 +11,9 @@ from pathlib import Path
 
 from benchmarks.harness import RESULTS, ROOT, interpreter, questions
 
+_LONGEST = 20 * 60
+"""Seconds after which a question is given up, so that the others are asked."""
+
 
 def main() -> int:
     """Return how many failed."""
@@ -42,7 +45,10 @@ def main() -> int:
                 "PYTHONPATH": str(ROOT),
                 "BENCHMARKS_WITHOUT": environment.partition(" without ")[2],
             }
-            if subprocess.run(command, cwd=ROOT, env=variables, check=False).returncode:
+            try:
+                subprocess.run(command, cwd=ROOT, env=variables, check=True, timeout=_LONGEST)
+            except subprocess.SubprocessError as error:
+                print(error)
                 failed.append(f"{name} in {environment}")
             print(f"<== {name} in {environment}: {time.monotonic() - start:.0f} s", flush=True)
     if failed:

@@ -38,7 +38,7 @@ _PACKAGES = (
     "picows", "uvloop", "pluggy", "tenacity",
 )  # fmt: skip
 _SAMPLE, _QUICK_SAMPLE = 0.03, 0.01  # seconds of work that a sample is made of, at least
-_ROUNDS, _QUICK_ROUNDS = 21, 5
+_ROUNDS, _QUICK_ROUNDS = 15, 5
 
 T = TypeVar("T")
 Sampler = Callable[[], float]
