@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl as ssl_module
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from types import TracebackType
 from typing import Any, TypeAlias, cast
 
@@ -59,14 +59,14 @@ class Session:
                 raise LocalProtocolError(f"this is no JSON: {error}") from error
         await self._driver.send(frame)
 
-    async def recv(self) -> ServerMessage:
+    def recv(self) -> Coroutine[Any, Any, ServerMessage]:
         """Return the next frame of the service, decoded. Cancelling it loses nothing.
 
         Raises:
             SessionClosed: After `close` or `end`.
             SessionLost: The conversation cannot go on.
         """
-        return await self._driver.recv()
+        return self._driver.recv()
 
     async def recv_bytes(self) -> bytes:
         """Return the next frame of the service as it came. Raises as `recv`."""

@@ -22,7 +22,7 @@ class Transport(Protocol):
         """Send one text frame if that takes no waiting; False: `send` it. Not called while `send` runs."""
         ...
 
-    async def recv(self) -> bytes:
+    def recv(self) -> Awaitable[bytes]:
         """Return the next frame. Never cancelled, and never called twice at a time."""
         ...
 
