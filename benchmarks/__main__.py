@@ -33,18 +33,14 @@ def main() -> int:
             print(f"\n==> {name} in {environment}", flush=True)
             start = time.monotonic()
             try:
-                python = interpreter(environment.partition(" without ")[0])
+                python = interpreter(environment)
             except FileNotFoundError as missing:
                 print(missing)
                 failed.append(f"{name} in {environment}")
                 continue
             command = [str(python), "-m", f"benchmarks.{name}", "--json", str(directory / f"{name}.json")]
             command += ["--quick"] if arguments.quick else []
-            variables = {
-                **os.environ,
-                "PYTHONPATH": str(ROOT),
-                "BENCHMARKS_WITHOUT": environment.partition(" without ")[2],
-            }
+            variables = {**os.environ, "PYTHONPATH": str(ROOT)}
             try:
                 subprocess.run(command, cwd=ROOT, env=variables, check=True, timeout=_LONGEST)
             except subprocess.SubprocessError as error:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from benchmarks import contenders, frames, harness
 
-ENVIRONMENTS = ["bench", "bench without pybase64", "genai2", "genai175"]
+ENVIRONMENTS = ["bench", "genai2", "genai175"]
 
 _SOME = (frames.Kind.AUDIO_40, frames.Kind.RESUMPTION)
 

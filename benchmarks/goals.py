@@ -17,7 +17,6 @@ MIX, AUDIO = "voice mix", "audio, 40 ms"
 FIREHOSE = "firehose, asyncio"
 FLOOR = "floor: copy, SIMD base64"
 FLOOR_OF_THE_GOALS = "floor: copy, SIMD base64 by keyword"
-BINASCII = "floor: binascii"
 
 Lookup = Callable[[Results], float | None]
 Verdict = Literal["not measured", "missed", "must reached", "aim reached", "reached", "for the record"]
@@ -105,13 +104,8 @@ GOALS: Sequence[Goal] = (
         measured=_gain("decode", MIX, TYPED_LEARNED), floor=_gain("decode", MIX, FLOOR),
     ),
     Goal(
-        "G2", "native messages, voice mix, with pybase64", "x", 30, 40, more=True,
+        "G2", "native messages, voice mix", "x", 30, 40, more=True,
         measured=_gain("decode", MIX, LEARNED), floor=_gain("decode", MIX, FLOOR),
-    ),
-    Goal(
-        "G2", "native messages, voice mix, without pybase64", "x", 25, None, more=True,
-        measured=_gain("decode", MIX, LEARNED, environment="bench without pybase64"),
-        floor=_gain("decode", MIX, BINASCII, environment="bench without pybase64"),
     ),
     Goal(
         "G2b", "native, 40 ms of audio, against the floor as it was when the goals were set (one copy, SIMD base64)", "times", 2.2, 1.5,

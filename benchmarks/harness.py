@@ -24,8 +24,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from benchmarks import WITHOUT
-
 __all__ = [
     "RESULTS", "ROOT", "Bench", "Figure", "child", "environment", "finish", "interpreter", "machine", "merge",
     "questions", "record", "run", "sampler", "versions",
@@ -225,8 +223,7 @@ def finish(coroutine: Coroutine[object, None, T]) -> T:
 def environment() -> str:
     """Return the name of the environment that this interpreter is of, a line of `.ci/environments.toml`; else `other`."""
     name = Path(sys.prefix).name
-    name = name if (ROOT / ".ci" / f"constraints-{name}.txt").exists() else "other"
-    return f"{name} without {WITHOUT}" if WITHOUT else name
+    return name if (ROOT / ".ci" / f"constraints-{name}.txt").exists() else "other"
 
 
 def interpreter(name: str) -> Path:
@@ -285,8 +282,6 @@ def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages of interest that are installed."""
     found = {"python": f"{platform.python_implementation()} {platform.python_version()}"}
     for name in _PACKAGES:
-        if name == WITHOUT:
-            continue
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

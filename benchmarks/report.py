@@ -210,7 +210,6 @@ def _values(results: Results, notes: dict[str, str]) -> dict[str, Callable[[], s
         "genai share": share(GENAI),
         "typed share": share(TYPED),
         "native share": share(NATIVE),
-        "native mix plain": gain("decode", MIX, LEARNED, environment="bench without pybase64"),
         "genai instructions": lambda: number(results.median("instructions", "audio, 40 ms", GENAI)),
         "raw over bare": more("end_to_end", FIREHOSE, RAW, to="websockets"),
         "native over bare": more("end_to_end", FIREHOSE, NATIVE, to="websockets"),

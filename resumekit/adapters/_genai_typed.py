@@ -17,11 +17,10 @@ import contextlib
 import functools
 import logging
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from types import NoneType, SimpleNamespace
 from typing import Any, TypeAlias, cast
 
-import msgspec
 import pydantic
 from google import genai
 from google.genai import (
@@ -29,6 +28,7 @@ from google.genai import (
     types,
 )
 from google.genai.live import AsyncSession
+from pybase64 import b64decode
 from pydantic_core import SchemaValidator
 
 from resumekit.adapters import _genai_seam as seam
@@ -64,19 +64,6 @@ _TEMPLATES = 4
 """Streams of media at a time in a process, such as two rates, each pretty-printed or not."""
 _KEYS = ("server_content", "model_turn", "parts", "inline_data", "data")
 _CONSTANT = (str, bytes, int, float, NoneType)
-
-_unquote = msgspec.json.Decoder(bytes).decode
-_b64decode: Callable[..., bytes] | None = None
-with contextlib.suppress(ImportError):  # the extra "fast"
-    import pybase64
-
-    _b64decode = pybase64.b64decode
-
-
-def _media(text: bytes) -> bytes:
-    if _b64decode is None:
-        return _unquote(b'"%b"' % text)
-    return _b64decode(text, None, True)  # noqa: FBT003 -- by its name, `validate`, it takes twice as long
 
 
 _new = object.__new__
@@ -226,7 +213,7 @@ class _Template:
             return None
         text = frame[self._inside]
         try:
-            made: Any = _media(text)
+            made: Any = b64decode(text, None, True)  # noqa: FBT003 -- by its name, `validate`, it takes twice as long
         except ValueError:
             return None
         if len(made) * 4 != len(text) * 3 or not made:  # decoders differ in what they take for padding

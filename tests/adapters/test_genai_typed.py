@@ -120,15 +120,6 @@ def test_what_is_left_to_google_genai(name, vertex):
 # --- media that is copied --------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["pybase64", "msgspec"])
-def base64_of(request, monkeypatch):
-    if request.param == "msgspec":
-        monkeypatch.setattr(typed, "_b64decode", None)
-    else:
-        pytest.importorskip("pybase64")
-
-
-@pytest.mark.usefixtures("base64_of")
 @BACKENDS
 def test_media_after_the_first_is_copied_and_equal(vertex):
     lane = typed.Lane(vertex=vertex)
@@ -140,7 +131,6 @@ def test_media_after_the_first_is_copied_and_equal(vertex):
         assert equality.difference(lane.decode(frame), equality.receive(frame, vertex=vertex)) is None
 
 
-@pytest.mark.usefixtures("base64_of")
 @pytest.mark.parametrize(
     "middle",
     [

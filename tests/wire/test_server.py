@@ -8,7 +8,7 @@ import pickle
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from resumekit.errors import RemoteProtocolError
@@ -447,25 +447,6 @@ def test_a_handle_is_never_hidden(others, handle, index):
 # --- media --------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["pybase64", "msgspec"])
-def decoder(request, monkeypatch):
-    """Base64 is read by pybase64, where it is installed, else by msgspec."""
-    if request.param == "pybase64":
-        pytest.importorskip("pybase64")
-    else:
-        monkeypatch.setattr(server, "_b64decode", None)
-    return request.param
-
-
-def test_the_decoder_of_media_that_is_installed_is_used(decoder, monkeypatch):
-    used = []
-    monkeypatch.setattr(server, "convert", lambda text, kind: used.append(text) or kind())
-    assert Blob("audio/pcm", "AAAA").data == (bytes(3) if decoder == "pybase64" else b"")
-    assert used == ([] if decoder == "pybase64" else ["AAAA"])
-
-
-@pytest.mark.usefixtures("decoder")
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=64), st.booleans(), st.booleans())
 @example(b"\xfb\xef\xff", True, True)
 def test_media_of_either_alphabet(data, url_safe, padded):
@@ -509,7 +490,6 @@ def test_media_without_data_is_empty():
     assert Blob("audio/pcm", "").data == b""
 
 
-@pytest.mark.usefixtures("decoder")
 @pytest.mark.parametrize("text", ["a b=", "!", "a", "é===", "AA=A", "AAA\n", "AAAA AAAA", "AAAA!AAA", "AAAA===="])
 def test_media_that_is_no_base64(text):
     for given_as in (text, text.encode(), text.encode("latin-1")):
