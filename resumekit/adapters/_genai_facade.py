@@ -109,9 +109,12 @@ class _Beneath:
     """The connection itself, under the methods that `Facade` has put over it."""
 
     def __init__(self, facade: Facade) -> None:
-        self.transport = facade.transport
+        self._facade = facade
         for name in ("send", "recv", "close", "ping"):
             setattr(self, name, MethodType(getattr(ClientConnection, name), facade))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._facade, name)
 
 
 def options_of_websockets(arguments: Mapping[str, object]) -> dict[str, object]:

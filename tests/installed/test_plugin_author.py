@@ -23,7 +23,7 @@ from tests.examples import example
 ROOT = Path(__file__).parents[2]
 BUILD = Path(sys.prefix).parent / "build"
 """Made by .ci/env.py beside this environment."""
-NEEDED = ["msgspec", "pluggy", "tenacity", "websockets"]
+NEEDED = ["msgspec", "pluggy", "pybase64", "tenacity", "websockets"]
 FOR_TESTS = ["pytest", "iniconfig", "packaging", "pygments"]
 PAGE = (ROOT / "docs" / "how-to" / "write-a-plugin.md").read_text("utf-8")
 FILES = dict(re.findall(r"^`([\w.]+)`: .*?^```\w+\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
