@@ -262,12 +262,13 @@ class Driver:
         """
         if not self._begun:
             return
-        if self._keeper is not None and not forget:
-            await self._handle_of_the_last_turn()
-        self._feed(inputs.Close(forget=forget))
         try:
+            if self._keeper is not None and not forget:
+                await self._handle_of_the_last_turn()
+            self._feed(inputs.Close(forget=forget))
             await self._join()
         except asyncio.CancelledError:
+            self._feed(inputs.Close(forget=forget))
             self._abort_all()
             await self._join()
             raise
@@ -573,6 +574,8 @@ class Driver:
             self._feed(inputs.DialFailed(link.number, failure))
             return
         link.task = self._spawn(self._read(link))
+        if link.stopped:  # foreign code kept the dial from being cancelled, and nobody wants it any more
+            link.abort()
         self._feed(inputs.Dialed(link.number))
 
     async def _open(self, link: Link) -> Failure | None:

@@ -148,20 +148,22 @@ class Keeper:
         self._wake.set()
 
     async def run(self) -> None:
-        """Do what is noted, until `finish`."""
-        while not self._finishing or self._wake.is_set():
-            await self._wake.wait()
-            self._wake.clear()
-            todo, self._next = self._next, None
-            if todo == "forget":
-                await self._ask("forget", self._store.forget, self._key)
-            elif todo is not None:
-                await self._ask("save", self._store.save, self._key, todo)
-            poisoned, self._poisoned = self._poisoned, None
-            if poisoned is not None:
-                await self._ask("poison", self._store.poison, self._key, poisoned)
-        if self._closes_store:
-            await self._ask("close", self._store.close)
+        """Do what is noted, until `finish`; whatever ends it, a store of its own is closed."""
+        try:
+            while not self._finishing or self._wake.is_set():
+                await self._wake.wait()
+                self._wake.clear()
+                todo, self._next = self._next, None
+                if todo == "forget":
+                    await self._ask("forget", self._store.forget, self._key)
+                elif todo is not None:
+                    await self._ask("save", self._store.save, self._key, todo)
+                poisoned, self._poisoned = self._poisoned, None
+                if poisoned is not None:
+                    await self._ask("poison", self._store.poison, self._key, poisoned)
+        finally:
+            if self._closes_store:
+                await self._ask("close", self._store.close)
 
     async def _ask(self, operation: _Operation, method: Callable[..., Awaitable[_T]], *arguments: object) -> _T | None:
         limit = asyncio.timeout(self._timeout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import gc
 import json
@@ -859,3 +860,27 @@ async def test_a_listener_that_is_a_coroutine_after_all_is_reported_once(service
 
     assert caplog.text.count("on_event raised") == 1
     assert "never awaited" in caplog.text
+
+
+@in_virtual_time
+async def test_a_dial_that_cannot_be_cancelled_leaves_no_connection_that_nobody_reads(service, monkeypatch):
+    driver = driver_of(service, policy=Policy(connect_timeout=2.0))
+    await driver.start()
+    gate = asyncio.get_running_loop().create_future()
+
+    async def stubborn():
+        monkeypatch.undo()
+        while not gate.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(gate)
+        return await service.dial()
+
+    monkeypatch.setattr(driver, "_dial", stubborn)
+    service.current.end()
+    assert await ask(driver, "one") == "answer to one"
+    gate.set_result(None)
+    await until(lambda: len(service.connections) == 3)
+    await asyncio.sleep(0.01)
+
+    assert [connection.aborted for connection in service.connections] == [True, False, True]
+    await driver.close()

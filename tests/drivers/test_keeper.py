@@ -14,6 +14,7 @@ from resumekit.core.handles import HandleRecord
 from resumekit.core.policy import Policy
 from resumekit.defaults import MemoryStore
 from resumekit.drivers import Keeper
+from resumekit.errors import SessionClosed
 from resumekit.testing import HandleStoreConformance
 from resumekit.wire import ResumptionHandle, setup_fingerprint, setup_model
 from tests.drivers.fakes import SETUP, FakeService, answer_of, driver_of, in_virtual_time, question, until
@@ -457,10 +458,11 @@ async def test_a_store_that_hangs_holds_nothing_up_but_the_start_and_the_end(ser
     assert [event.operation for event in failed] == ["load", "save", "save", "close"]
 
 
-@pytest.mark.parametrize("moment", ["loading", "closing"])
+@pytest.mark.parametrize("moment", ["loading", "closing", "waiting for a handle"])
 @in_virtual_time
 async def test_a_cancelled_start_or_close_does_not_wait_for_the_store(service, moment):
     store = Store()
+    service.handles_late = 1.5 if moment == "waiting for a handle" else 0.0
     driver = session_of(service, store)
     loop = asyncio.get_running_loop()
     if moment == "loading":
@@ -469,10 +471,11 @@ async def test_a_cancelled_start_or_close_does_not_wait_for_the_store(service, m
     else:
         await driver.start()
         await ask(driver, "one")
-        await until(lambda: "save" in store.names)
-        store.hangs.add("save")
+        if moment == "closing":
+            await until(lambda: "save" in store.names)
+            store.hangs.add("save")
         task = asyncio.create_task(driver.close())
-    await asyncio.sleep(2.0)
+    await asyncio.sleep(1.0)
     begun = loop.time()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -480,3 +483,6 @@ async def test_a_cancelled_start_or_close_does_not_wait_for_the_store(service, m
 
     assert loop.time() - begun < 1.0
     assert service.open_dials == 0
+    assert store.names[-1] == "close"
+    with pytest.raises(SessionClosed):
+        driver.force_reconnect()
