@@ -59,6 +59,7 @@ class Supported:
 SUPPORTED = {
     "msgspec": Supported("0.19", "0"),
     "pluggy": Supported("1.7", "1"),
+    "pybase64": Supported("1.4", "1"),
     "tenacity": Supported("8.2.3", "9"),
     "websockets": Supported("13", "17"),
     "google-genai": Supported("1.56", "3", "google-genai (the extra 'genai')"),
@@ -237,6 +238,9 @@ def _seam(package: str) -> Iterator[Finding]:
 
 def _fast_receive() -> Finding:
     """Tell whether frames are read the fast way, or by google-genai's own code."""
+    switch = importlib.import_module("resumekit.drivers.switch")
+    if not switch.fast_lanes():
+        return Finding("fast receive", "warning", "off", f"{switch.FAST} is 0: every frame takes the long way")
     typed = importlib.import_module("resumekit.adapters._genai_typed")
     problems: list[str | None] = [typed.problem(vertex=vertex) for vertex in (False, True)]
     reason = next(filter(None, problems), None)

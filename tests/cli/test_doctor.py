@@ -54,6 +54,7 @@ def line(told, name):
 def test_this_environment_is_well(capsys, monkeypatch):
     pytest.importorskip("google.genai")
     monkeypatch.setenv(plugins.LOAD_PLUGINS, "none")
+    monkeypatch.delenv("RESUMEKIT_FAST", raising=False)
     plugins.installed_plugins.cache_clear()
     status = main(["doctor"])
     plugins.installed_plugins.cache_clear()
@@ -61,6 +62,15 @@ def test_this_environment_is_well(capsys, monkeypatch):
 
     assert (status, told.rstrip().splitlines()[-1]) == (0, "No problem found."), told
     assert line(told, "private names") == ("ok", "as expected")
+
+
+def test_fast_lanes_that_are_switched_off_are_told(examine, monkeypatch):
+    pytest.importorskip("google.genai")
+    monkeypatch.setenv("RESUMEKIT_FAST", "0")
+    status, told = examine()
+
+    assert status == 0
+    assert re.match(r"off +RESUMEKIT_FAST is 0: every frame takes the long way", line(told, "fast receive")[1]), told
 
 
 def test_the_least_versions_are_those_of_the_project():
