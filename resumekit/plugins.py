@@ -256,6 +256,9 @@ def _name_of(plugin: object) -> str:
     return name if isinstance(name, str) else type(plugin).__qualname__
 
 
+_NOTHING_REPORTED: frozenset[tuple[str, str, _Problem]] = frozenset()
+
+
 class PluginDecisions:
     """Implements `resumekit.core.policy.Decisions` by asking plugins in order, and the defaults in the end.
 
@@ -267,7 +270,7 @@ class PluginDecisions:
     def __init__(self, opinions: dict[str, tuple[_Opinion, ...]], report: Callable[[Event], None]) -> None:
         self._opinions = opinions
         self._report = report
-        self._reported: set[tuple[str, str, _Problem]] = set()
+        self._reported = _NOTHING_REPORTED
 
     def choose_delay(self, details: DelayDetails) -> float | Exactly:
         """Ask for the delay before the next dial."""
@@ -284,6 +287,10 @@ class PluginDecisions:
     def choose_recovery(self, details: RecoveryDetails) -> Recovery:
         """Ask how to go on after a loss."""
         return cast("Recovery", self._ask("choose_recovery", details, _no_recovery))
+
+    def report_to(self, report: Callable[[Event], None]) -> None:
+        """Have the failures of plugins told to somebody else from now on."""
+        self._report = report
 
     def on_event(self, event: Event) -> None:
         """Tell every plugin that listens."""
@@ -349,9 +356,10 @@ class PluginDecisions:
         self, hook: str, opinion: _Opinion, problem: _Problem, detail: str, error: Exception | None = None
     ) -> None:
         """Report a problem, the first time that a plugin's hook has it in this session."""
-        if (opinion.plugin, hook, problem) in self._reported:
+        known = self._reported
+        self._reported = known | {(opinion.plugin, hook, problem)}
+        if self._reported == known:
             return
-        self._reported.add((opinion.plugin, hook, problem))
         level = logging.WARNING if problem == "slow" else logging.ERROR
         _log.log(level, "the hook %s of the plugin %r failed: %s", hook, opinion.plugin, detail, exc_info=error)
         self._report(HookFailed(hook=hook, plugin=opinion.plugin, problem=problem, detail=detail))

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 from resumekit.core.engine import Engine
 from resumekit.core.events import Event
 from resumekit.core.policy import Policy
-from resumekit.drivers import Dialer, Driver, Keeper, fast_lanes
+from resumekit.drivers import Dialer, Driver, HistoryLoader, Keeper, fast_lanes
 from resumekit.errors import ConfigurationError, LocalProtocolError
 from resumekit.plugins import LOAD_PLUGINS, PluginDecisions, installed_plugins, make_decisions
 from resumekit.stores import HandleStore
@@ -36,6 +36,8 @@ T = TypeVar("T")
 Maybe: TypeAlias = T | Callable[[], T | Awaitable[T]]
 """A value, or a callable that returns it, at once or when awaited."""
 OnEvent: TypeAlias = Callable[[Event], object]
+_DEFAULT_POLICY = Policy()
+"""One for all sessions."""
 
 
 async def resolve(value: Maybe[T]) -> T:
@@ -58,7 +60,7 @@ def checked_policy(policy: object) -> Policy:
         ConfigurationError: This is no policy.
     """
     if policy is None:
-        return Policy()
+        return _DEFAULT_POLICY
     if not isinstance(policy, Policy):
         raise ConfigurationError(f"policy is a {type(policy).__name__}; give a resumekit.Policy")
     return policy
@@ -126,17 +128,7 @@ async def session_driver(
     if not installed_plugins.cache_info().currsize:
         await asyncio.to_thread(installed_plugins)
 
-    def report(event: Event) -> None:
-        driver.report(event)
-
-    def publish(event: Event) -> None:
-        driver.publish(event)
-
-    decisions = make_decisions(plugins, report=report)
-
-    async def load() -> list[HistoryTurn]:
-        return to_turns(await resolve(history), to_dict)
-
+    decisions = make_decisions(plugins, report=_nowhere)
     loads = callable(history)
     try:
         engine = Engine(
@@ -154,6 +146,10 @@ async def session_driver(
         raise ConfigurationError(f"bad setup: {error}") from error
     keeper: Keeper | None = None
     if key is not None and policy.resumption == "on":
+
+        def publish(event: Event) -> None:
+            driver.publish(event)
+
         keeper = Keeper(
             _store_of(store or "memory://", decisions),
             key,
@@ -169,14 +165,26 @@ async def session_driver(
         engine,
         dial,
         policy=policy,
-        load_history=load if loads else None,
+        load_history=_loader(history, to_dict) if loads else None,
         on_event=on_event,
         tell_plugins=decisions.on_event,
         keeper=keeper,
         readable=readable,
         label=label,
     )
+    decisions.report_to(driver.report)
     return driver
+
+
+def _nowhere(event: Event) -> None:
+    """Nothing asks a plugin before there is a driver."""
+
+
+def _loader(history: object, to_dict: Callable[[object], object]) -> HistoryLoader:
+    async def load() -> list[HistoryTurn]:
+        return to_turns(await resolve(history), to_dict)
+
+    return load
 
 
 _PACKAGES = {

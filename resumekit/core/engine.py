@@ -668,7 +668,7 @@ class Engine:
         age = self._now - record.received_at
         self._notify(events.HandleRefused(digest=repr(record.handle), age=age, reason=reason, poisoned=poisoned))
         if poisoned:
-            self._talk.point.poisoned |= {record.handle}
+            self._talk.point.poisoned += (record.handle,)
         self._do(actions.PoisonHandle(record) if poisoned else actions.ForgetHandle())
 
     def _wait(self, verdict: Verdict, retry_after: float | None) -> None:

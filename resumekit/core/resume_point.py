@@ -69,7 +69,7 @@ class ResumePoint:
         """Audio was streaming when `base` came: its state may hold the beginning of a spoken question."""
         self.ageing: Candidate | None = None
         """The record that becomes the base if no turn opens for long enough."""
-        self.poisoned: frozenset[ResumptionHandle] = frozenset()
+        self.poisoned: tuple[ResumptionHandle, ...] = ()
         """Never resumed from again, whoever offers them."""
 
     def record(self, handle: ResumptionHandle, index: int | None, connection: int, now: float) -> HandleRecord:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from sys import intern
 from typing import NamedTuple
 
 from resumekit.wire import (
@@ -76,16 +77,16 @@ class Setup:
 
     @classmethod
     def parse(cls, frame: str) -> Setup:
-        """Read a setup frame.
+        """Read a setup frame. The texts are shared by all sessions that have the same.
 
         Raises:
             LocalProtocolError: it is not one.
         """
-        model = setup_model(frame)
+        model = intern(setup_model(frame))
         return cls(
-            frame=frame,
+            frame=intern(frame),
             model=model,
-            fingerprint=setup_fingerprint(frame),
+            fingerprint=intern(setup_fingerprint(frame)),
             seeds_history=setup_seeds_history(frame),
             proactive=setup_proactive(frame) or family_of(model).proactive,
             handle=setup_handle(frame),

@@ -19,6 +19,8 @@ TimerName: TypeAlias = Literal[
 class Timers(dict[TimerName, float]):
     """When to do what; a timer that is not set is not there."""
 
+    __slots__ = ()
+
     def due(self, name: TimerName, now: float) -> bool:
         """Whether a timer is set, and has run out."""
         return self.get(name, math.inf) <= now

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resumekit.drivers.driver import Driver
+from resumekit.drivers.driver import Driver, HistoryLoader
 from resumekit.drivers.events import Events
 from resumekit.drivers.failures import TRANSPORT_ERRORS, failure_of
 from resumekit.drivers.keeper import Keeper
@@ -15,6 +15,7 @@ __all__ = [
     "Dialer",
     "Driver",
     "Events",
+    "HistoryLoader",
     "Keeper",
     "Transport",
     "WebSocketTransport",

@@ -124,12 +124,12 @@ class Driver:
         self._name = f"session {next(_numbers)}" + (f" ({label})" if label else "")
         self._loop = asyncio.get_running_loop()
 
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
         """All that runs."""
         self._begun = False
         self._ending: asyncio.Task[None] | None = None
         """Winds up."""
-        self._links: list[Link] = []
+        self._links: tuple[Link, ...] = ()
         self._loader: asyncio.Task[None] | None = None
         self._todo: list[actions.Action] = []
         self._acting = False
@@ -146,7 +146,7 @@ class Driver:
         self._paused = False
         """The socket is not read: the application has too much to take."""
         self._receivers = Waiters()
-        self._senders: list[tuple[ClientMessage, asyncio.Future[None]]] = []
+        self._senders: tuple[tuple[ClientMessage, asyncio.Future[None]], ...] = ()
         self._over = False
         self._error: BaseException | None = None
         self.last_handle: HandleRecord | None = None
@@ -382,7 +382,7 @@ class Driver:
                     self._spawn(self._ping(link))
             case actions.OpenConnection():
                 link = Link(action.connection)
-                self._links.append(link)
+                self._links += (link,)
                 link.task = self._spawn(self._connect(link))
             case actions.CloseConnection():
                 if (link := self._link(action.connection)) is not None:
@@ -429,8 +429,7 @@ class Driver:
         if not self._engine.inbox.full:
             self._paused = False
             self._feed(inputs.Tick())  # the engine tells
-            for link in self._links:
-                link.resume.wake()
+            self._news.wake()
 
     def _link(self, number: int) -> Link | None:
         return next((link for link in self._links if link.number == number), None)
@@ -440,14 +439,14 @@ class Driver:
     async def _wait_for_room(self, message: ClientMessage) -> None:
         """Wait in line; whoever is let through feeds at once."""
         place = (message, self._loop.create_future())
-        self._senders.append(place)
+        self._senders += (place,)
         try:
             async with asyncio.timeout(self._policy.send_wait):
                 await place[1]
         except TimeoutError:
             raise self._engine.buffer_full(message) from None
         finally:
-            self._senders.remove(place)
+            self._senders = tuple(other for other in self._senders if other is not place)
             self._admit_senders()
         self._check_open()
 
@@ -462,13 +461,13 @@ class Driver:
 
     def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
-        self._tasks.append(task)
+        self._tasks += (task,)
         task.add_done_callback(self._done)
         return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         """A task is done; if it broke, nobody may be left hanging."""
-        self._tasks.remove(task)
+        self._tasks = tuple(other for other in self._tasks if other is not task)
         if not task.cancelled() and (bug := task.exception()) is not None:
             _log.error("%s: an internal error", self._name, exc_info=bug)
             lost = SessionLost(f"internal error: {bug!r}", advice="report it with the log")
@@ -527,6 +526,7 @@ class Driver:
             self._keeping.cancel()
         for link in self._links:
             link.abort()
+        self._news.wake()
 
     async def _join(self) -> None:
         """Wait until nothing runs any more, unless this is a part of it."""
@@ -569,7 +569,7 @@ class Driver:
             failure = await self._open(link)
         finally:
             if link.transport is None:
-                self._links.remove(link)
+                self._let_go(link)
         if failure is not None:
             self._feed(inputs.DialFailed(link.number, failure))
             return
@@ -598,7 +598,7 @@ class Driver:
             while True:
                 while inbox.full and not link.stopped:
                     self._paused = True
-                    await link.resume.wait()
+                    await self._news.wait()
                 try:
                     frame = await transport.recv()
                 except TRANSPORT_ERRORS as error:
@@ -613,8 +613,11 @@ class Driver:
             self._finish(None)
             raise
         finally:
-            self._links.remove(link)
+            self._let_go(link)
             transport.abort()
+
+    def _let_go(self, link: Link) -> None:
+        self._links = tuple(other for other in self._links if other is not link)
 
     def _feed_frame(self, link: Link, frame: bytes) -> None:
         try:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from resumekit.core.failures import Phase
 from resumekit.drivers.failures import TRANSPORT_ERRORS
 from resumekit.drivers.transport import Transport
-from resumekit.drivers.waiters import Waiters
 
 __all__ = ["Link"]
 
@@ -19,7 +18,7 @@ class Link:
     Nothing is written, or closed, but by `write_all`: have it run, as a task, whenever `needs_writer` says so.
     """
 
-    __slots__ = ("_ended", "_frames", "closing", "number", "phase", "resume", "stopped", "task", "transport", "writer")
+    __slots__ = ("_ended", "_frames", "closing", "number", "phase", "stopped", "task", "transport", "writer")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -32,7 +31,6 @@ class Link:
         self.closing = False
         self.stopped = False
         """Whatever the application takes, read on: the connection is being closed or dropped."""
-        self.resume = Waiters()
         self._ended = False
         self._frames: list[str] = []
 
@@ -56,12 +54,11 @@ class Link:
         if self.transport is None:
             self.abort()
             return
-        self.closing = True
-        self._stop()
+        self.closing = self.stopped = True
 
     def abort(self) -> None:
         """Drop the connection, or the dial."""
-        self._stop()
+        self.stopped = True
         if self.transport is not None:
             self.transport.abort()
         elif self.task is not None:
@@ -74,10 +71,6 @@ class Link:
             await asyncio.wait({self.writer})
         assert self.transport is not None
         await self.transport.close()
-
-    def _stop(self) -> None:
-        self.stopped = True
-        self.resume.wake()
 
     async def write_all(self, written: Callable[[], None]) -> None:
         """Write what waits, and close where that is the end."""

@@ -9,12 +9,14 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.connection import broadcast
 from websockets.protocol import State
+from websockets.datastructures import Headers
 
 from resumekit.core.policy import Policy
 from resumekit.drivers.log import transport_logger
 
 __all__ = ["WebSocketTransport", "dial_websocket", "websocket_options"]
 
+_NO_HEADERS = Headers()
 _RECV_DECODES = "decode" in inspect.signature(ClientConnection.recv).parameters  # websockets 14 and later
 _A_LITTLE_EARLIER = 0.9
 """The transport's own time-out comes before the engine's: its error says more, and is what the user knows."""
@@ -92,4 +94,9 @@ async def dial_websocket(
     arguments = {**(options or {}), **websocket_options(policy)}
     if additional_headers is not None:
         arguments["additional_headers"] = additional_headers
-    return WebSocketTransport(await connect(uri, **arguments))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] -- as the user gave them
+    connection = await connect(uri, **arguments)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] -- as the user gave them
+    # Nobody asks for the handshake any more: 4 KiB, and the API key is in it.
+    connection.request = None
+    if connection.response is not None:
+        connection.response.headers = _NO_HEADERS
+    return WebSocketTransport(connection)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
 
 import pytest
 from websockets.asyncio.server import serve
+from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from resumekit.core.failures import Phase, Side
@@ -82,6 +84,16 @@ async def test_frames_go_both_ways_text_and_binary(server):
     with pytest.raises(ConnectionClosed) as caught:
         await transport.recv()
     assert failure_of(caught.value, Phase.LIVE).code == 1000
+
+
+async def test_the_headers_of_the_upgrade_are_let_go(server):
+    """An API key is among them, and they are a third of what an idle connection takes."""
+    key = "KEY-OF-THIS-TEST-ALONE"
+    transport = await dial_websocket(server.uri, additional_headers={"x-goog-api-key": key}, policy=Policy())
+    kept = [found for found in gc.get_objects() if type(found) is Headers and key in found.values()]
+
+    assert all(found is server.headers[0] for found in kept)
+    await transport.close()
 
 
 async def test_an_abort_ends_everything_at_once(server):
