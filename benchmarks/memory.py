@@ -244,7 +244,9 @@ async def _client(contender: str, case: str, count: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     command = [sys.executable, "-m", "benchmarks.memory", "--as", "server", contender]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(  # noqa: ASYNC220 -- before there is anything that it could hold up
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
         assert server.stdout is not None
         uri = f"ws://127.0.0.1:{int(server.stdout.readline())}"
         clients: list[Client] = []

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import enum
 import inspect
 import re
@@ -127,10 +126,6 @@ def type_of(kind: type, name: str) -> str:
 
 
 def defaults(kind: type) -> dict[str, object]:
-    if dataclasses.is_dataclass(kind):
-        return {
-            field.name: field.default for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING
-        }
     fields = msgspec.structs.fields(kind)
     return {field.name: field.default for field in fields if field.default is not msgspec.NODEFAULT}
 
@@ -242,7 +237,7 @@ def in_order(module: ModuleType, names: tuple[str, ...]) -> list[str]:
 def policy_page() -> Iterator[str]:
     source = inspect.getsource(policy.Policy).split("def __post_init__")[0]
     said, given = attributes(policy.Policy), defaults(policy.Policy)
-    scaled = {field.name for field in dataclasses.fields(policy.Policy) if field.metadata.get("unit") == "s"}
+    scaled = policy.Policy.times()
     yield from ("# Policy", "", summary(policy.Policy).partition("\nRaises:")[0].strip(), "")
     yield from ("A field that makes no sense raises `ConfigurationError` at once.", "")
     yield from (

@@ -13,13 +13,14 @@ import logging
 import os
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from time import perf_counter
 from typing import Literal, cast
 
 import pluggy
+from msgspec import Struct
+from msgspec.structs import replace
 
 from resumekit import hookspecs
 from resumekit.core.events import Event, HookFailed
@@ -62,8 +63,7 @@ _log = logging.getLogger("resumekit.plugins")
 _Problem = Literal["raised", "slow", "nonsense"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plugin:
+class Plugin(Struct, frozen=True, kw_only=True):
     """An installed plugin."""
 
     name: str
@@ -185,8 +185,7 @@ def _describe(error: BaseException) -> str:
 # ---------------------------------------------------------------------- asking
 
 
-@dataclass(frozen=True, slots=True)
-class _Opinion:
+class _Opinion(Struct, frozen=True):
     """One plugin's implementation of one hook."""
 
     plugin: str

@@ -8,7 +8,8 @@ The rows come from PROTOCOL section 4: a close code is a gRPC status in disguise
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 __all__ = ["TABLE", "CloseCode", "Failure", "Phase", "Row", "Side", "Verdict", "classify"]
 
@@ -70,8 +71,7 @@ class Verdict(enum.Enum):
     """Trying again cannot help."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True, kw_only=True):
     """What happened to a connection, without any secret."""
 
     phase: Phase
@@ -95,8 +95,7 @@ class Failure:
         return self.reason or self.side.value
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """One line of the table; a field that is None matches everything."""
 
     verdict: Verdict

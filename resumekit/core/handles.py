@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from resumekit.wire import ResumptionHandle
 
 __all__ = ["Candidate", "HandleRecord"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HandleRecord:
+class HandleRecord(Struct, frozen=True, kw_only=True):
     """A handle with all that is needed to decide whether it may be used."""
 
     handle: ResumptionHandle
@@ -26,8 +25,7 @@ class HandleRecord:
     """Of the config without resumption and history."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A record, and the index that the next message had when it came."""
 
     record: HandleRecord

@@ -7,7 +7,8 @@ maybe from its middle on, where the head of the audio was lost.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from resumekit.wire import ServerMessage, Transcription, decode_server, with_transcription
 
@@ -17,8 +18,7 @@ _WORD = re.compile(r"(?:(?=\w)[\0-\u2e7f])+|\w")
 """A word; of scripts that put none apart, a character."""
 
 
-@dataclass(slots=True)
-class Hearing:
+class Hearing(Struct):
     """One question as the service hears it, and as the app is shown it, over all runs of its turn."""
 
     said: str = ""

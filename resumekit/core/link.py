@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct
 
 from resumekit.core.handles import Candidate, HandleRecord
 from resumekit.core.policy import Policy
@@ -15,8 +16,7 @@ _STRETCH = 1.0
 """Seconds that are taken for one burst: what a network held back comes all at once."""
 
 
-@dataclass(slots=True, eq=False)
-class Link:
+class Link(Struct, eq=False):
     """One connection, from its dial to its end."""
 
     number: int
@@ -49,9 +49,9 @@ class Link:
     """After replayed history the model takes text as `realtimeInput.text` only."""
 
     # Turns
-    turns: list[Turn] = field(default_factory=list[Turn])
+    turns: list[Turn] = []
     """Asked on this connection and not ended, first in, first out (RULES 7)."""
-    ended: list[Turn] = field(default_factory=list[Turn])
+    ended: list[Turn] = []
     """Ended on this connection, and not anchored by a handle yet."""
     owed: Turn | None = None
     """It ended a part right after a tool response was written: another is waited for, on a guess."""

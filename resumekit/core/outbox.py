@@ -7,7 +7,7 @@ and an unsent part. Nothing here knows turns or handles: the engine says what ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct
 
 from msgspec import Struct
 
@@ -44,15 +44,14 @@ class Message(Struct, eq=False):
     """It is part of the history that the app itself seeds a new session with."""
 
 
-@dataclass(slots=True)
-class Lane:
+class Lane(Struct):
     """One lane: `sent` is a prefix of `sent` + `unsent`.
 
     Lists, short as they are: an empty deque takes 760 bytes, and a session has many that stay empty.
     """
 
-    sent: list[Message] = field(default_factory=list[Message])
-    unsent: list[Message] = field(default_factory=list[Message])
+    sent: list[Message] = []
+    unsent: list[Message] = []
     unsent_bytes: int = 0
     unsent_seconds: float = 0.0
     sent_bytes: int = 0

@@ -6,12 +6,12 @@ The engine never decides these things itself: it asks `Decisions` and acts on th
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+from msgspec import Struct, structs
 
 from resumekit.core.failures import Failure, Verdict
 from resumekit.errors import ConfigurationError
@@ -31,14 +31,10 @@ __all__ = [
 ]
 
 _Seconds = float
+"""A time that `Policy.scaled` scales."""
 
 
-def _seconds(default: float) -> _Seconds:
-    return field(default=default, metadata={"unit": "s"})
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True, kw_only=True):
     """Every limit and choice of a session. Times are seconds, sizes are bytes.
 
     Raises:
@@ -50,47 +46,47 @@ class Policy:
     """``"off"``: never ask the service to keep the conversation; survive by history replay alone."""
     transparent: Literal["auto"] | bool = "auto"
     """Whether the service reports what it consumed. ``"auto"``: on Vertex, never on the Developer API."""
-    handle_validity: _Seconds | None = field(default=None, metadata={"unit": "s"})
+    handle_validity: _Seconds | None = None
     """Age at which a handle is not tried any more; None: 2 h (Developer API), 24 h (Vertex)."""
 
-    store_timeout: _Seconds = _seconds(5.0)
+    store_timeout: _Seconds = 5.0
     """How long one call of the handle store may take; the session does not wait for it, save at its start and end."""
 
     # Connecting
-    connect_timeout: _Seconds = _seconds(10.0)
+    connect_timeout: _Seconds = 10.0
     """TCP, TLS and HTTP upgrade of one connection."""
-    setup_timeout: _Seconds = _seconds(15.0)
+    setup_timeout: _Seconds = 15.0
     """From ``setup`` to ``setupComplete``: google-genai waits for ever."""
-    first_connect_deadline: _Seconds = _seconds(30.0)
+    first_connect_deadline: _Seconds = 30.0
     """How long the first connection is retried when its failure may pass."""
 
     # Backoff
-    first_delay: _Seconds = _seconds(0.25)
+    first_delay: _Seconds = 0.25
     """Upper bound of the jitter before the first try."""
-    delay_base: _Seconds = _seconds(0.5)
+    delay_base: _Seconds = 0.5
     """Upper bound of the delay before the second try; doubles from there."""
-    delay_cap: _Seconds = _seconds(30.0)
+    delay_cap: _Seconds = 30.0
     """Upper bound that the delay does not grow beyond."""
-    proven_after: _Seconds = _seconds(30.0)
+    proven_after: _Seconds = 30.0
     """A connection that stayed up this long, or completed a turn, has proved itself."""
-    max_outage: _Seconds = _seconds(300.0)
+    max_outage: _Seconds = 300.0
     """Seconds without a proven connection after which the session is given up."""
-    old_binding_grace: _Seconds = _seconds(30.0)
+    old_binding_grace: _Seconds = 30.0
     """How long 1011 at bind means that the service has not yet released the old connection; on a first connection at
     most half of ``first_connect_deadline``, so that there is time left for a fresh start."""
 
     # goAway
-    go_away_margin_min: _Seconds = _seconds(1.5)
+    go_away_margin_min: _Seconds = 1.5
     """The move happens at least this long before the announced end ..."""
-    go_away_margin_max: _Seconds = _seconds(10.0)
+    go_away_margin_max: _Seconds = 10.0
     """... and at most this long; between them, a third of the time left."""
-    go_away_assumed: _Seconds = _seconds(10.0)
+    go_away_assumed: _Seconds = 10.0
     """Time left that is assumed where goAway names none."""
     warm_dial: bool = True
     """Dial the next connection ahead, at a random moment in 10-60 % of the time left."""
-    handle_wait: _Seconds = _seconds(2.0)
+    handle_wait: _Seconds = 2.0
     """How long after a turn its handle is waited for (Developer API 0.6 s, Vertex 0.07 s seen)."""
-    close_wait: _Seconds = _seconds(1.0)
+    close_wait: _Seconds = 1.0
     """How long the closing handshake of the old connection is waited for, then it is aborted."""
     deliver_go_away: bool = False
     """Show goAway in ``receive()`` too. Off: frameworks restart on it; it is an event."""
@@ -111,12 +107,12 @@ class Policy:
     tool_turns: Literal["auto", "joined", "split"] = "auto"
     """Whether a model answers tool responses within the turn of its calls, or may end that turn first and answer in
     another. ``"auto"``: split for models before 3.x, and for any model once it was seen to do so."""
-    part_wait: _Seconds = _seconds(5.0)
+    part_wait: _Seconds = 5.0
     """Split turns: how long the answer to a tool response is waited for before the next question goes out."""
-    resent_wait: _Seconds = _seconds(60.0)
+    resent_wait: _Seconds = 60.0
     """How long a question waits for the answer to one that was sent again to begin. A model may think for a minute; but
     nothing can be asked of one that keeps silent, until this is over."""
-    rebind_timeout: _Seconds = _seconds(20.0)
+    rebind_timeout: _Seconds = 20.0
     """How long messages that follow a tool response wait for its call to come again."""
     resend_speech: Literal["auto", "audio", "transcript"] = "auto"
     """Form in which an open spoken question is sent again; ``"auto"``: as audio if all of it is still buffered, else
@@ -127,7 +123,7 @@ class Policy:
     """Control messages that may wait for a connection; then `send` waits, then raises."""
     control_bytes: int = 4 * 2**20
     """Bytes of them."""
-    send_wait: _Seconds = _seconds(10.0)
+    send_wait: _Seconds = 10.0
     """How long `send` waits for room before it raises `BufferFull`."""
     audio_seconds: float = 30.0
     """Seconds of audio that are kept (media time, not scaled); the oldest goes first."""
@@ -143,29 +139,29 @@ class Policy:
     """Largest frame that is accepted from the service; websockets' 1 MiB kills sessions."""
 
     # Liveness
-    ping_expecting: _Seconds = _seconds(10.0)
+    ping_expecting: _Seconds = 10.0
     """Silence until a ping, while an answer is expected ..."""
-    abort_expecting: _Seconds = _seconds(30.0)
+    abort_expecting: _Seconds = 30.0
     """... and until the connection is given up."""
-    ping_idle: _Seconds = _seconds(30.0)
+    ping_idle: _Seconds = 30.0
     """Silence until a ping otherwise ..."""
-    abort_idle: _Seconds = _seconds(90.0)
+    abort_idle: _Seconds = 90.0
     """... and until the connection is given up."""
-    progress_watchdog: _Seconds = _seconds(15.0)
+    progress_watchdog: _Seconds = 15.0
     """Just resumed: how long the service may say nothing to a turn that it owes, before its handle counts as dead."""
-    frozen_after: _Seconds = _seconds(5.0)
+    frozen_after: _Seconds = 5.0
     """A wake-up this much later than asked means that the process was frozen (SIGSTOP, a laptop's lid): a freeze is told
     by the first timer that was due in it, and by the wall clock ..."""
-    suspect_patience: _Seconds = _seconds(10.0)
+    suspect_patience: _Seconds = 10.0
     """... and its connection is given up unless it shows a sign of life within this time (pongs of 8 s were seen)."""
 
     # Limits of the service's session
     at_session_limit: Literal["warn", "fresh_start"] = "warn"
     """What happens ahead of the limit: only `SessionExpiring`, or also a new session, with its history replayed, at
     the next quiet point. See `resumekit.core.limits`; none of it where context window compression is on."""
-    session_limit: _Seconds | None = field(default=None, metadata={"unit": "s"})
+    session_limit: _Seconds | None = None
     """The limit, compressed or not; None: what is known of the service, by its kind and by whether video is sent."""
-    session_limit_warning: _Seconds = _seconds(120.0)
+    session_limit_warning: _Seconds = 120.0
     """How long ahead; at most half of the limit."""
 
     # What is not known for certain of the service
@@ -184,15 +180,15 @@ class Policy:
     """Bytes of them."""
 
     def __post_init__(self) -> None:
-        for spec in dataclasses.fields(self):
-            value: object = getattr(self, spec.name)
-            allowed = _CHOICES.get(spec.name)
+        for name, default in zip(self.__struct_fields__, self.__struct_defaults__, strict=True):
+            value: object = getattr(self, name)
+            allowed = _CHOICES.get(name)
             if allowed is not None:
                 # Compared by type, too: 1 is not True here.
                 if not any(value == choice and type(value) is type(choice) for choice in allowed):
-                    raise ConfigurationError(f"Policy.{spec.name} is {value!r}; it must be one of {allowed!r}")
-            elif not (value is None and spec.default is None):
-                self._check_number(spec.name, value, whole=isinstance(spec.default, int))
+                    raise ConfigurationError(f"Policy.{name} is {value!r}; it must be one of {allowed!r}")
+            elif not (value is None and default is None):
+                self._check_number(name, value, whole=isinstance(default, int))
         for low, high in _ORDERED:
             if getattr(self, low) > getattr(self, high):
                 raise ConfigurationError(
@@ -223,12 +219,13 @@ class Policy:
         """
         if not 0 < factor < math.inf:
             raise ConfigurationError(f"Policy.scaled takes a number above zero, not {factor!r}")
-        times = {
-            spec.name: getattr(self, spec.name) * factor
-            for spec in dataclasses.fields(self)
-            if spec.metadata.get("unit") == "s" and getattr(self, spec.name) is not None
-        }
-        return dataclasses.replace(self, **times)
+        times = {name: getattr(self, name) * factor for name in self.times() if getattr(self, name) is not None}
+        return structs.replace(self, **times)
+
+    @classmethod
+    def times(cls) -> list[str]:
+        """Return the names of the fields that `scaled` scales."""
+        return [name for name, kind in cls.__annotations__.items() if kind.startswith("_Seconds")]
 
 
 _CHOICES: dict[str, tuple[object, ...]] = {
@@ -257,15 +254,13 @@ _ORDERED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Exactly:
+class Exactly(Struct, frozen=True):
     """A delay that is not jittered."""
 
     seconds: float
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DelayDetails:
+class DelayDetails(Struct, frozen=True, kw_only=True):
     """What `Decisions.choose_delay` is told."""
 
     attempt: int
@@ -277,8 +272,7 @@ class DelayDetails:
     policy: Policy
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FailureDetails:
+class FailureDetails(Struct, frozen=True, kw_only=True):
     """What `Decisions.classify_failure` is told."""
 
     failure: Failure
@@ -294,8 +288,7 @@ class FailureDetails:
     policy: Policy
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MoveDetails:
+class MoveDetails(Struct, frozen=True, kw_only=True):
     """What `Decisions.choose_move` is told, once per goAway."""
 
     time_left: float | None
@@ -308,8 +301,7 @@ class MoveDetails:
     policy: Policy
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Move:
+class Move(Struct, frozen=True, kw_only=True):
     """When to leave a connection that said goAway; seconds from now."""
 
     deadline: float
@@ -331,8 +323,7 @@ class RecoveryAction(enum.Enum):
     """Give the session up."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RecoveryDetails:
+class RecoveryDetails(Struct, frozen=True, kw_only=True):
     """What `Decisions.choose_recovery` is told, once per lost connection."""
 
     failure: Failure
@@ -347,8 +338,7 @@ class RecoveryDetails:
     model: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recovery:
+class Recovery(Struct, frozen=True, kw_only=True):
     """The answer to `Decisions.choose_recovery`."""
 
     action: RecoveryAction

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from sys import intern
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from resumekit.wire import (
     ResumptionHandle,
@@ -56,8 +57,7 @@ MODEL_FAMILIES = (
 """The first whose prefix matches."""
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
+class Setup(Struct, frozen=True):
     """The setup frame of the application, and what stands in it."""
 
     frame: str

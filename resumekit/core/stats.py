@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-
 import msgspec
 
 __all__ = ["Counters", "Stats"]
@@ -46,8 +43,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.asdict(self)
 
 
-@dataclass(slots=True)
-class Counters:
+class Counters(msgspec.Struct):
     """The engine's own copy of `Stats`, field by field; it counts up."""
 
     connections: int = 0
@@ -70,4 +66,4 @@ class Counters:
 
     def snapshot(self) -> Stats:
         """Return the figures as they are now."""
-        return Stats(**dataclasses.asdict(self))
+        return Stats(**msgspec.structs.asdict(self))

@@ -8,7 +8,8 @@ calls, and answer the responses in another.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from resumekit.core.hearing import Hearing
 from resumekit.wire import FunctionCall, FunctionResponse, ServerMessage, args_key
@@ -16,8 +17,7 @@ from resumekit.wire import FunctionCall, FunctionResponse, ServerMessage, args_k
 __all__ = ["Call", "Turn"]
 
 
-@dataclass(slots=True, eq=False)
-class Call:
+class Call(Struct, eq=False):
     """One execution of a tool: the app knows one call, whatever the service calls it in each run."""
 
     app_id: str
@@ -45,12 +45,11 @@ class Call:
     """The engine wrote that response: the app has not seen the repeated call."""
     background: bool = False
     """The model does not wait for it: its responses are messages of their own, which may come after the turn."""
-    answers: list[tuple[int, FunctionResponse]] = field(default_factory=list[tuple[int, FunctionResponse]])
+    answers: list[tuple[int, FunctionResponse]] = []
     """Of a call in the background: all that the app answered, each with its position."""
 
 
-@dataclass(slots=True, eq=False)
-class Turn:
+class Turn(Struct, eq=False):
     """A question and its answer. Turns end first in, first out (RULES 7)."""
 
     number: int | None = None
@@ -86,23 +85,23 @@ class Turn:
     """Index, on the current connection, of its newest question or response."""
     resent: bool = False
     """Its question was resent on the current connection."""
-    held: list[ServerMessage] = field(default_factory=list[ServerMessage])
+    held: list[ServerMessage] = []
     """Output of a part that the app should know already, until the part shows whether it is that one."""
 
     # Tools
-    calls: dict[str, Call] = field(default_factory=dict[str, Call])
+    calls: dict[str, Call] = {}
     """Those that the current run has issued, by the service's id."""
-    unbound: list[Call] = field(default_factory=list[Call])
+    unbound: list[Call] = []
     """Calls of earlier runs, answered or still running: the same call again is one of these."""
 
     # In words
     question: Hearing = field(default_factory=Hearing)
     """The spoken question in words."""
-    spoken: list[str] = field(default_factory=list[str])
+    spoken: list[str] = []
     """Pieces of the output transcription."""
-    written: list[str] = field(default_factory=list[str])
+    written: list[str] = []
     """Pieces of the text output."""
-    tools: list[str] = field(default_factory=list[str])
+    tools: list[str] = []
     """Tool calls and their responses, as text."""
 
     @property

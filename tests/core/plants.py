@@ -7,10 +7,10 @@ ends in a `Violation`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
+from msgspec.structs import replace
 
 from resumekit.core.engine import Engine
 from tests.core.model_state import Violation

@@ -9,9 +9,10 @@ import os
 import random
 from bisect import bisect
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import accumulate
 from typing import Any, Literal
+
+from msgspec.structs import replace
 
 from resumekit.core.engine import Engine
 from resumekit.core.policy import Policy

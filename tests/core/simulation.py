@@ -77,7 +77,7 @@ class Config:
         return " ".join(
             f"{name}={getattr(mine, name)!r}"
             for mine, plain in pairs
-            for name in type(mine).__dataclass_fields__
+            for name in type(mine).__annotations__
             if name not in ("server", "policy") and getattr(mine, name) != getattr(plain, name)
         )
 

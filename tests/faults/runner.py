@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import Any, Literal, Self
 from google import genai
 from google.genai import types
 from google.oauth2.credentials import Credentials
+from msgspec import structs
 
 from resumekit import Policy
 from resumekit.adapters import genai as resumable
@@ -62,12 +62,12 @@ def policy(scale: float = SCALE, **changes: Any) -> Policy:
     scaled = Policy().scaled(scale)
     machine = {"connect_timeout": 10.0, "setup_timeout": 15.0, "first_connect_deadline": 30.0, "close_wait": 1.0}
     machine |= {"frozen_after": 5.0, "suspect_patience": 10.0}
-    return dataclasses.replace(scaled, **{**machine, **scaled_fields(scale, changes)})
+    return structs.replace(scaled, **{**machine, **scaled_fields(scale, changes)})
 
 
 def scaled_fields(scale: float, changes: Mapping[str, Any]) -> dict[str, Any]:
-    units = {spec.name: spec.metadata.get("unit") for spec in dataclasses.fields(Policy)}
-    return {name: value * scale if units[name] == "s" else value for name, value in changes.items()}
+    times = Policy.times()
+    return {name: value * scale if name in times else value for name, value in changes.items()}
 
 
 @contextlib.asynccontextmanager
