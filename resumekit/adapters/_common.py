@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import json
 import os
 import random
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from resumekit.core.engine import Engine
 from resumekit.core.events import Event
 from resumekit.core.policy import Policy
 from resumekit.drivers import Dialer, Driver, HistoryLoader, Keeper, fast_lanes
 from resumekit.errors import ConfigurationError, LocalProtocolError
-from resumekit.plugins import LOAD_PLUGINS, PluginDecisions, installed_plugins, make_decisions
 from resumekit.stores import HandleStore
 from resumekit.wire import HistoryTurn, ServerMessage, setup_fingerprint, setup_model
+
+if TYPE_CHECKING:
+    from resumekit.plugins import PluginDecisions
 
 __all__ = [
     "Maybe",
@@ -125,8 +128,9 @@ async def session_driver(
         ConfigurationError: An argument makes no sense.
     """
     check_listener(on_event)
-    if not installed_plugins.cache_info().currsize:
-        await asyncio.to_thread(installed_plugins)
+    if not _load_plugins.cache_info().currsize:
+        await asyncio.to_thread(_load_plugins)
+    from resumekit.plugins import make_decisions
 
     decisions = make_decisions(plugins, report=_nowhere)
     loads = callable(history)
@@ -176,6 +180,14 @@ async def session_driver(
     return driver
 
 
+@functools.cache
+def _load_plugins() -> None:
+    """Import pluggy, tenacity and foreign modules, which takes long: in a thread, before the first session."""
+    from resumekit.plugins import installed_plugins
+
+    installed_plugins()
+
+
 def _nowhere(event: Event) -> None:
     """Nothing asks a plugin before there is a driver."""
 
@@ -205,6 +217,8 @@ def _store_of(store: str | HandleStore, decisions: PluginDecisions) -> HandleSto
     found = decisions.provide_handle_store(store)
     if found is not None:
         return found
+    from resumekit.plugins import LOAD_PLUGINS, installed_plugins
+
     scheme = store.partition("://")[0]
     package = _PACKAGES.get(scheme)
     advice = f"the package {package} does, once it is installed" if package else "install the package that provides it"
