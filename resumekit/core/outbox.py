@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from msgspec import Struct
-
 from resumekit.core.turns import Turn
 from resumekit.wire import ClientKind, ClientMessage
 
