@@ -11,10 +11,11 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextvars import ContextVar
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakValueDictionary
+
+from msgspec.structs import replace
 
 from resumekit import errors
 from resumekit.adapters._common import OnEvent, check_keeping, check_listener, checked_policy

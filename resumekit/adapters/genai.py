@@ -10,11 +10,11 @@ and reads them, resumekit moves them. What is private there is touched in `_gena
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import replace
 from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypedDict, Unpack, cast
 
+from msgspec.structs import replace
 from websockets import exceptions as ws_exceptions
 from websockets.exceptions import ConnectionClosedOK, InvalidStatus
 from websockets.frames import Close
