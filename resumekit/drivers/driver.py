@@ -246,10 +246,10 @@ class Driver:
             self._taken()
         return frame
 
-    async def _more(self) -> None:
+    def _more(self) -> asyncio.Future[None]:
         if self._over:
             raise self._outcome()
-        await self._receivers.wait()
+        return self._receivers.wait()
 
     async def close(self, *, forget: bool = False) -> None:
         """End the session, and wait until no task, socket or timer of it is left. Idempotent.

@@ -15,17 +15,15 @@ class Waiters:
     def __init__(self) -> None:
         self._futures: tuple[asyncio.Future[None], ...] = ()
 
-    async def wait(self) -> None:
-        """Return at the next `wake`."""
+    def wait(self) -> asyncio.Future[None]:
+        """Return what is done at the next `wake`. Cancelling it is no harm."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._futures += (future,)
-        try:
-            await future
-        finally:
-            self._futures = tuple(other for other in self._futures if other is not future)
+        self._futures = (*(other for other in self._futures if not other.done()), future)
+        return future
 
     def wake(self) -> None:
         """Let everybody go who waits now."""
-        for future in self._futures:
+        futures, self._futures = self._futures, ()
+        for future in futures:
             if not future.done():
                 future.set_result(None)

@@ -9,7 +9,7 @@ import warnings
 import pytest
 
 from resumekit import plugins
-from resumekit.adapters import _common, websockets
+from resumekit.adapters import websockets
 from resumekit.core import events
 from resumekit.core.policy import Recovery, RecoveryAction
 from resumekit.defaults import MemoryStore
@@ -87,8 +87,7 @@ async def test_an_unknown_store_names_the_package_to_install_and_never_the_url(u
 async def test_an_unknown_store_names_the_plugin_that_could_not_be_loaded(monkeypatch):
     broken = plugins.Plugin(name="redis", error="ModuleNotFoundError: No module named 'redis'")
     await asyncio.to_thread(plugins.installed_plugins)
-    monkeypatch.setattr(_common, "installed_plugins", lambda: (broken,))
-    _common.installed_plugins.cache_info = plugins.installed_plugins.cache_info
+    monkeypatch.setattr(plugins, "installed_plugins", lambda: (broken,))
 
     assert "not used: 'redis' (ModuleNotFoundError: " in await entering(key="k", store="redis://")
 
