@@ -8,8 +8,8 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.connection import broadcast
-from websockets.protocol import State
 from websockets.datastructures import Headers
+from websockets.protocol import State
 
 from resumekit.core.policy import Policy
 from resumekit.drivers.log import transport_logger
