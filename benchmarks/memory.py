@@ -11,6 +11,7 @@ import asyncio
 import base64
 import gc
 import json
+import logging
 import os
 import resource
 import subprocess
@@ -227,6 +228,7 @@ async def _converse(client: Client) -> None:
 
 
 async def _talk(client: Client) -> None:
+    assert client.speak is not None
     for _ in range(OUTAGE_FRAMES):
         await client.speak(os.urandom(640))
 
@@ -272,6 +274,7 @@ async def _client(contender: str, case: str, count: int) -> None:
 
 
 if __name__ == "__main__":
+    logging.disable()  # connections are dropped by the hundred, and sound with them
     match sys.argv[1:]:
         case ["--as", "server", client]:
             asyncio.run(_serve(deflate=client in {DEFLATE, PLAIN_DEFLATE}))
