@@ -29,12 +29,13 @@ from resumekit.adapters._common import (
     resolve,
     session_driver,
 )
+from resumekit.core.events import FrameDiscarded
 from resumekit.core.failures import CloseCode
 from resumekit.core.policy import Policy
 from resumekit.core.stats import Stats
 from resumekit.drivers import Driver, Events, WebSocketTransport, dial_websocket, fast_lanes, websocket_options
 from resumekit.stores import HandleStore
-from resumekit.wire import ServerMessage, setup_transparent
+from resumekit.wire import ServerMessage, decode_server, setup_transparent
 
 try:
     from google import genai
@@ -120,6 +121,15 @@ class Bridge:
         """Have the next `recv` return, or raise, what the last one did."""
         self._handed_back = outcome
 
+    def discards(self, frame: bytes) -> bool:
+        """Tell whether a frame is no JSON, and report it: media by the express lane come here unread."""
+        try:
+            decode_server(frame)
+        except errors.RemoteProtocolError as error:
+            self._driver.publish(FrameDiscarded(connection=0, size=len(frame), problem=str(error)))
+            return True
+        return False
+
     async def _next(self) -> bytes:
         while True:
             try:
@@ -153,8 +163,10 @@ class Session(AsyncSession):
     async def _receive(self) -> types.LiveServerMessage:
         if self._lane is not None:
             try:
-                frame = await self.bridge.recv()
-                if (message := self._lane.decode(frame)) is not None:
+                while (message := self._lane.decode(frame := await self.bridge.recv())) is None:
+                    if not self.bridge.discards(frame):
+                        break
+                else:
                     return message
             except Exception as error:  # noqa: BLE001 -- google-genai has its own for some of them
                 self.bridge.hand_back(error)

@@ -20,6 +20,7 @@ pytest.importorskip("google.genai")
 from resumekit.adapters import _genai_seam as seam
 from resumekit.adapters import _genai_typed as typed
 from resumekit.adapters import genai
+from resumekit.core import events
 from resumekit.drivers import Driver
 from resumekit.drivers.switch import FAST
 from resumekit.wire import decode_server, known_keys
@@ -44,6 +45,9 @@ class Bridge(genai.Bridge):
 
     async def _next(self):
         return self.frame
+
+    def discards(self, frame):  # that is for the engine, were it not for media that it does not look at
+        return False
 
     def hand_back(self, outcome):
         self.left += 1
@@ -246,6 +250,28 @@ async def test_what_comes_through_the_engine(vertex, fast, monkeypatch):
         assert problem is None, frame[:300]
     assert (await session._receive()).server_content.turn_complete
     assert (sum(undecoded) > len(answer) / 2) is (fast == "1")
+    await session.close()
+
+
+@pytest.mark.parametrize("fast", ["1", "0"])
+@in_virtual_time
+async def test_media_that_are_no_json_are_discarded(fast, monkeypatch):
+    """Between the quotes nobody looks before the application takes it."""
+    monkeypatch.setenv(FAST, fast)
+    sound = [compact(turn(audio(base64.b64encode(bytes([number]) * 1920).decode()))) for number in range(9)]
+    service = FakeService()
+    service.answers = False
+    seen = []
+    driver = driver_of(service, readable=seam.can_read, express=fast == "1", on_event=seen.append)
+    await driver.start()
+    account = SimpleNamespace(api_client=SimpleNamespace(vertexai=False), is_vertex=False)
+    session = genai.Session(account, driver, driver.setup_complete)
+    await session.send_client_content(turns={"role": "user", "parts": [{"text": "hello"}]})
+    service.current.push(*sound[:4], sound[4][:1000] + b"\n" + sound[4][1001:], *sound[5:])
+    for frame in sound[:4] + sound[5:]:
+        assert difference(await session._receive(), receive(frame, vertex=False)) is None
+    (discarded,) = [event for event in seen if isinstance(event, events.FrameDiscarded)]
+    assert "is not JSON" in discarded.problem
     await session.close()
 
 
