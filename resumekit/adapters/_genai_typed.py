@@ -17,6 +17,7 @@ import contextlib
 import functools
 import logging
 import re
+import threading
 from collections.abc import Generator, Iterator
 from types import NoneType, SimpleNamespace
 from typing import Any, TypeAlias, cast
@@ -250,9 +251,14 @@ def problem(*, vertex: bool) -> str | None:
     return None
 
 
+_building = threading.Lock()
+"""With an older pydantic the models are changed for a moment; two threads would not change them back."""
+
+
 @functools.cache
 def _tested(*, vertex: bool) -> Lane:
-    made = Lane(vertex=vertex)
+    with _building:
+        made = Lane(vertex=vertex)
     receive = _receiver(vertex=vertex)
     for frame in _CANNED:
         ours = made.decode(frame)

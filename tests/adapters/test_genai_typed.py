@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pydantic
@@ -408,6 +411,24 @@ def test_an_older_pydantic_takes_the_rewritten_schema_too(monkeypatch):
     lane = typed.Lane(vertex=False)
     assert lane.decode(READ["unknown fields"]) is not None
     assert (complete, types.Part.__pydantic_complete__) == ([False], True)
+
+
+@pytest.mark.usefixtures("fresh")
+def test_threads_build_lanes_one_after_the_other(monkeypatch):
+    both = threading.Barrier(2)
+    met = []
+
+    def lane(**backend):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(timeout=0.2)
+            met.append(backend)
+        return original(**backend)
+
+    original = typed.Lane
+    monkeypatch.setattr(typed, "Lane", lane)
+    with ThreadPoolExecutor(2) as threads:
+        assert all(threads.map(lambda vertex: typed.lane(vertex=vertex), [False, True]))
+    assert not met
 
 
 # --- the session -----------------------------------------------------------------------------------------------------
