@@ -141,7 +141,7 @@ class AdkApp(App):
 
     async def speak(self, text: str, seconds: float | None) -> None:
         self._asked(text)
-        pcm = spoken(text, seconds=seconds) + silence(0.6)
+        pcm = spoken(text, seconds=seconds) + silence(0.5)
         self.pcm += pcm
         for at in range(0, len(pcm), 3200):
             self.session.queue.send_realtime(types.Blob(data=pcm[at : at + 3200], mime_type="audio/pcm;rate=16000"))

@@ -209,7 +209,7 @@ class Talk:
 
     def speak(self, text: str) -> None:
         """Speak a question, and the silence that ends it."""
-        pcm = spoken(text) + silence(0.6)
+        pcm = spoken(text) + silence(0.5)
         for at in range(0, len(pcm), 3200):
             self.queue.send_realtime(types.Blob(data=pcm[at : at + 3200], mime_type="audio/pcm;rate=16000"))
 

@@ -119,7 +119,7 @@ async def test_a_spoken_question_is_heard_whole_and_answered_whole(cut, marks, f
 
 
 def said(marks: str, text: str) -> bytes:
-    return spoken(text) + (silence(0.6) if marks == "by silence" else b"")
+    return spoken(text) + (silence(0.5) if marks == "by silence" else b"")
 
 
 def speak(talk: Talk, text: str, marks: str) -> None:

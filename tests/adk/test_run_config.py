@@ -285,7 +285,7 @@ class Voice:
 
     def say(self, text: str, *, seconds: float | None = None) -> None:
         """Say something, and be silent until it is heard."""
-        self.play(spoken(text, seconds=seconds) + silence(0.6))
+        self.play(spoken(text, seconds=seconds) + silence(0.5))
 
     def play(self, pcm: bytes) -> None:
         for at in range(0, len(pcm), 3200):

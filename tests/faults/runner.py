@@ -323,7 +323,7 @@ class App:
 
     async def speak(self, text: str, seconds: float | None) -> None:
         self._asked(text)
-        pcm = spoken(text, seconds=seconds) + silence(0.6)
+        pcm = spoken(text, seconds=seconds) + silence(0.5)  # what ends it: more might be heard, or not
         self.pcm += pcm
         for at in range(0, len(pcm), 3200):
             blob = types.Blob(data=pcm[at : at + 3200], mime_type="audio/pcm;rate=16000")

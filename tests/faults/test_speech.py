@@ -31,7 +31,8 @@ class Talk:
     def __init__(self, text: str, *, marks: bool, seconds: float = SHORT) -> None:
         self.text = text
         self.marks = marks
-        self.pcm = spoken(text, seconds=seconds) + (b"" if marks else silence(0.6))
+        # Just the silence that ends it: more of it might come before or after the answer.
+        self.pcm = spoken(text, seconds=seconds) + (b"" if marks else silence(0.5))
         self.messages = -(-len(self.pcm) // CHUNK) + 2 * marks
 
     async def begin(self, app: Any, until: int | None = None) -> None:
