@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Literal
-
-from msgspec import Struct
 
 from resumekit.core.handles import Candidate, HandleRecord
 from resumekit.core.policy import Policy
@@ -16,7 +15,8 @@ _STRETCH = 1.0
 """Seconds that are taken for one burst: what a network held back comes all at once."""
 
 
-class Link(Struct, eq=False):
+@dataclass(slots=True, eq=False)  # no Struct: its attributes are set for each frame, and a Struct looks twice at each
+class Link:
     """One connection, from its dial to its end."""
 
     number: int
@@ -49,9 +49,9 @@ class Link(Struct, eq=False):
     """After replayed history the model takes text as `realtimeInput.text` only."""
 
     # Turns
-    turns: list[Turn] = []
+    turns: list[Turn] = field(default_factory=list)
     """Asked on this connection and not ended, first in, first out (RULES 7)."""
-    ended: list[Turn] = []
+    ended: list[Turn] = field(default_factory=list)
     """Ended on this connection, and not anchored by a handle yet."""
     owed: Turn | None = None
     """It ended a part right after a tool response was written: another is waited for, on a guess."""
