@@ -219,7 +219,10 @@ class Cut(enum.Enum):
 
 
 class ServerMessage(Struct, rename="camel", gc=False):
-    """One frame. There is no oneof at the top: `serverContent` and `usageMetadata` come together (PROTOCOL 1.1)."""
+    """One frame. There is no oneof at the top: `serverContent` and `usageMetadata` come together (PROTOCOL 1.1).
+
+    To pass it on, send `raw`, or `Blob.encoded` for the media alone: a message is not made to be encoded again.
+    """
 
     server_content: ServerContent | None = None
     setup_complete: SetupComplete | None = None
