@@ -49,7 +49,9 @@ async def test_a_handle_that_is_mute_twice_is_dead_and_a_fresh_session_answers(p
     if steps is SPOKEN:  # what was spoken is told as text
         assert run.report.held == run.report.unexpected == ["one", "two"]
         problems = [
-            problem for problem in run.problems() if not problem.startswith("unexpected") and " ms of speech" not in problem
+            problem
+            for problem in run.problems()
+            if not problem.startswith("unexpected") and " ms of speech" not in problem
         ]
     else:
         problems = run.problems()
