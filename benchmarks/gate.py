@@ -12,12 +12,15 @@ from pathlib import Path
 from benchmarks import _engine, callgrind, contenders, frames, harness, in_memory
 from benchmarks.frames import Kind
 
-__all__ = ["Verdict", "judge", "loops"]
+__all__ = ["Verdict", "judge", "least", "loops"]
 
 RECORD = Path(__file__).with_name("gate.json")
 LIMIT = 0.05
 LIMIT_ELSEWHERE = 0.25
 """Where Python or a package that counts is not the one on record: its own share changes, too."""
+RUNS = 5
+"""At most. Hash tables below Python are seeded anew in each process, so that a path may by chance take some percent more,
+and never less: the least of several counts is what the code takes."""
 _COUNTS = ("python", "google-genai", "pydantic", "pydantic-core", "msgspec", "pybase64")
 _PATHS = (
     "resumekit typed",
@@ -77,6 +80,11 @@ def judge(
     return [Verdict(name, recorded.get(name, 0.0), counted.get(name, 0.0), limit) for name in names]
 
 
+def least(counted: Mapping[str, float], more: Mapping[str, float]) -> dict[str, float]:
+    """Return the lesser of two counts of each path."""
+    return {name: min(value, counted.get(name, value)) for name, value in more.items()}
+
+
 def loops() -> dict[str, callgrind.Loop]:
     """Return what is watched."""
     made: dict[str, callgrind.Loop] = {}
@@ -102,19 +110,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gate", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--record", action="store_true", help="take what is counted now for right")
     arguments = parser.parse_args()
-    try:
-        counted = callgrind.count("benchmarks.gate")
-    except RuntimeError as error:
-        print(error)
-        return 1
     versions = {name: version for name, version in harness.versions().items() if name in _COUNTS}
+    record = {} if arguments.record else json.loads(RECORD.read_text("utf-8"))
+    counted: dict[str, float] = {}
+    verdicts: list[Verdict] = []
+    for _ in range(RUNS):
+        try:
+            counted = least(counted, callgrind.count("benchmarks.gate"))
+        except RuntimeError as error:
+            print(error)
+            return 1
+        if not arguments.record:
+            verdicts = judge(record["instructions"], counted, its_versions=record["versions"], versions=versions)
+            if not any(verdict.fails for verdict in verdicts):
+                break
     if arguments.record:
         record = {"versions": versions, "instructions": {name: round(value) for name, value in counted.items()}}
         RECORD.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
         print(f"recorded {len(counted)} paths in {RECORD.relative_to(harness.ROOT)}")
         return 0
-    record = json.loads(RECORD.read_text("utf-8"))
-    verdicts = judge(record["instructions"], counted, its_versions=record["versions"], versions=versions)
     print(f"{'instructions for each frame':<48} {'on record':>9} {'now':>9}")
     print(*verdicts, sep="\n")
     if verdicts[0].limit != LIMIT:

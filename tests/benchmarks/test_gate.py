@@ -36,3 +36,8 @@ def test_the_record_was_made_with_the_packages_that_are_pinned():
     del versions["python"]
     assert versions
     assert versions == {name: re.search(rf"^{name}==(\S+)", pinned, re.MULTILINE)[1] for name in versions}
+
+
+def test_the_least_of_several_counts_is_what_counts():
+    assert gate.least({}, {"a": 5.0}) == {"a": 5.0}
+    assert gate.least({"a": 5.0, "b": 1.0}, {"a": 6.0, "b": 0.5}) == {"a": 5.0, "b": 0.5}
