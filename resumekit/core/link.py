@@ -49,9 +49,9 @@ class Link:
     """After replayed history the model takes text as `realtimeInput.text` only."""
 
     # Turns
-    turns: list[Turn] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list[Turn])
     """Asked on this connection and not ended, first in, first out (RULES 7)."""
-    ended: list[Turn] = field(default_factory=list)
+    ended: list[Turn] = field(default_factory=list[Turn])
     """Ended on this connection, and not anchored by a handle yet."""
     owed: Turn | None = None
     """It ended a part right after a tool response was written: another is waited for, on a guess."""
