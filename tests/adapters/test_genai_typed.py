@@ -95,6 +95,8 @@ LEFT = {
     "a number for an enum": b'{"usageMetadata":{"promptTokensDetails":[{"modality":7}]}}',
 }
 
+OLD = tuple(map(int, pydantic.VERSION.split(".")[:2])) < (2, 11)
+
 
 @BACKENDS
 @pytest.mark.parametrize("frame", typed._CANNED)
@@ -109,8 +111,8 @@ def test_what_is_read(name, vertex):
     ours = equality.outcome(lane.decode, READ[name])
     theirs = equality.outcome(equality.receive, READ[name], vertex=vertex)
 
-    # A version that does not know a field finds nothing in the frame.
-    assert isinstance(ours, types.LiveServerMessage) or not theirs.model_fields_set
+    # A version that does not know a field finds nothing in the frame; pydantic 2.9 refuses base64 without padding.
+    assert isinstance(ours, types.LiveServerMessage) or isinstance(theirs, Exception) or not theirs.model_fields_set
     assert ours is None or equality.difference(ours, theirs) is None
 
 
@@ -167,7 +169,8 @@ def test_no_string_in_the_place_of_the_media_is_read_otherwise(middle):
     (template,) = lane._templates
     other = template._prefix + middle.encode() + template._suffix
 
-    assert equality.disagreement(lane, other, vertex=False) is None
+    if not (OLD and '"data":' in middle):  # of two values of one key, pydantic before 2.11 takes either
+        assert equality.disagreement(lane, other, vertex=False) is None
     if template.decode(other) is not None:
         assert middle == "null" * 500
 
@@ -475,7 +478,11 @@ async def test_a_session_reads_as_google_genai_does(vertex, fast):
     for frame in frames:
         if resumable.seam.can_read(decode_server(frame)):
             theirs = equality.outcome(equality.receive, frame, vertex=vertex)
-            assert equality.difference(await one._receive(), theirs) is None
+            try:
+                ours = await one._receive()
+            except pydantic.ValidationError as error:
+                ours = error
+            assert equality.difference(ours, theirs) is None
 
 
 @BACKENDS
