@@ -103,7 +103,7 @@ def test_a_coroutine_that_waits_cannot_be_run_without_a_loop():
 
 def test_a_child_answers_with_its_last_line():
     assert harness.child("json.tool", "--compact", str(harness.ROOT / "benchmarks" / "gate.json"))["instructions"]
-    with pytest.raises(RuntimeError, match="failed with 2"):
+    with pytest.raises(RuntimeError, match=r"failed with \d"):
         harness.child("json.tool", "no such file")
 
 
