@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 import json
 import os
 import random
+import sys
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
@@ -128,7 +128,7 @@ async def session_driver(
         ConfigurationError: An argument makes no sense.
     """
     check_listener(on_event)
-    if not _load_plugins.cache_info().currsize:
+    if not _plugins_are_loaded():
         await asyncio.to_thread(_load_plugins)
     from resumekit.plugins import make_decisions
 
@@ -180,7 +180,11 @@ async def session_driver(
     return driver
 
 
-@functools.cache
+def _plugins_are_loaded() -> bool:
+    module = sys.modules.get("resumekit.plugins")
+    return module is not None and bool(module.installed_plugins.cache_info().currsize)
+
+
 def _load_plugins() -> None:
     """Import pluggy, tenacity and foreign modules, which takes long: in a thread, before the first session."""
     from resumekit.plugins import installed_plugins

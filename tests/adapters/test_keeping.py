@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import types
 import warnings
 
@@ -86,8 +86,7 @@ async def test_an_unknown_store_names_the_package_to_install_and_never_the_url(u
 
 async def test_an_unknown_store_names_the_plugin_that_could_not_be_loaded(monkeypatch):
     broken = plugins.Plugin(name="redis", error="ModuleNotFoundError: No module named 'redis'")
-    await asyncio.to_thread(plugins.installed_plugins)
-    monkeypatch.setattr(plugins, "installed_plugins", lambda: (broken,))
+    monkeypatch.setattr(plugins, "installed_plugins", functools.cache(lambda: (broken,)))
 
     assert "not used: 'redis' (ModuleNotFoundError: " in await entering(key="k", store="redis://")
 
