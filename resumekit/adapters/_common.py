@@ -8,6 +8,7 @@ import json
 import os
 import random
 import sys
+import threading
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
@@ -41,6 +42,7 @@ Maybe: TypeAlias = T | Callable[[], T | Awaitable[T]]
 OnEvent: TypeAlias = Callable[[Event], object]
 _DEFAULT_POLICY = Policy()
 """One for all sessions."""
+_LOADING = threading.Lock()
 
 
 async def resolve(value: Maybe[T]) -> T:
@@ -181,15 +183,20 @@ async def session_driver(
 
 
 def _plugins_are_loaded() -> bool:
-    module = sys.modules.get("resumekit.plugins")
-    return module is not None and bool(module.installed_plugins.cache_info().currsize)
+    """Tell whether they are; not yet, while another session's thread is still importing the module."""
+    installed = getattr(sys.modules.get("resumekit.plugins"), "installed_plugins", None)
+    return installed is not None and bool(installed.cache_info().currsize)
 
 
 def _load_plugins() -> None:
-    """Import pluggy, tenacity and foreign modules, which takes long: in a thread, before the first session."""
-    from resumekit.plugins import installed_plugins
+    """Import pluggy, tenacity and foreign modules, which takes long: in a thread, before the first session.
 
-    installed_plugins()
+    Sessions that start together wait for the first of them here, so that no plugin is loaded twice.
+    """
+    with _LOADING:
+        from resumekit.plugins import installed_plugins
+
+        installed_plugins()
 
 
 def _nowhere(event: Event) -> None:

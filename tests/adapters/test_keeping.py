@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import subprocess
+import sys
 import types
 import warnings
 
@@ -95,6 +97,40 @@ async def test_a_bad_plugin_is_refused_on_entering():
     assert "there are choose_delay" in await entering(
         plugins=[types.SimpleNamespace(__name__="p", frob=hookimpl(print_))]
     )
+
+
+def test_sessions_that_start_while_the_first_one_still_imports_what_plugins_need():
+    done = subprocess.run([sys.executable, "-c", TOGETHER], check=False, capture_output=True, text=True)
+
+    assert (done.stdout, done.stderr) == ("5 ready, plugins loaded 1 times\n", "")
+
+
+TOGETHER = f"""
+import asyncio, importlib.abc, json, sys, time
+from resumekit.adapters import _common
+from resumekit.core.policy import Policy
+from resumekit.drivers import Driver
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "pluggy":  # imported half-way through resumekit.plugins
+            time.sleep(0.3)
+
+sys.meta_path.insert(0, Slow())
+async def dial(target): ...
+async def start(delay):
+    await asyncio.sleep(delay)
+    return await _common.session_driver(
+        json.dumps({{"setup": {SETUP!r}}}), dial, policy=Policy(), transparent=False, history=None, to_dict=lambda turn: turn, on_event=None,
+        credentials_renewable=False,
+    )
+async def main():
+    drivers = await asyncio.gather(*map(start, [0, 0.05, 0.1, 0.15, 0.2]))
+    from resumekit.plugins import installed_plugins
+    times = installed_plugins.cache_info().misses
+    print(sum(isinstance(driver, Driver) for driver in drivers), "ready, plugins loaded", times, "times")
+asyncio.run(main())
+"""
 
 
 def print_(details):
