@@ -62,7 +62,7 @@ class Binding:
     def told(self, link: Link, *, first: bool, planned: bool, downtime: float, now: float) -> events.Event:
         """Return the event that says how the conversation goes on; what waits is marked as sent again."""
         resend = self._talk.resend(link)
-        replayed = len(self._turns)
+        replayed, self._turns = len(self._turns), ()
         if first:
             return events.Connected(connection=link.number, resumed=link.record is not None, replayed_turns=replayed)
         if link.record is None:

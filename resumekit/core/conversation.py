@@ -263,7 +263,7 @@ class Conversation:
         turn.asked_index = turn.last_index = message.index
         turn.resent = message.resent
         if turn not in link.turns:
-            link.turns.append(turn)
+            link.turns += (turn,)
 
     def _bound_sent_audio(self) -> None:
         """RULES 10: handle-only mode keeps `audio_resend` seconds, transparent mode the buffer."""
@@ -392,7 +392,7 @@ class Conversation:
             self._see_split()
         turn = self._speech.open(link)
         turn.resent = False
-        link.turns.append(turn)
+        link.turns += (turn,)
         self.point.promote(link)
         self.point.ageing = None
         return turn
@@ -437,11 +437,11 @@ class Conversation:
         return turn
 
     def _end_turn(self, link: Link, turn: Turn) -> None:
-        link.turns.remove(turn)
+        link.turns = tuple(other for other in link.turns if other is not turn)
         if link.owed is turn:
             link.owed = None
         link.covered_index = max(link.covered_index, turn.covers)
-        link.ended.append(turn)
+        link.ended += (turn,)
         if turn.whole:
             self._stats.turns_shadowed += 1
             self._notify(events.TurnShadowed(message=turn.number or None, discarded_frames=turn.discarded))
@@ -526,8 +526,7 @@ class Conversation:
             stale |= self._cut(turn, settle=settle or self._policy.cut_turn == "settle")
         self.outbox.remove(stale)
         self.outbox.rewind()
-        link.turns.clear()
-        link.ended.clear()
+        link.turns = link.ended = ()
         self.point.bound_shadows()
 
     def _forget(self, turn: Turn) -> set[Message]:

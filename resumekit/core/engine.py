@@ -153,7 +153,7 @@ class Engine:
         self._last_number = 0
         self._binding = Binding(policy, self._setup, self._talk, transparent=transparent, loads_history=loads_history)
         self._failure: Failure | None = None
-        """The last one."""
+        """The last one; None once a connection is proven."""
         self._down_since: float | None = None
         self._planned = False
         self._watch = Watch(
@@ -205,8 +205,6 @@ class Engine:
             if isinstance(happened, inputs.Send | inputs.ForceReconnect):
                 raise SessionClosed
             return []
-        todo: list[actions.Action] = []
-        self._actions = todo
         match happened:  # the frequent ones first
             case inputs.FrameReceived():
                 self._on_frame(happened)
@@ -241,6 +239,7 @@ class Engine:
                 self._on_clock_jumped(happened.seconds)
             case _:
                 self._on_close(happened)
+        todo, self._actions = self._actions, []
         return todo
 
     def feed_media(self, connection: int, frame: bytes, now: float) -> bool:
@@ -523,6 +522,7 @@ class Engine:
 
     def _prove(self, link: Link) -> None:
         link.proven = True
+        self._failure = None  # with its error, which holds on to the connection that it ended
         self._timers.stop("proof", "outage")
         self._outage.proved()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from resumekit.core.handles import Candidate, HandleRecord
@@ -49,9 +49,9 @@ class Link:
     """After replayed history the model takes text as `realtimeInput.text` only."""
 
     # Turns
-    turns: list[Turn] = field(default_factory=list[Turn])
+    turns: tuple[Turn, ...] = ()
     """Asked on this connection and not ended, first in, first out (RULES 7)."""
-    ended: list[Turn] = field(default_factory=list[Turn])
+    ended: tuple[Turn, ...] = ()
     """Ended on this connection, and not anchored by a handle yet."""
     owed: Turn | None = None
     """It ended a part right after a tool response was written: another is waited for, on a guess."""

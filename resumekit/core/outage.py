@@ -26,7 +26,7 @@ class Outage:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._dials: list[float] = []
+        self._dials: tuple[float, ...] = ()
         """When; the newest of them."""
         self._failures: dict[tuple[object, ...], int] = {}
         self.attempts = 0
@@ -42,7 +42,7 @@ class Outage:
     def dialled(self, now: float, *, ahead: bool) -> None:
         """Count a dial; one that was made ahead of a move is no new attempt."""
         self.attempts += not ahead
-        self._dials = [*self._dials[1 - _DIALS :], now]
+        self._dials = (*self._dials[1 - _DIALS :], now)
 
     def slept(self, seconds: float, now: float) -> None:
         """Do not count a time in which nothing could be tried."""
@@ -53,7 +53,7 @@ class Outage:
         """Forget everything: the session is well."""
         self.attempts = 0
         self.since = None
-        self._dials.clear()
+        self._dials = ()
         self._failures.clear()
 
     def elapsed(self, now: float) -> float:

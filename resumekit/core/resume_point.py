@@ -147,7 +147,7 @@ class ResumePoint:
         if not self._transparent:
             for message in self._outbox.control.sent:
                 message.doubtful = message.index < candidate.next_index
-        link.ended.clear()
+        link.ended = ()
         self._save(record)
 
     # ------------------------------------------------------------------ what makes it useless

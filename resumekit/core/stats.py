@@ -43,7 +43,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.asdict(self)
 
 
-class Counters(msgspec.Struct):
+class Counters(msgspec.Struct, gc=False):
     """The engine's own copy of `Stats`, field by field; it counts up."""
 
     connections: int = 0

@@ -19,7 +19,7 @@ class Transcript:
     __slots__ = ("_bytes", "_max_bytes", "_max_turns", "_turns", "holes")
 
     def __init__(self, *, max_turns: int, max_bytes: int) -> None:
-        self._turns: list[HistoryTurn] = []
+        self._turns: tuple[HistoryTurn, ...] = ()
         self._bytes = 0
         self._max_turns = max_turns
         self._max_bytes = max_bytes
@@ -32,7 +32,7 @@ class Transcript:
 
     def replace(self, turns: Sequence[HistoryTurn]) -> None:
         """Start anew from the app's own history."""
-        self._turns.clear()
+        self._turns = ()
         self._bytes = self.holes = 0
         for turn in turns:
             self.add(turn)
@@ -42,10 +42,11 @@ class Transcript:
         if not turn.text:
             self.holes += 1
             return
-        self._turns.append(turn)
+        self._turns += (turn,)
         self._bytes += len(turn.text.encode())
         while len(self._turns) > self._max_turns or self._bytes > self._max_bytes:
-            self._bytes -= len(self._turns.pop(0).text.encode())
+            self._bytes -= len(self._turns[0].text.encode())
+            self._turns = self._turns[1:]
 
     def add_message(self, body: ClientMessage) -> None:
         """Append what the user wrote; other messages say nothing."""

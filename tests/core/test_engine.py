@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 
 import pytest
 
@@ -576,6 +577,22 @@ def test_a_connection_that_stayed_up_has_proved_itself() -> None:
     bench.tick(Policy().proven_after + 1)
     bench.cut(1011)
     assert bench.events(events.ReconnectScheduled)[-1].attempt == 1
+
+
+def test_an_error_goes_once_the_next_connection_is_proven() -> None:
+    class Loss(OSError):
+        """It holds on to the connection that it ended."""
+
+    bench = Bench()
+    bench.connect()
+    error = Loss()
+    gone = weakref.ref(error)
+    bench.cut(error=error)
+    del error
+    bench.resume()
+    assert gone() is not None
+    bench.tick(Policy().proven_after + 1)
+    assert gone() is None
 
 
 def test_a_hint_of_the_service_is_obeyed() -> None:
