@@ -45,8 +45,8 @@ __all__ = [
 ]
 
 
-class Event(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
-    """Base of all events."""
+class Event(Struct, frozen=True, kw_only=True, repr_omit_defaults=True, gc=False):
+    """Base of all events; they hold plain values, and a thousand are kept of each session."""
 
     at: float = 0.0
     """When it happened, in Unix time."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import functools
 import re
+from sys import intern
 
 import msgspec
 from msgspec import Raw, Struct, field
@@ -37,7 +38,7 @@ class ClientKind(enum.Enum):
     """Context updates, and realtime input without anything in it."""
 
 
-class HistoryTurn(Struct, frozen=True):
+class HistoryTurn(Struct, frozen=True, gc=False):
     """One turn of a conversation, as text."""
 
     role: str
@@ -225,7 +226,7 @@ def _content(message: _ClientContent, frame: str, size: int) -> ClientMessage:
     for turn in message.turns or ():
         texts = [part.text for part in turn.parts or ()]
         text = "".join(filter(None, texts))
-        turns.append(HistoryTurn(turn.role or "user", text, None in texts))
+        turns.append(HistoryTurn(intern(turn.role or "user"), text, None in texts))
     return ClientMessage(
         ClientKind.CONTENT,
         frame,
