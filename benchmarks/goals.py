@@ -15,6 +15,8 @@ TYPED, NATIVE, LEARNED, RAW = "resumekit typed", "resumekit native", "resumekit 
 TYPED_LEARNED = "resumekit typed, learned"
 MIX, AUDIO = "voice mix", "audio, 40 ms"
 FIREHOSE = "firehose, asyncio"
+BARE_ADAPTER = "resumekit, bare"
+IDLE, WAITING = "idle sessions, nobody waits", "idle sessions, a task waits in each"
 FLOOR = "floor: copy, SIMD base64"
 FLOOR_OF_THE_GOALS = "floor: copy, SIMD base64 by keyword"
 
@@ -161,14 +163,21 @@ GOALS: Sequence[Goal] = (
         floor=lambda _: 0.0,
     ),
     Goal(
-        "G8", "memory of an idle session over `websockets`, 1,000 sessions", "KiB", 2, 1,
-        measured=_difference("memory", "idle sessions", "resumekit, bare", "websockets", x=1000), floor=lambda _: 0.0,
+        "G8", "memory of an idle session over `websockets`, nobody waits in `recv`, 1,000 sessions", "KiB", 2, 1,
+        measured=_difference("memory", IDLE, BARE_ADAPTER, "websockets", x=1000), floor=lambda _: 0.0,
     ),
     Goal(
         "G8", "the same over `websockets` without its keepalive, which the engine does itself", "KiB", None, None,
-        measured=_difference("memory", "idle sessions", "resumekit, bare", "websockets, no keepalive", x=1000), floor=lambda _: 0.0,
+        measured=_difference("memory", IDLE, BARE_ADAPTER, "websockets, no keepalive", x=1000), floor=lambda _: 0.0,
     ),
-    Goal("G8", "the same with its transport, all 1,000", "MB", 13, None, measured=_median("memory", "idle sessions", "resumekit, bare", x=1000, scale=1.024)),
+    Goal(
+        "G8", "the same with its transport, nobody waits in `recv`, all 1,000", "MB", 13, None,
+        measured=_median("memory", IDLE, BARE_ADAPTER, x=1000, scale=1.024), floor=_median("memory", IDLE, "websockets", x=1000, scale=1.024),
+    ),
+    Goal(
+        "G8", "the same with a task that waits in `recv` in each", "MB", None, None,
+        measured=_median("memory", WAITING, BARE_ADAPTER, x=1000, scale=1.024), floor=_median("memory", WAITING, "websockets", x=1000, scale=1.024),
+    ),
     Goal(
         "G9", "ADK's chain, frame to `Event`, voice mix", "x ADK", 2, 2.5, more=True,
         measured=lambda results: results.gain("adk", MIX, "ADK over resumekit", to="ADK", environment="adk2"),

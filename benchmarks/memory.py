@@ -1,8 +1,9 @@
 """What does a session take of memory: idle, after use, and while there is no connection?
 
-Each contender is a process of its own, whose resident memory is read before and after its sessions are opened. In all of
-them one task a session waits for the next frame. Unless it is said otherwise, nobody compresses, and what a client does
-by default it does here: `websockets` and google-genai look after a connection by a task that pings.
+Each contender is a process of its own, whose resident memory is read before and after its sessions are opened. Idle means
+that nobody waits for a frame; a task that waits in each session belongs to the application, and is counted in a case of its
+own. Unless it is said otherwise, nobody compresses, and what a client does by default it does here: `websockets` and
+google-genai look after a connection by a task that pings.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ ENVIRONMENTS = ["bench"]
 BARE, KEEPALIVE, DEFLATE, PICOWS = "websockets", "websockets, no keepalive", "websockets, deflate", "picows"
 PLAIN, PLAIN_DEFLATE = "google-genai", "google-genai, deflate"
 NATIVE, TYPED = "resumekit, bare", "resumekit, google-genai"
-IDLE, USE, OUTAGE = "idle sessions", "sessions after 200 turns", "a minute of speech without a connection"
+IDLE, WAITING = "idle sessions, nobody waits", "idle sessions, a task waits in each"
+USE, OUTAGE = "sessions after 200 turns", "a minute of speech without a connection"
 TURNS, PIECES = 200, 10
 """Turns of a conversation, and pieces of sound in each answer."""
 OUTAGE_FRAMES = 3000
@@ -52,8 +54,11 @@ def measure(bench: Bench) -> None:
     """Open sessions by the hundred, in a process for each contender."""
     rounds = 1 if bench.quick else 5
     take = partial(_take, bench, rounds=rounds)
-    for count in (1, 100) if bench.quick else (1, 100, 1000):
-        take(IDLE, (BARE, KEEPALIVE, DEFLATE, PICOWS, PLAIN, PLAIN_DEFLATE, NATIVE, TYPED), count)
+    contenders = (BARE, KEEPALIVE, DEFLATE, PICOWS, PLAIN, PLAIN_DEFLATE, NATIVE, TYPED)
+    counts = (1, 100) if bench.quick else (1, 100, 1000)
+    for count in counts:
+        take(IDLE, contenders, count)
+    take(WAITING, contenders, counts[-1])
     take(USE, (BARE, PLAIN, NATIVE, TYPED), 10 if bench.quick else 50)
     take(OUTAGE, (NATIVE, TYPED), 5 if bench.quick else 20)
 
@@ -70,7 +75,7 @@ def _take(bench: Bench, case: str, contenders: tuple[str, ...], count: int, *, r
     for contender, taken in samples.items():
         bench.add(case, contender, taken, unit="KiB/session", x=count)
         if count >= 1000:
-            bench.add(f"process with {count:,} of them", contender, whole[contender], unit="MB", x=count)
+            bench.add(f"process with {count:,} {case}", contender, whole[contender], unit="MB", x=count)
 
 
 # ------------------------------------------------------------------ the other end
@@ -196,28 +201,27 @@ CLIENTS: dict[str, Callable[[str], Awaitable[Client]]] = {
 # ------------------------------------------------------------------ what they do
 
 
-async def _open(contender: str, uri: str, count: int, clients: list[Client], waiting: set[asyncio.Task[Any]]) -> None:
-    """Open so many sessions, the first one alone, and have each wait for a frame."""
+async def _open(contender: str, case: str, uri: str, count: int) -> list[Client]:
+    """Open so many sessions, the first one alone."""
+    clients: list[Client] = []
 
     async def one() -> None:
         client = await CLIENTS[contender](uri)
         clients.append(client)
-        waiting.add(asyncio.create_task(_wait(client)))
+        if case == WAITING:
+            _waiting.append(asyncio.create_task(_wait(client)))
 
     await one()
     for at in range(1, count, _AT_ONCE):
         await asyncio.gather(*(one() for _ in range(min(_AT_ONCE, count - at))))
+    return clients
 
 
 async def _wait(client: Client) -> None:
     await client.recv()
 
 
-async def _stop(waiting: set[asyncio.Task[Any]]) -> None:
-    for task in waiting:
-        task.cancel()
-    await asyncio.wait(waiting)
-    waiting.clear()
+_waiting: list[asyncio.Task[None]] = []
 
 
 async def _converse(client: Client) -> None:
@@ -251,23 +255,19 @@ async def _client(contender: str, case: str, count: int) -> None:
     ) as server:
         assert server.stdout is not None
         uri = f"ws://127.0.0.1:{int(server.stdout.readline())}"
-        clients: list[Client] = []
-        waiting: set[asyncio.Task[Any]] = set()
-        if count > 1:
-            await _open(contender, uri, _WARM, clients, waiting)
+        warm = await _open(contender, case, uri, _WARM) if count > 1 else []
         before = await _resident()
-        await _open(contender, uri, count, clients, waiting)
+        clients = await _open(contender, case, uri, count)
         if case == USE:
-            await _stop(waiting)
-            await asyncio.gather(*map(_converse, clients[-count:]))
-            waiting |= {asyncio.create_task(_wait(client)) for client in clients}
+            await asyncio.gather(*map(_converse, clients))
         after = await _resident()
         if case == OUTAGE:
             before = after
             server.kill()
             await asyncio.sleep(1)
-            await asyncio.gather(*map(_talk, clients[-count:]))
+            await asyncio.gather(*map(_talk, clients))
             after = await _resident()
+        del warm
         print(json.dumps([before, after]), flush=True)
         server.kill()
         os._exit(0)  # a thousand sessions need not be closed
