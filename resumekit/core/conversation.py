@@ -7,7 +7,8 @@ knows where the connection stands: the engine tells it about links, frames and l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from resumekit.core import events
 from resumekit.core.handles import HandleRecord
@@ -48,7 +49,7 @@ _MARKS = (ClientKind.ACTIVITY_START, ClientKind.ACTIVITY_END)
 _SPEECH_BEGINS = frozenset({"ACTIVITY_START", "VAD_SIGNAL_TYPE_SOS"})
 
 
-class Resend(NamedTuple):
+class Resend(Struct, frozen=True):
     """What a new connection is sent again."""
 
     messages: int
@@ -334,11 +335,12 @@ class Conversation:
         shown: ServerMessage | None = message
         calls: tuple[Call, ...] = ()
         if message.tool_call is not None:
-            shown, calls, answer, background = self._tools.issue(turn, message)
-            for position, response in background:
+            issued = self._tools.issue(turn, message)
+            shown, calls = issued.shown, issued.calls
+            for position, response in issued.background:
                 self.outbox.insert(response, position).background = turn
-            if answer is not None:
-                self.outbox.add_own(answer).turn = turn
+            if issued.answer is not None:
+                self.outbox.add_own(issued.answer).turn = turn
         if shown is not None and message.tool_call_cancellation is not None:
             shown, calls = self._tools.cancel(link.turns, shown)
         last = ended and not (turn.pending or (turn.replied and self._split))

@@ -14,8 +14,8 @@ from resumekit.wire import ServerMessage, Transcription, decode_server, with_tra
 
 __all__ = ["Hearing", "repeated"]
 
-_WORD = re.compile(r"(?:(?=\w)[\0-\u2e7f])+|\w")
-"""A word; of scripts that put none apart, a character."""
+_WORD = r"(?:(?=\w)[\0-\u2e7f])+|\w"
+"""A word; of scripts that put none apart, a character. Seldom needed, and slow to compile: `re` does it, and keeps it."""
 
 
 class Hearing(Struct):
@@ -76,8 +76,8 @@ def repeated(told: str, text: str) -> int:
     `text` may begin in the middle of `told`. The last word of either may be a beginning. Where the two
     differ in their words, as many words as were told count as said again.
     """
-    old = [word.casefold() for word in _WORD.findall(told)]
-    found = list(_WORD.finditer(text))
+    old = [word.casefold() for word in re.findall(_WORD, told)]
+    found = list(re.finditer(_WORD, text))
     new = [match[0].casefold() for match in found]
     if not (old and new):
         return len(text) if old else 0
@@ -95,5 +95,5 @@ def repeated(told: str, text: str) -> int:
 
 def _skip_tail(told: str, text: str, end: int) -> int:
     """Return the end of what was told, with the punctuation that was told behind its last word."""
-    tail = told[[match.end() for match in _WORD.finditer(told)][-1] :]
+    tail = told[[match.end() for match in re.finditer(_WORD, told)][-1] :]
     return end + len(tail) if text.startswith(tail, end) else end

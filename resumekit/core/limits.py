@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from resumekit.core.events import SessionExpiring
 from resumekit.core.policy import Policy
@@ -13,7 +14,7 @@ from resumekit.core.timers import Timers
 __all__ = ["LIMITS", "Limit", "SessionAge"]
 
 
-class Limit(NamedTuple):
+class Limit(Struct, frozen=True):
     """One line of the table; a condition that is None always holds."""
 
     seconds: float

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from resumekit.core.handles import Candidate, HandleRecord
@@ -15,84 +14,92 @@ _STRETCH = 1.0
 """Seconds that are taken for one burst: what a network held back comes all at once."""
 
 
-@dataclass(slots=True, eq=False)  # no Struct: its attributes are set for each frame, and a Struct looks twice at each
-class Link:
+class Link:  # no Struct: its attributes are set for each frame, and a Struct looks twice at each
     """One connection, from its dial to its end."""
 
-    number: int
-    opened: bool = False
-    """The HTTP upgrade is done."""
-    record: HandleRecord | None = None
-    """What it was bound with."""
-    bound_at: float | None = None
-    closing: bool = False
-    """It was left for the next one, and is being closed."""
-    proven: bool = False
-    """It completed a turn, or stayed up long enough."""
+    __slots__ = (
+        "_stretch", "activity_open", "answered_at", "asked_at", "audio_from", "audio_since_turn", "behind",
+        "behind_until", "bound_at", "closing", "content_as_text", "covered_index", "ended", "floor_index", "heard",
+        "in_flight", "lane_released", "last_byte", "last_control_index", "mark_index", "mute_reply", "next_index",
+        "number", "opened", "owed", "owed_wait", "pace_over", "pinged", "postponed", "proven", "pruned_index", "record",
+        "speaking", "steady_until", "suspected_at", "turn_end_at", "turn_end_index", "turn_end_last_index", "turns",
+    )  # fmt: skip
 
-    # Sending
-    in_flight: int = 0
-    """Frames that the transport has not taken yet."""
-    next_index: int = 1
-    """What the service will count the next frame as; setup was 0."""
-    last_control_index: int = 0
-    floor_index: int = 0
-    """Index of the last frame of replayed history: a handle from before it is worthless."""
-    activity_open: bool = False
-    audio_from: int = 0
-    """Index of the first audio; 0: there was none."""
-    mark_index: int = 0
-    """Index of the newest activity mark."""
-    speaking: bool = False
-    """The service said that it hears speech (automatic detection, where it tells)."""
-    content_as_text: bool = False
-    """After replayed history the model takes text as `realtimeInput.text` only."""
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.opened = False
+        """The HTTP upgrade is done."""
+        self.record: HandleRecord | None = None
+        """What it was bound with."""
+        self.bound_at: float | None = None
+        self.closing = False
+        """It was left for the next one, and is being closed."""
+        self.proven = False
+        """It completed a turn, or stayed up long enough."""
 
-    # Turns
-    turns: tuple[Turn, ...] = ()
-    """Asked on this connection and not ended, first in, first out (RULES 7)."""
-    ended: tuple[Turn, ...] = ()
-    """Ended on this connection, and not anchored by a handle yet."""
-    owed: Turn | None = None
-    """It ended a part right after a tool response was written: another is waited for, on a guess."""
-    owed_wait: Literal["on", "pinged", "over"] = "on"
-    """Whether the next question waits for the part that is owed."""
-    mute_reply: bool = False
-    """The last turn ended right after a tool response was written."""
-    postponed: Candidate | None = None
-    """A record that came while a turn seemed to go on."""
-    turn_end_index: int = 0
-    """`last_control_index` when the last turn ended: a handle must cover it (RULES 1)."""
-    turn_end_last_index: int = 0
-    """Index of the last frame of any kind that was sent before the last turn ended."""
-    turn_end_at: float | None = None
-    pace_over: bool = False
-    """Questions wait no longer for the answers to those that were sent again: `Policy.resent_wait` is over."""
-    lane_released: bool = False
-    """`Policy.rebind_timeout` is over: nothing waits for a call to be made again any more."""
-    pruned_index: int = 0
-    """What the newest adopted handle covers: one that covers less is a regressed state (RULES 1)."""
-    covered_index: int = 0
-    """Handle-only mode: what a handle that comes now covers (RULES 14)."""
-    audio_since_turn: bool = False
+        # Sending
+        self.in_flight = 0
+        """Frames that the transport has not taken yet."""
+        self.next_index = 1
+        """What the service will count the next frame as; setup was 0."""
+        self.last_control_index = 0
+        self.floor_index = 0
+        """Index of the last frame of replayed history: a handle from before it is worthless."""
+        self.activity_open = False
+        self.audio_from = 0
+        """Index of the first audio; 0: there was none."""
+        self.mark_index = 0
+        """Index of the newest activity mark."""
+        self.speaking = False
+        """The service said that it hears speech (automatic detection, where it tells)."""
+        self.content_as_text = False
+        """After replayed history the model takes text as `realtimeInput.text` only."""
 
-    # Signs of life
-    last_byte: float = 0.0
-    steady_until: float = 0.0
-    """A byte came then, and another one later: what was sent before was not held back on the way."""
-    _stretch: float = 0.0
-    asked_at: float = 0.0
-    """When the last question, or tool response, was sent."""
-    answered_at: float = 0.0
-    """When the service last said something to a question."""
-    heard: bool = False
-    """A sign of life came since the last question was sent."""
-    pinged: bool = False
-    suspected_at: float | None = None
-    """The process was frozen then, and nothing has come since."""
-    behind: float = 0.0
-    """What comes before `behind_until` may have waited this long in the socket."""
-    behind_until: float = 0.0
+        # Turns
+        self.turns: tuple[Turn, ...] = ()
+        """Asked on this connection and not ended, first in, first out (RULES 7)."""
+        self.ended: tuple[Turn, ...] = ()
+        """Ended on this connection, and not anchored by a handle yet."""
+        self.owed: Turn | None = None
+        """It ended a part right after a tool response was written: another is waited for, on a guess."""
+        self.owed_wait: Literal["on", "pinged", "over"] = "on"
+        """Whether the next question waits for the part that is owed."""
+        self.mute_reply = False
+        """The last turn ended right after a tool response was written."""
+        self.postponed: Candidate | None = None
+        """A record that came while a turn seemed to go on."""
+        self.turn_end_index = 0
+        """`last_control_index` when the last turn ended: a handle must cover it (RULES 1)."""
+        self.turn_end_last_index = 0
+        """Index of the last frame of any kind that was sent before the last turn ended."""
+        self.turn_end_at: float | None = None
+        self.pace_over = False
+        """Questions wait no longer for the answers to those that were sent again: `Policy.resent_wait` is over."""
+        self.lane_released = False
+        """`Policy.rebind_timeout` is over: nothing waits for a call to be made again any more."""
+        self.pruned_index = 0
+        """What the newest adopted handle covers: one that covers less is a regressed state (RULES 1)."""
+        self.covered_index = 0
+        """Handle-only mode: what a handle that comes now covers (RULES 14)."""
+        self.audio_since_turn = False
+
+        # Signs of life
+        self.last_byte = 0.0
+        self.steady_until = 0.0
+        """A byte came then, and another one later: what was sent before was not held back on the way."""
+        self._stretch = 0.0
+        self.asked_at = 0.0
+        """When the last question, or tool response, was sent."""
+        self.answered_at = 0.0
+        """When the service last said something to a question."""
+        self.heard = False
+        """A sign of life came since the last question was sent."""
+        self.pinged = False
+        self.suspected_at: float | None = None
+        """The process was frozen then, and nothing has come since."""
+        self.behind = 0.0
+        """What comes before `behind_until` may have waited this long in the socket."""
+        self.behind_until = 0.0
 
     def paced(self, *, split: bool) -> bool:
         """Whether a question must wait: a resent turn is not being answered yet (RULES 7).

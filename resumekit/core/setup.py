@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from sys import intern
-from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -35,7 +34,7 @@ class TextForm(enum.Enum):
     REALTIME = "realtimeInput.text"
 
 
-class Family(NamedTuple):
+class Family(Struct, frozen=True):
     """What differs between families of models."""
 
     prefix: str

@@ -7,9 +7,9 @@ a new id each time that a cut turn is run again. `Tools` translates between the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 import msgspec
+from msgspec import Struct
 
 from resumekit.core import events
 from resumekit.core.turns import Call, Turn
@@ -31,7 +31,7 @@ _REMEMBERED = 1024
 _NO_ANSWER = "this call was made before, by a turn that is over; its result is not on record"
 
 
-class Issued(NamedTuple):
+class Issued(Struct, frozen=True):
     """What becomes of a frame of tool calls."""
 
     shown: ServerMessage | None
@@ -44,7 +44,7 @@ class Issued(NamedTuple):
     """Those that the model does not wait for, one by one, each with the app's position."""
 
 
-class Answer(NamedTuple):
+class Answer(Struct, frozen=True):
     """What becomes of the app's responses."""
 
     message: ClientMessage | None

@@ -4,8 +4,7 @@ google-genai mixes two spellings (SEAMS section 2): outer keys in snake_case sav
 version, backend and method. Both are read everywhere. Audio is measured, never decoded.
 """
 
-from __future__ import annotations
-
+# ruff: noqa: I002 -- annotations as text would be compiled one by one for the decoder, which doubles its time
 import enum
 import functools
 import re

@@ -7,7 +7,6 @@ the service sends them. What is not edited passes untouched, byte by byte.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -245,13 +244,14 @@ def _pop(mapping: dict[str, object], name: str) -> object:
 
 
 def _canonical(value: object, *, camel: bool = False) -> str:
-    return json.dumps(_plain(value, camel=camel), sort_keys=True, separators=(",", ":"))
+    return ascii(_plain(value, camel=camel))
 
 
 def _plain(value: object, *, camel: bool) -> object:
     if isinstance(value, Mapping):
         members = cast("Mapping[str, object]", value)
-        return {_camel(k) if camel else k: _plain(v, camel=camel) for k, v in members.items()}
+        plain = {_camel(k) if camel else k: _plain(v, camel=camel) for k, v in members.items()}
+        return dict(sorted(plain.items()))
     if isinstance(value, list):
         return [_plain(item, camel=camel) for item in cast("list[object]", value)]
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import pytest
 
 from resumekit.core import actions, events, inputs
@@ -41,7 +42,11 @@ def test_the_shortest_row_that_holds_counts(model: str, video: bool, limit: floa
 
 
 def test_the_table_is_that_of_the_design() -> None:
-    assert [tuple(row) for row in LIMITS] == [(900.0, None, None), (120.0, None, True), (600.0, True, None)]
+    assert [msgspec.structs.astuple(row) for row in LIMITS] == [
+        (900.0, None, None),
+        (120.0, None, True),
+        (600.0, True, None),
+    ]
 
 
 @pytest.mark.parametrize(
