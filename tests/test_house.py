@@ -141,13 +141,54 @@ def test_import_works_without_any_google_package(name):
     assert done.stdout.strip() == ""
 
 
-def test_the_root_loads_no_framework_and_no_plugin_manager():
-    """`import resumekit` is quick: whoever needs websockets, pluggy or msgspec imports the module that uses it."""
-    script = "import sys, resumekit; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True)
+@pytest.mark.parametrize(
+    ("module", "above", "kept_out"),
+    [
+        ("resumekit", "sys", {"websockets"}),
+        ("resumekit.adapters.websockets", "websockets.asyncio.client", set()),
+    ],
+)
+def test_what_an_import_brings_along(module, above, kept_out):
+    """`import resumekit` is quick: what only some sessions need is imported by them, above what the module stands on.
 
-    loaded = {name.partition(".")[0] for name in done.stdout.split()}
-    assert loaded & {"websockets", "pluggy", "tenacity", "pydantic", "trustme", "pytest"} == set()
+    Regular expressions are compiled when needed (each takes as long as importing a module), and dataclasses are left to
+    tests and commands (each takes as long as twenty Structs).
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", WHAT_IT_BRINGS, module, above], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+
+    loaded, compiled, generated = map(str.split, done.stdout.splitlines())
+    tops = {name.partition(".")[0] for name in loaded}
+    kept_out = kept_out | {"google", "json", "pluggy", "tenacity", "pydantic", "trustme", "pytest"}
+    assert "resumekit.core.engine" in loaded
+    assert tops & kept_out == set()
+    assert "resumekit.plugins" not in loaded
+    assert compiled == []
+    assert generated == []
+
+
+WHAT_IT_BRINGS = """
+import dataclasses, importlib, re, sys
+
+importlib.import_module(sys.argv[2])
+before, compiled, generated = set(sys.modules), [], []
+inner_compile, inner_dataclass = re.compile, dataclasses.dataclass
+
+def note_compile(*args):
+    compiled.append(sys._getframe(1).f_globals["__name__"])
+    return inner_compile(*args)
+
+def note_dataclass(*args, **options):
+    generated.append(sys._getframe(1).f_globals["__name__"])
+    return inner_dataclass(*args, **options)
+
+re.compile, dataclasses.dataclass = note_compile, note_dataclass
+importlib.import_module(sys.argv[1])
+print(*set(sys.modules) - before)
+for names in (compiled, generated):
+    print(*(name for name in names if name.partition(".")[0] == "resumekit"))
+"""
 
 
 # --- the tree of errors ---------------------------------------------------------------------------------------------

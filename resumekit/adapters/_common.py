@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 import os
 import random
 import sys
@@ -33,6 +32,7 @@ __all__ = [
     "is_vertex",
     "resolve",
     "session_driver",
+    "to_json",
     "to_turns",
 ]
 
@@ -241,6 +241,13 @@ def _store_of(store: str | HandleStore, decisions: PluginDecisions) -> HandleSto
     raise ConfigurationError(f"no plugin answers for a store of {scheme}://; {advice}")
 
 
+def to_json(value: object, *, default: Callable[[object], object] | None = None) -> str:
+    """Write what an application gave; `default` as in `json.dumps`, and so are the errors."""
+    import json  # here: it takes as long to import as a dozen of our own modules
+
+    return json.dumps(value, default=default)
+
+
 def check_listener(on_event: object) -> None:
     """Look at an argument `on_event`.
 
@@ -309,5 +316,5 @@ def _part(part: object) -> str | None:
         tool = given.get(f"function_{what}", given.get(f"function{what.title()}"))
         if isinstance(tool, Mapping):
             said = cast("Mapping[str, object]", tool)
-            return f"[{label} {said.get('name')}: {json.dumps(said.get(content) or {}, default=str)}]"
+            return f"[{label} {said.get('name')}: {to_json(said.get(content) or {}, default=str)}]"
     return None

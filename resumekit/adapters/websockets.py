@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import ssl as ssl_module
 from collections.abc import Coroutine, Iterable, Mapping
 from sys import intern
@@ -20,6 +19,7 @@ from resumekit.adapters._common import (
     is_vertex,
     resolve,
     session_driver,
+    to_json,
 )
 from resumekit.core.policy import Policy
 from resumekit.core.stats import Stats
@@ -55,7 +55,7 @@ class Session:
         """
         if isinstance(frame, Mapping):
             try:
-                frame = json.dumps(frame)
+                frame = to_json(frame)
             except (TypeError, ValueError) as error:
                 raise LocalProtocolError(f"this is no JSON: {error}") from error
         await self._driver.send(frame)
@@ -241,14 +241,14 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
 
 
 def _setup_frame(setup: Mapping[str, Any] | str) -> str:
+    import json  # see `to_json`
+
     try:
         given = json.loads(setup) if isinstance(setup, str) else setup
         if not isinstance(given, Mapping):
             raise ConfigurationError("setup must be a mapping or a JSON object")
         inner = cast("Mapping[str, object]", given)
-        frame = intern(
-            json.dumps(inner if "setup" in inner else {"setup": inner})
-        )  # shared by sessions, as it may be long
+        frame = intern(to_json(inner if "setup" in inner else {"setup": inner}))  # shared by sessions: it may be long
         setup_model(frame)
     except ConfigurationError:
         raise

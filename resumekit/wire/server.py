@@ -6,7 +6,6 @@ google-genai; shapes are from PROTOCOL section 1.2. Nothing here raises on a fra
 
 # ruff: noqa: I002 -- annotations as text would be compiled one by one for the decoder, which doubles its time
 import enum
-import json
 import re
 from types import UnionType
 from typing import Annotated, Any, TypeAlias, cast, get_args, get_origin
@@ -302,6 +301,8 @@ def _to_bytes(frame: bytes | bytearray | memoryview | str) -> bytes:
 
 
 def _to_raw(value: object) -> Raw:
+    import json
+
     return Raw(json.dumps(value).encode())
 
 
@@ -310,6 +311,8 @@ def _parse_int(digits: str) -> float:
 
 
 def _load(data: bytes) -> dict[str, object]:
+    import json  # here: few frames need it, importing it is dear, and whoever opened a session has done so
+
     problem = "is not a JSON object"
     try:
         value: object = json.loads(data.decode(json.detect_encoding(data), "replace"), parse_int=_parse_int)
