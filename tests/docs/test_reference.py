@@ -23,6 +23,9 @@ def make_reference():
 PAGES = ["adk-run-config.md", "hooks.md", "policy.md", "events.md", "errors.md", "stats.md"]
 
 
+PACKAGE = REFERENCE.parents[1] / "resumekit"
+
+
 def text_of(name):
     return (REFERENCE / name).read_text("utf-8")
 
@@ -74,3 +77,10 @@ def test_the_example_runs(code):
 
 def test_every_page_has_an_example():
     assert {example.id.rpartition("-")[0] for example in EXAMPLES} == set(PAGES)
+
+
+def test_every_environment_variable_of_ours_is_documented_and_no_other():
+    read = {name for path in PACKAGE.rglob("*.py") for name in re.findall(r"\bRESUMEKIT_\w+", path.read_text("utf-8"))}
+    rows = re.findall(r"^\| `(RESUMEKIT_\w+)` \|", text_of("environment.md"), re.MULTILINE)
+
+    assert sorted(read) == rows
