@@ -53,7 +53,8 @@ async def conversations(seeds):
     assert sum(len(run.struck) for _, run in runs) > len(runs)
     assert sum(len(run.app.effects) for _, run in runs) > len(runs)
     told = [event for _, run in runs for event in run.app.told]
-    for kind in (events.Resumed, events.ToolCallRebound, events.TurnCut):
+    repeated = (events.ToolCallRebound, events.TurnShadowed)  # either is rare: it takes a cut within a few milliseconds
+    for kind in (events.Resumed, repeated, events.TurnCut):
         assert any(isinstance(event, kind) for event in told), kind
 
 
