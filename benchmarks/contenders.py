@@ -15,7 +15,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, TypeAlias
 
 from benchmarks.harness import finish
-from resumekit.wire import ServerContent, decode_server
+from resumekit.wire import decode_server
 
 __all__ = ["BINASCII", "COPY", "FLOOR", "FLOOR_OF_THE_GOALS", "GENAI", "PYBASE64", "Decode", "floors", "paths"]
 
@@ -151,14 +151,20 @@ def _native(audio: bytes) -> dict[str, Decode]:
 
     def native(frame: bytes) -> object:
         message = decode_server(frame)
-        if message.server_content is not None:
-            _read(message.server_content)
+        content = message.server_content
+        if content is not None and (turn := content.model_turn) is not None:
+            for part in turn.parts or ():
+                if (blob := part.inline_data) is not None:
+                    _ = blob.data
         return message
 
     def learned(frame: bytes) -> object:
         message = make(frame) if matches(frame) else decode_server(frame)
-        if message.server_content is not None:
-            _read(message.server_content)
+        content = message.server_content
+        if content is not None and (turn := content.model_turn) is not None:
+            for part in turn.parts or ():
+                if (blob := part.inline_data) is not None:
+                    _ = blob.data
         return message
 
     def raw(frame: bytes) -> object:
@@ -171,10 +177,3 @@ def _native(audio: bytes) -> dict[str, Decode]:
         "resumekit raw": raw,
     }
 
-
-def _read(content: ServerContent) -> None:
-    """Take the sound, as an application does."""
-    if (turn := content.model_turn) is not None:
-        for part in turn.parts or ():
-            if (blob := part.inline_data) is not None:
-                _ = blob.data

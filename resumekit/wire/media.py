@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from resumekit.wire.server import Blob, Content, Part, ServerContent, ServerMessage, decode_media
+from resumekit.wire.server import Blob, Content, Part, ServerContent, ServerMessage
 
 __all__ = ["MediaShape", "media_shape"]
 
@@ -34,27 +34,16 @@ class MediaShape(Struct, frozen=True, gc=False):
     def matches(self, frame: bytes) -> bool:
         """Tell whether the frame is the learned JSON text with another string in this one place.
 
-        There is no quote and no backslash in that string, so nothing else, no `goAway` and no mark of a turn, can be in
-        the frame. Whether it is base64, or a string that JSON allows, shows when it is decoded.
+        There is no quote in that string, so nothing else, no `goAway` and no mark of a turn, can be in the frame. Were
+        the quote behind it escaped, every later one would open a string where the learned text closes one, and the last
+        string would not end: that is no JSON. Whether it is, and whether the string is base64, shows when it is decoded.
         """
-        return (
-            frame[self.head] == self.prefix
-            and 0x5C not in frame  # a backslash
-            and frame[frame.find(b'"', self.start) :] == self.suffix
-        )
+        return frame[self.head] == self.prefix and frame[frame.find(b'"', self.start) :] == self.suffix
 
     def message(self, frame: bytes) -> ServerMessage:
         """Return what `decode_server` makes of a frame that matches."""
         blob = Blob(self.mime_type, None, frame[self.inside])
         return ServerMessage(ServerContent(Content(self.role, [Part(blob)])), raw=frame)
-
-    def media(self, frame: bytes) -> bytes:
-        """Return the media of a frame that matches.
-
-        Raises:
-            RemoteProtocolError: This is not base64.
-        """
-        return decode_media(frame[self.inside], self.mime_type)
 
 
 def media_shape(message: ServerMessage) -> MediaShape | None:

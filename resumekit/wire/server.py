@@ -5,6 +5,8 @@ google-genai; shapes are from PROTOCOL section 1.2. Nothing here raises on a fra
 """
 
 # ruff: noqa: I002 -- annotations as text would be compiled one by one for the decoder, which doubles its time
+
+import contextlib
 import enum
 import re
 from types import UnionType
@@ -32,20 +34,15 @@ _Ours: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=1 << 62)]
 """Bytes that no frame can bring."""
 
 
-def decode_media(text: str | bytes, mime_type: str | None) -> bytes:
-    """Return the bytes of base64 of either alphabet, padded or not (the service writes the standard one, padded).
+def decode_media(text: str, mime_type: str | None) -> bytes:
+    """Return the bytes of base64 of either alphabet, padded or not.
 
     Raises:
         RemoteProtocolError: This is not base64.
     """
+    plain = text.translate(_FROM_URL_SAFE) + "==="
     try:
-        return b64decode(text, None, True)  # noqa: FBT003 -- validated; by its name it would take twice as long
-    except ValueError:
-        pass
-    plain = text if isinstance(text, str) else text.decode("utf-8", "replace")
-    plain = plain.translate(_FROM_URL_SAFE) + "==="
-    try:
-        return b64decode(plain[: len(plain) // 4 * 4], None, True)  # noqa: FBT003
+        return b64decode(plain[: len(plain) // 4 * 4], None, True)  # noqa: FBT003 -- see Blob.data
     except ValueError as error:
         raise RemoteProtocolError(f"media of {mime_type!r} is not base64: {error}") from error
 
@@ -77,14 +74,22 @@ class Blob(Struct, rename="camel", gc=False):  # noqa: PLW1641 -- it can change,
 
     mime_type: str | None = None
     _text: str | None = field(name="data", default=None)
-    _ascii: _Ours | None = field(name="(text)", default=None)
-    """In place of `_text`: of media that is only passed on, no text is ever made."""
+    _json: _Ours | None = field(name="(text)", default=None)
+    """In place of `_text`, as it stands in the frame: of media that is only passed on, no text is ever made."""
     _data: _Ours | None = field(name="(data)", default=None)
 
     @property
     def encoded(self) -> str | None:
         """The base64 text as it came; gateways can pass it on."""
-        return self._text if self._ascii is None else self._ascii.decode("utf-8", "replace")
+        if self._json is None:
+            return self._text
+        text = self._json.decode("utf-8", "replace")
+        if "\\" in text:
+            import json  # see _load
+
+            with contextlib.suppress(ValueError):
+                text = str(json.loads(f'"{text}"'))
+        return text
 
     @property
     def data(self) -> bytes:
@@ -95,7 +100,11 @@ class Blob(Struct, rename="camel", gc=False):  # noqa: PLW1641 -- it can change,
         """
         data = self._data
         if data is None:
-            data = self._data = decode_media(self._ascii or self._text or b"", self.mime_type)
+            try:  # as the service writes it: the standard alphabet, padded. By its name `validate` would take twice as long
+                data = b64decode(self._json or self._text or b"", None, True)  # noqa: FBT003
+            except ValueError:
+                data = decode_media(self.encoded or "", self.mime_type)
+            self._data = data
         return data
 
     def __eq__(self, other: object) -> bool:

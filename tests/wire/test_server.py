@@ -453,12 +453,12 @@ def test_media_of_either_alphabet(data, url_safe, padded):
     text = (base64.urlsafe_b64encode if url_safe else base64.b64encode)(data).decode()
     text = text if padded else text.rstrip("=")
     assert Blob("audio/pcm", text).data == data
-    assert decode_media(text.encode(), None) == data
+    assert decode_media(text, None) == data
 
 
 def test_media_is_decoded_once_and_only_when_it_is_read(monkeypatch):
     decoded = []
-    monkeypatch.setattr(server, "decode_media", lambda text, mime_type: decoded.append((text, mime_type)) or b"x")
+    monkeypatch.setattr(server, "b64decode", lambda text, *how: decoded.append((text, *how)) or b"x")
     message = decode_server(
         b'{"serverContent":{"modelTurn":{"parts":[{"inlineData":{"mimeType":"a","data":"AAAA"}}]}}}'
     )
@@ -466,7 +466,7 @@ def test_media_is_decoded_once_and_only_when_it_is_read(monkeypatch):
     assert (blob.mime_type, blob.encoded) == ("a", "AAAA")
     assert decoded == []
     assert (blob.data, blob.data) == (b"x", b"x")
-    assert decoded == [("AAAA", "a")]
+    assert decoded == [("AAAA", None, True)]
 
 
 def test_media_that_was_read_equals_the_same_that_was_not():
@@ -492,11 +492,11 @@ def test_media_without_data_is_empty():
 
 @pytest.mark.parametrize("text", ["a b=", "!", "a", "é===", "AA=A", "AAA\n", "AAAA AAAA", "AAAA!AAA", "AAAA===="])
 def test_media_that_is_no_base64(text):
-    for given_as in (text, text.encode(), text.encode("latin-1")):
+    with pytest.raises(RemoteProtocolError, match="media of 'audio/pcm' is not base64"):
+        decode_media(text, "audio/pcm")
+    for blob in (Blob("audio/pcm", text), *(Blob("audio/pcm", None, text.encode(code)) for code in ("utf-8", "latin-1"))):
         with pytest.raises(RemoteProtocolError, match="media of 'audio/pcm' is not base64"):
-            decode_media(given_as, "audio/pcm")
-    with pytest.raises(RemoteProtocolError):
-        _ = Blob("audio/pcm", text).data
+            _ = blob.data
 
 
 @pytest.mark.parametrize("data", ["7", "7777", "[]", '["AAAA"]', "{}", "true"])
