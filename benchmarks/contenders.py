@@ -176,4 +176,3 @@ def _native(audio: bytes) -> dict[str, Decode]:
         "resumekit native, learned": learned,
         "resumekit raw": raw,
     }
-

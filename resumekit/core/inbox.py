@@ -116,9 +116,8 @@ class Inbox:
             return item
         if origin.kind is not Kind.KEEP:
             # A tool call alone is nothing to be interrupted, nor is what belongs to a part that is over.
-            turn.shown |= origin.part >= turn.parts and (
-                origin.shape is not None or item.message.server_content is not None
-            )
+            if not turn.shown and origin.part >= turn.parts:
+                turn.shown = origin.shape is not None or item.message.server_content is not None
             for call in origin.calls:
                 call.taken = True
         elif (content := item.message.server_content) is not None and content.interrupted:

@@ -494,7 +494,10 @@ def test_media_without_data_is_empty():
 def test_media_that_is_no_base64(text):
     with pytest.raises(RemoteProtocolError, match="media of 'audio/pcm' is not base64"):
         decode_media(text, "audio/pcm")
-    for blob in (Blob("audio/pcm", text), *(Blob("audio/pcm", None, text.encode(code)) for code in ("utf-8", "latin-1"))):
+    for blob in (
+        Blob("audio/pcm", text),
+        *(Blob("audio/pcm", None, text.encode(code)) for code in ("utf-8", "latin-1")),
+    ):
         with pytest.raises(RemoteProtocolError, match="media of 'audio/pcm' is not base64"):
             _ = blob.data
 
