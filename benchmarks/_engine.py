@@ -44,16 +44,29 @@ def send(engine: Engine, message: ClientMessage) -> None:
 
 
 def feeder(engine: Engine, frames: Sequence[bytes], *, take: bool = True) -> Callable[[], None]:
-    """Return a function that feeds all frames, as the driver does, and takes them; decoding is not part of it."""
+    """Return a function that feeds all frames, as the driver does, takes them, and answers the calls that it took.
+
+    Decoding is not part of it.
+    """
     feed, feed_media, take_frame = engine.feed, engine.feed_media, engine.take_frame
-    messages: list[tuple[bytes, ServerMessage]] = [(frame, decode_server(frame)) for frame in frames]
+    messages = [(frame, message, _answer(message)) for frame in frames for message in [decode_server(frame)]]
 
     def feed_all() -> None:
-        for frame, message in messages:
+        for frame, message, answer in messages:
             if not feed_media(1, frame, NOW):
                 feed(inputs.FrameReceived(1, message), NOW)
             if take:
                 while take_frame() is not None:
                     pass
+                if answer is not None:  # turns that wait for one would pile up
+                    send(engine, answer)
 
     return feed_all
+
+
+def _answer(message: ServerMessage) -> ClientMessage | None:
+    if message.tool_call is None:
+        return None
+    calls = message.tool_call.function_calls or ()
+    responses = [{"id": call.id, "name": call.name, "response": {"result": "rain"}} for call in calls]
+    return decode_client(json.dumps({"toolResponse": {"functionResponses": responses}}))
