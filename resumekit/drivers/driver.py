@@ -407,13 +407,15 @@ class Driver:
     def _set_timer(self) -> None:
         at = None if self._over else self._engine.wake_at
         if self._timer is not None:
-            if at is not None and self._loop.time() < self._timer_at <= at:
-                return  # it fires early, and then looks again: cheaper than a new timer for each frame
+            if at is not None and self._timer_at <= at and not self._timer.cancelled():
+                return  # it fires early, or just now, and then looks again: cheaper than a new timer for each frame
             self._timer.cancel()
         self._timer = None if at is None else self._loop.call_at(at, self._alarm)
         self._timer_at = at or 0.0
 
     def _alarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()  # it has fired: another one may be set
         self._spawn(self._tick())
 
     async def _tick(self) -> None:

@@ -194,6 +194,23 @@ async def test_timers_need_not_say_when_they_fire(service, monkeypatch):
 
 
 @in_virtual_time
+async def test_a_sender_that_never_pauses_does_not_hold_the_timers_up(service):
+    seen = []
+    driver = driver_of(service, on_event=seen.append)
+    await driver.start()
+    service.current.close_with(1006)
+    for _ in range(2000):
+        await driver.send(audio())
+        asyncio.get_running_loop().clock += 0.007  # never just when a timer is due
+        if of(events.FreshStarted, seen):
+            break
+
+    assert of(events.FreshStarted, seen)
+    assert not of(events.ClockJumped, seen)
+    await driver.close()
+
+
+@in_virtual_time
 async def test_go_away_moves_to_a_connection_that_was_dialled_ahead(service):
     driver = driver_of(service)
     await driver.start()
