@@ -12,7 +12,7 @@ import json
 import random
 from collections.abc import Iterator
 
-__all__ = ["RATE", "Kind", "audio", "dump", "kinds", "mix", "setup_complete"]
+__all__ = ["RATE", "Kind", "audio", "dump", "kinds", "microphone", "mix", "setup_complete"]
 
 RATE = 24_000
 """Samples of two bytes in each second of the model's voice."""
@@ -64,6 +64,12 @@ def audio(
     """
     random_ = random.Random(seed)
     return [dump(_audio(random_, milliseconds, vertex=vertex), pretty=pretty) for _ in range(count)]
+
+
+def microphone() -> str:
+    """Return what a client sends of 40 ms: 16,000 samples a second."""
+    sound = base64.b64encode(random.Random(0).randbytes(1280)).decode()
+    return json.dumps({"realtimeInput": {"audio": {"mimeType": "audio/pcm;rate=16000", "data": sound}}})
 
 
 def kinds(count: int = 100, *, pretty: bool = True, vertex: bool = False, seed: int = 0) -> dict[Kind, list[bytes]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks import _engine, callgrind, contenders, frames, harness, in_memory
 from benchmarks.frames import Kind
+from resumekit.wire import decode_client
 
 __all__ = ["Verdict", "judge", "least", "loops"]
 
@@ -95,6 +96,8 @@ def loops() -> dict[str, callgrind.Loop]:
     made["engine, lane of media"] = _engine_loop(some[Kind.AUDIO_40], express=True)
     made["engine, whole: audio, 40 ms"] = _engine_loop(some[Kind.AUDIO_40], express=False)
     made["engine, whole: transcription"] = _engine_loop(some[Kind.TRANSCRIPTION], express=True)
+    made["sent: audio, 40 ms, read"] = _reading_loop()
+    made["sent: audio, 40 ms, by the engine"] = _sending_loop()
     sessions = in_memory.loops(some[Kind.AUDIO_40])
     return made | {f"session, {name}": loop for name, loop in sessions.items() if name.startswith("resumekit")}
 
@@ -103,6 +106,28 @@ def _engine_loop(some: list[bytes], *, express: bool) -> callgrind.Loop:
     engine = _engine.live_engine(express=express)
     feeders = {count: _engine.feeder(engine, some[:count]) for count in callgrind.LENGTHS}
     return lambda count: feeders[count]()
+
+
+def _reading_loop() -> callgrind.Loop:
+    frame = frames.microphone()
+
+    def loop(count: int) -> None:
+        for _ in range(count):
+            decode_client(frame)
+
+    return loop
+
+
+def _sending_loop() -> callgrind.Loop:
+    engine, message = _engine.live_engine(), decode_client(frames.microphone())
+
+    def loop(count: int) -> None:
+        for _ in range(count):
+            _engine.send(engine, message)
+
+    for _ in range(5):  # until the oldest frames go
+        loop(max(callgrind.LENGTHS))
+    return loop
 
 
 def main() -> int:

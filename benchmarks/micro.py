@@ -7,9 +7,6 @@ that one could put in a frame's way.
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -23,6 +20,7 @@ from benchmarks.clients import CLIENTS, cost
 from benchmarks.harness import Bench, Sampler, run, sampler
 from benchmarks.server import Script, serve
 from resumekit import events
+from resumekit.core.engine import Engine
 from resumekit.core.inbox import Inbox
 from resumekit.core.outbox import Outbox
 from resumekit.core.policy import Policy
@@ -110,12 +108,10 @@ def _time_beside_recv(bench: Bench) -> None:
 
 
 def _time_sending(bench: Bench, runner: asyncio.Runner) -> None:
-    """40 ms of the microphone: 16,000 samples a second."""
-    sound = base64.b64encode(random.Random(0).randbytes(1280)).decode()
-    blob = {"mimeType": "audio/pcm;rate=16000", "data": sound}
-    frame = json.dumps({"realtimeInput": {"audio": blob}})
+    frame = frames.microphone()
     message = decode_client(frame)
-    engine, outbox = _engine.live_engine(), Outbox()
+    engine, whole = _engine.live_engine(), _engine.live_engine(express=False)
+    outbox, limit = Outbox(), Policy().audio_resend
 
     async def send() -> None:
         for _ in range(_MANY):
@@ -125,21 +121,24 @@ def _time_sending(bench: Bench, runner: asyncio.Runner) -> None:
         for _ in range(_MANY):
             decode_client(frame)
 
-    def through_engine() -> None:
-        for _ in range(_MANY):
-            _engine.send(engine, message)
+    def through(taker: Engine) -> Callable[[], None]:
+        def send_all() -> None:
+            for _ in range(_MANY):
+                _engine.send(taker, message)
+
+        return send_all
 
     indices = iter(range(1 << 60))
 
     def through_outbox() -> None:
         for _ in range(_MANY):
-            outbox.mark_sent(outbox.add(message), next(indices))
-            outbox.bound_sent_audio(10.0)
+            outbox.stream(message, next(indices), limit)
 
     contenders: dict[str, Callable[[], object]] = {
         SEND: lambda: runner.run(send()),
         "read the frame": read,
-        "engine, with the buffer": through_engine,
+        "engine, whole": through(whole),
+        "engine, with the buffer": through(engine),
         "the buffer": through_outbox,
     }
     with sink() as port:

@@ -63,6 +63,7 @@ class Conversation:
     """Messages, turns and the point that the service can resume from."""
 
     __slots__ = (
+        "_audio_kept",
         "_notify",
         "_policy",
         "_setup",
@@ -107,6 +108,9 @@ class Conversation:
         self.seeding = setup.seeds_history
         """The app's next content is history, up to its turn_complete."""
         self._speech = Speech(policy, self.outbox, setup.text_form)
+        held = transparent and policy.handles_hold_audio
+        self._audio_kept = policy.audio_seconds if held else policy.audio_resend
+        """RULES 10: handle-only mode keeps `audio_resend` seconds, transparent mode the buffer."""
         self._tools = Tools(notify, setup.background_tools)
         self.dropped_audio = 0.0
         self.dropped_audio_frames = 0
@@ -226,7 +230,7 @@ class Conversation:
         if body.kind is ClientKind.AUDIO:
             link.audio_since_turn = True
             link.audio_from = link.audio_from or index
-            self._bound_sent_audio()
+            self.outbox.bound_sent_audio(self._audio_kept)
             return body.frame
         if body.kind is ClientKind.VIDEO:
             return body.frame
@@ -245,6 +249,19 @@ class Conversation:
         if link.content_as_text and body.kind is ClientKind.CONTENT and not message.seeds:
             return realtime_text_frame(body.text or "")
         return body.frame
+
+    def may_stream(self, link: Link) -> bool:
+        """Whether audio would go out at once, and nothing else come of it."""
+        return self.outbox.first_unsent() is None and link.held_from is None and not self._paces(link)
+
+    def stream(self, link: Link, body: ClientMessage) -> None:
+        """Note audio that went out at once."""
+        self._stats.messages_sent += 1
+        index = link.next_index
+        link.next_index = index + 1
+        link.audio_since_turn = True
+        link.audio_from = link.audio_from or index
+        self.outbox.stream(body, index, self._audio_kept)
 
     def _asks(self, body: ClientMessage, link: Link) -> bool:
         """Whether the service answers this message with a turn."""
@@ -265,12 +282,6 @@ class Conversation:
         turn.resent = message.resent
         if turn not in link.turns:
             link.turns += (turn,)
-
-    def _bound_sent_audio(self) -> None:
-        """RULES 10: handle-only mode keeps `audio_resend` seconds, transparent mode the buffer."""
-        held = self._transparent and self._policy.handles_hold_audio
-        limit = self._policy.audio_seconds if held else self._policy.audio_resend
-        self.outbox.bound_sent_audio(limit)
 
     # ------------------------------------------------------------------ from the wire
 

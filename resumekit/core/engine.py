@@ -90,6 +90,7 @@ class Engine:
         "_random",
         "_setup",
         "_shape",
+        "_stream",
         "_talk",
         "_timers",
         "_transparent",
@@ -163,6 +164,8 @@ class Engine:
         self._express = express
         self._shape: MediaShape | None = None
         """The newest one of plain media that came."""
+        self._stream: Link | None = None
+        """Where audio may go at once, if nothing else would come of it: the express lane of what is sent."""
         self._open_answer: Origin | None = None
         """Where one more piece of plain media of that shape goes, if nothing else would come of it: the express lane."""
 
@@ -201,6 +204,7 @@ class Engine:
         """
         self._now = now
         open_answer, self._open_answer = self._open_answer, None  # whatever happens may end it
+        self._stream = None
         if self.state in FINAL:
             if isinstance(happened, inputs.Send | inputs.ForceReconnect):
                 raise SessionClosed
@@ -257,6 +261,32 @@ class Engine:
         link.answered_at = now
         self.stats.frames_received += 1
         return True
+
+    def streams(self, connection: int, message: ClientMessage) -> bool:
+        """Tell whether a message is audio that may be written to a connection now, and nothing else would come of it.
+
+        If it was, call `streamed`: that has the effect of `inputs.Send` and `inputs.Written` through `feed`, and there
+        is nothing to do. Else `feed` it.
+        """
+        link = self._stream or self._open_stream()
+        return (
+            link is not None
+            and link.number == connection
+            and message.kind is ClientKind.AUDIO
+            and message.size <= self._policy.audio_bytes
+            and message.media_seconds <= self._policy.audio_seconds
+        )
+
+    def streamed(self, message: ClientMessage) -> None:
+        """Note that a message which `streams` was written."""
+        assert self._stream is not None
+        self._talk.stream(self._stream, message)
+
+    def _open_stream(self) -> Link | None:
+        link = self._link
+        if link is not None and self._express and self.state in _ON_AIR and link.in_flight < _IN_FLIGHT:
+            self._stream = link if self._talk.may_stream(link) else None
+        return self._stream
 
     def take(self) -> ServerMessage | None:
         """Hand the next frame to the application; None: there is none now."""

@@ -42,6 +42,14 @@ class Message(Struct, eq=False):
     """It is part of the history that the app itself seeds a new session with."""
 
 
+class _Grain(Struct):
+    """Audio that is gone, by the indices of its first and last frame."""
+
+    first: int
+    last: int = 0
+    seconds: float = 0.0
+
+
 class Lane(Struct):
     """One lane: `sent` is a prefix of `sent` + `unsent`.
 
@@ -52,8 +60,12 @@ class Lane(Struct):
     unsent: list[Message] = []
     unsent_bytes: int = 0
     unsent_seconds: float = 0.0
-    sent_bytes: int = 0
     sent_seconds: float = 0.0
+
+    @property
+    def sent_bytes(self) -> int:
+        """Size of all that was sent. It is not kept, as that would cost each frame of audio something."""
+        return sum(message.body.size for message in self.sent)
 
     def append(self, message: Message) -> None:
         """Add a message that waits to be sent."""
@@ -75,7 +87,6 @@ class Lane(Struct):
         size, seconds = message.body.size, message.body.media_seconds
         self.unsent_bytes -= size
         self.unsent_seconds -= seconds
-        self.sent_bytes += size
         self.sent_seconds += seconds
 
     def insert_sent(self, place: int, message: Message) -> None:
@@ -126,7 +137,6 @@ class Lane(Struct):
         self.unsent_seconds += sign * message.body.media_seconds
 
     def _count_sent(self, message: Message, sign: int) -> None:
-        self.sent_bytes += sign * message.body.size
         self.sent_seconds += sign * message.body.media_seconds
 
 
@@ -154,8 +164,8 @@ class Outbox:
         self.before_border: list[Message] = []
         """Sent audio from before the answer that is running; kept apart from what follows."""
         self.before_border_seconds = 0.0
-        self._gone: list[tuple[int, int, float]] = []
-        """Sent audio that was let go before a handle covered it: first and last index, seconds; in grains."""
+        self._gone: list[_Grain] = []
+        """Sent audio that was let go before a handle covered it."""
         self.lost_seconds = 0.0
         """Audio of earlier connections that neither the service nor this buffer holds."""
         self.next_seq = 1
@@ -247,6 +257,15 @@ class Outbox:
         self.control.insert_sent(place, message)
         return message
 
+    def stream(self, body: ClientMessage, index: int, seconds: float) -> None:
+        """Note audio that goes out at once: the same as `add`, `mark_sent` and `bound_sent_audio`."""
+        seq, lane = self.next_seq, self.audio
+        self.next_seq = seq + 1
+        lane.sent.append(Message(seq, body, 0, None, None, index))
+        lane.sent_seconds = sent = lane.sent_seconds + body.media_seconds
+        if sent + self.before_border_seconds > seconds:
+            self.bound_sent_audio(seconds)
+
     # Audio around the border of an answer (RULES 10)
 
     def set_border(self, border: int) -> None:
@@ -268,22 +287,26 @@ class Outbox:
 
         What stands before a border is never touched, so it counts first.
         """
-        while self.audio.sent and self.audio.sent_seconds + self.before_border_seconds > seconds:
-            message = self.audio.drop_sent()
-            first, seconds_gone = message.index, 0.0
-            if self._gone and message.index - self._gone[-1][0] <= _GRAIN:
-                first, _, seconds_gone = self._gone.pop()
-            self._gone.append((first, message.index, seconds_gone + message.body.media_seconds))
+        lane, gone = self.audio, self._gone
+        while lane.sent and lane.sent_seconds + self.before_border_seconds > seconds:
+            message = lane.sent.pop(0)
+            length = message.body.media_seconds
+            lane.sent_seconds -= length
+            if not gone or message.index - gone[-1].first > _GRAIN:
+                gone.append(_Grain(message.index))
+            grain = gone[-1]
+            grain.last = message.index
+            grain.seconds += length
 
     def lacks(self, after: int, until: int) -> bool:
         """Whether any audio with an index in this span was let go."""
-        return any(last > after and first <= until for first, last, _ in self._gone)
+        return any(grain.last > after and grain.first <= until for grain in self._gone)
 
     def prune_audio(self, index: int) -> None:
         """Let audio and video up to `index` go."""
         self.video.prune(index)
         self.prune_border(index)
-        while self._gone and self._gone[0][1] <= index:
+        while self._gone and self._gone[0].last <= index:
             self._gone.pop(0)
         self.audio.prune(index)
 
@@ -304,5 +327,5 @@ class Outbox:
         if self.video.unsent and self.video.sent:
             self.video.drop_sent()
         self.video.rewind()
-        self.lost_seconds += sum(seconds for _, _, seconds in self._gone)
+        self.lost_seconds += sum(grain.seconds for grain in self._gone)
         self._gone.clear()

@@ -156,14 +156,17 @@ class ResumePoint:
         """RULES 11: where no handle comes for too long, the oldest turns go and the base is void."""
         lane = self._outbox.control
         policy = self._policy
-        if len(lane.sent) <= policy.control_messages and lane.sent_bytes <= policy.control_bytes:
+        size = lane.sent_bytes
+        if len(lane.sent) <= policy.control_messages and size <= policy.control_bytes:
             return
         dropped = 0
         needed = link.mark_index if link.activity_open else 0
         while lane.sent and lane.sent[0].index != needed and lane.sent[0].turn not in link.turns:
-            self._keep_words(lane.drop_sent())
+            message = lane.drop_sent()
+            self._keep_words(message)
+            size -= message.body.size
             dropped += 1
-            if len(lane.sent) <= policy.control_messages // 2 and lane.sent_bytes <= policy.control_bytes // 2:
+            if len(lane.sent) <= policy.control_messages // 2 and size <= policy.control_bytes // 2:
                 break
         if dropped:
             self._void(dropped)

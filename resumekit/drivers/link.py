@@ -38,11 +38,17 @@ class Link:
         """Write a frame, or have it written; tell whether it is. A task for each would cost as much as the write."""
         if self.phase is Phase.DIAL:
             self.phase = Phase.BIND
-        idle = self.writer is None and self.transport is not None and not (self._frames or self.closing)
-        if idle and self.transport is not None and self.transport.send_now(frame):
+        if self.write_now(frame):
             return True
         self._frames.append(frame)
         return False
+
+    def write_now(self, frame: str) -> bool:
+        """Write a frame if that takes no waiting, and nothing else waits."""
+        transport = self.transport
+        if self.writer is not None or transport is None or self._frames or self.closing:
+            return False
+        return transport.send_now(frame)
 
     @property
     def needs_writer(self) -> bool:

@@ -20,6 +20,7 @@ from resumekit.errors import ConfigurationError
 from resumekit.hookspecs import hookimpl
 from tests.adapters.support import nothing_is_left, server, settled
 from tests.adapters.test_websockets import SETUP, ask, connect
+from tests.drivers.fakes import until
 
 
 def bad(**arguments):
@@ -255,6 +256,7 @@ async def test_hooks_are_never_asked_for_a_frame():
         for _ in range(200):
             await session.send({"realtimeInput": {"audio": {"data": "AAAA", "mimeType": "audio/pcm;rate=16000"}}})
         assert session.stats.frames_received > 100
+        await until(lambda: events.HandleReceived in told)
 
     assert asked == []
     assert set(told) == {events.Connected, events.HandleReceived, events.SessionEnded}

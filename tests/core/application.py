@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from resumekit.core import events, inputs
+from resumekit.core import events
 from resumekit.wire import decode_client
 from tests.core.model_state import CHUNK_SECONDS, Chunk, Violation, call_key, text_of
 
@@ -167,7 +167,7 @@ class Application:
         if kind:
             self.numbers += 1
             self.sent += [Sent(kind, token, self.numbers) for token in tokens]
-        self.world.feed(inputs.Send(message))
+        self.world.send(message)
         return True
 
     def _next_token(self) -> str:

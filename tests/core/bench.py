@@ -53,6 +53,8 @@ class Bench:
         self.live = 0
         """The newest one that was opened, save warm ones."""
         self.auto_written = True
+        self.streamed = 0
+        """Messages that went out by the express lane."""
 
     # What happens
 
@@ -146,7 +148,13 @@ class Bench:
     # What the app does
 
     def sends(self, frame: dict[str, Any]) -> None:
-        self.feed(inputs.Send(decode_client(json.dumps(frame))))
+        message = decode_client(json.dumps(frame))
+        if self.auto_written and self.engine.streams(self.live, message):
+            self.engine.streamed(message)
+            self.streamed += 1
+            self.actions.append(actions.SendFrame(self.live, message.frame))
+        else:
+            self.feed(inputs.Send(message))
 
     def asks(self, text: str) -> None:
         self.sends(content(text))

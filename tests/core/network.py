@@ -119,8 +119,8 @@ class Network:
                 return
         self.world.feed(inputs.DialFailed(number, failure))
 
-    def write(self, number: int, frame: str) -> None:
-        """Take a frame of the engine: it must be allowed to write there, and then."""
+    def write(self, number: int, frame: str) -> bool:
+        """Take a frame of the engine: it must be allowed to write there, and then. Return whether it is written."""
         wire = self.wires.get(number)
         if wire is None or not wire.dialed:
             raise Violation("write", f"connection {number} is not open: {frame[:80]}")
@@ -142,17 +142,23 @@ class Network:
             raise Violation("I5", f"connection {number}: written before setupComplete: {frame[:80]}")
         elif '"video"' in frame:
             wire.videos.append(Chunk.decode(frame.partition('"data":"')[2].rstrip('"}')).number)
+        at_once = self.takes(number)
         if wire.frozen:
             wire.frozen_writes += 1
-            if wire.frozen_writes <= 4:
+            if not at_once and wire.frozen_writes <= 4:
                 self.world.at(0.0, self._written, wire)
-            return
+            return at_once
         wire.up.append(frame)
         wire.up_at = max(wire.up_at, self.world.now + self._latency())
         self.world.at(wire.up_at - self.world.now, self._arrives_up, wire)
-        wait = self._latency() if self.world.config.late_written else 0.0
-        wire.written_at = max(wire.written_at, self.world.now + wait)
-        self.world.at(wire.written_at - self.world.now, self._written, wire)
+        if self.world.config.late_written:
+            wire.written_at = max(wire.written_at, self.world.now + self._latency())
+            self.world.at(wire.written_at - self.world.now, self._written, wire)
+        return at_once
+
+    def takes(self, number: int) -> bool:
+        """Tell whether a frame that is written now is written at once."""
+        return not self.world.config.late_written and self.wires[number].frozen_writes < 4
 
     def _written(self, wire: Wire) -> None:
         if not wire.ended and (not wire.aborted or self.world.config.talk_after_abort):

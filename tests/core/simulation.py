@@ -23,6 +23,7 @@ from resumekit.core.policy import Policy
 from resumekit.core.state import FINAL, State
 from resumekit.defaults.decisions import DefaultDecisions
 from resumekit.errors import SessionLost
+from resumekit.wire import ClientMessage
 from tests.core.application import Application
 from tests.core.judge import judge
 from tests.core.model_server import ModelServer
@@ -136,6 +137,8 @@ class World:
         self.log_actions: list[str] | None = [] if log else None
         self.expressed = 0
         """Frames that the express lane took."""
+        self.streamed = 0
+        """Messages that went out by theirs."""
         self.feed(inputs.Start())
 
     # ------------------------------------------------------------------ clock
@@ -198,9 +201,28 @@ class World:
                 self.log_actions.append(f"{self.now:.6f} {action!r}")
             if self.finished is not None:
                 raise Violation("I9", f"an action after Finish: {action}")
-            self._carry_out(action)
+            todo += self._carry_out(action)
         if self.engine.wake_at is None and self.engine.state in _OPEN_STATES:
             raise Violation("I9", f"{self.engine.state} without a timer")
+
+    def send(self, message: ClientMessage) -> None:
+        """Have the engine take a message: by its express lane, if that takes it, and the transport does at once."""
+        wire = self.network.live_wire()
+        if wire is None or not (self.network.takes(wire.number) and self.engine.streams(wire.number, message)):
+            self.feed(inputs.Send(message))
+            return
+        wake = self.engine.wake_at
+        self.engine.streamed(message)
+        self.streamed += 1
+        self.trace.append((self.now, "in", inputs.Send(message)))
+        action = actions.SendFrame(wire.number, message.frame)
+        self.trace.append((self.now, "do", action))
+        if self.log_actions is not None:
+            self.log_actions.append(f"{self.now:.6f} {action!r}")
+        self.network.write(wire.number, message.frame)
+        self.trace.append((self.now, "in", inputs.Written(wire.number)))
+        if self.engine.wake_at != wake:
+            raise Violation("express", "a driver does not look at its timers after such a message")
 
     def takes_media(self, connection: int, frame: bytes) -> bool:
         """Offer the engine a frame for its express lane."""
@@ -213,10 +235,13 @@ class World:
             raise Violation("express", "a driver does not look at its timers after such a frame")
         return True
 
-    def _carry_out(self, action: actions.Action) -> None:
+    def _carry_out(self, action: actions.Action) -> list[actions.Action]:
+        """Do as the engine wants; return what else it wants then."""
         match action:
             case actions.SendFrame(number, frame):
-                self.network.write(number, frame)
+                if self.network.write(number, frame):
+                    self.trace.append((self.now, "in", inputs.Written(number)))
+                    return self.engine.feed(inputs.Written(number), self.now)
             case actions.Notify(event):
                 self._told(event)
             case actions.OpenConnection(number):
@@ -244,6 +269,7 @@ class World:
                 self._judge_end(error)
             case _:
                 pass
+        return []
 
     def _told(self, event: events.Event) -> None:
         self.events.append(event)

@@ -1,4 +1,4 @@
-"""The express lane: `Engine.feed_media` makes no difference, but that a frame is not decoded.
+"""The express lanes make no difference: `Engine.feed_media` but that a frame is not decoded, `Engine.streams` none.
 
 Each schedule is run on two engines that hear the same, one of them without the lane. After each step all that they know
 has to be equal, and all that they did.
@@ -7,6 +7,7 @@ has to be equal, and all that they did.
 from __future__ import annotations
 
 import enum
+import json
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,17 +21,19 @@ from resumekit.core import inputs
 from resumekit.core.conversation import Conversation
 from resumekit.core.engine import Engine
 from resumekit.core.inbox import Inbox, Item
+from resumekit.core.outbox import Outbox
 from resumekit.core.policy import Policy
 from resumekit.core.state import FINAL, State
-from resumekit.wire import ServerMessage, decode_server
-from tests.core.bench import Bench
+from resumekit.wire import ClientKind, ServerMessage, decode_client, decode_server
+from tests.core.bench import Bench, audio
 from tests.core.model_state import Violation
 from tests.core.report import report
 from tests.core.schedules import PROFILES, make_config, steps_of
 from tests.core.simulation import World
 
 PARTS = 4
-_THE_LANE = {"_express", "_shape", "_open_answer"}
+SPOKEN = ("speech", "unknowns")
+_THE_LANES = {"_express", "_shape", "_open_answer", "_stream"}
 _OF_ONE_FEED = {"_now", "_actions"}
 
 
@@ -55,7 +58,7 @@ def state_of(thing: Any, met: dict[int, int]) -> Any:
         return len(thing)
     names: Any = getattr(thing, "__struct_fields__", None) or getattr(thing, "__dataclass_fields__", None)
     if names is None and type(thing).__module__.startswith("resumekit.core"):
-        names = sorted({*getattr(thing, "__slots__", ()), *getattr(thing, "__dict__", ())} - _THE_LANE - _OF_ONE_FEED)
+        names = sorted({*getattr(thing, "__slots__", ()), *getattr(thing, "__dict__", ())} - _THE_LANES - _OF_ONE_FEED)
     return [type(thing).__name__, *((name, state_of(getattr(thing, name), met)) for name in names or ())]
 
 
@@ -89,7 +92,7 @@ class Twins:
         for world in self.worlds:
             world.finish()
         self.compare()
-        assert self.worlds[1].expressed == 0
+        assert self.worlds[1].expressed == self.worlds[1].streamed == 0
 
     def compare(self) -> None:
         fast, slow = self.worlds
@@ -103,8 +106,8 @@ class Twins:
         assert_same(fast.engine, slow.engine)
 
 
-def run_both(seed: int, profile: str, steps: int = 80) -> int:
-    """Run a schedule on two engines; return how many frames took the lane."""
+def run_both(seed: int, profile: str, steps: int = 80) -> tuple[int, int]:
+    """Run a schedule on two engines; return how many frames took the lane, and how many messages theirs."""
     twins = Twins(seed, profile)
     try:
         for step in steps_of(seed, profile, steps):
@@ -115,12 +118,14 @@ def run_both(seed: int, profile: str, steps: int = 80) -> int:
     except Violation as violation:
         violation.add_note(f"run_both({seed}, {profile!r})\n{report(twins.worlds[0])}")
         raise
-    return twins.worlds[0].expressed
+    return twins.worlds[0].expressed, twins.worlds[0].streamed
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_schedule_runs_the_same_with_the_lane_and_without(profile: str) -> None:
-    assert sum(run_both(seed, profile) for seed in range(6)) > 5, "nothing took the lane"
+    expressed, streamed = map(sum, zip(*(run_both(seed, profile) for seed in range(6)), strict=True))
+    assert expressed > 5, "nothing took the lane"
+    assert streamed > 5 or profile not in SPOKEN, "nothing took that of what is sent"
 
 
 @pytest.mark.proof
@@ -145,6 +150,7 @@ def content(**fields: Any) -> dict[str, Any]:
 
 TURN_COMPLETE = content(turnComplete=True)
 USAGE = {"usageMetadata": {"totalTokenCount": 3}}
+SOUND, PICTURE = audio(0.1), {"realtimeInput": {"video": {"mimeType": "image/jpeg", "data": "AAAA"}}}
 CALL = {"toolCall": {"functionCalls": [{"id": "c1", "name": "f", "args": {}}]}}
 SPEECH_BEGINS = {"voiceActivity": {"voiceActivityType": "ACTIVITY_START"}}
 UPDATE = {"sessionResumptionUpdate": {"newHandle": "h", "resumable": True, "lastConsumedClientMessageIndex": "1"}}
@@ -174,9 +180,11 @@ _FRAMES: tuple[dict[str, Any], ...] = (
 class Pair:
     """Two sessions that hear the same; one of them has the lane."""
 
-    def __init__(self, *, transparent: bool = False, tool_turns: Any = "auto", inbox_frames: int = 10_000) -> None:
-        policy = Policy(tool_turns=tool_turns, inbox_frames=inbox_frames)
-        self.fast, self.slow = (Bench(policy=policy, transparent=transparent, express=on) for on in (True, False))
+    def __init__(self, *, transparent: bool = False, setup: dict[str, Any] | None = None, **policy_of: Any) -> None:
+        policy = Policy(**policy_of)
+        self.fast, self.slow = (
+            Bench(policy=policy, transparent=transparent, setup=setup, express=on) for on in (True, False)
+        )
         self.expressed = 0
         for bench in (self.fast, self.slow):
             bench.connect()
@@ -189,6 +197,7 @@ class Pair:
         assert self.fast.now == self.slow.now
         assert repr(self.fast.actions) == repr(self.slow.actions)
         assert_same(self.fast.engine, self.slow.engine)
+        assert self.slow.streamed == 0
 
     def hear(self, *frames: dict[str, Any]) -> None:
         for frame in frames:
@@ -214,7 +223,12 @@ class Pair:
 
     def _audio(self, bench: Bench, number: int) -> None:
         bench.auto_written = number % 4 > 0  # else the transport is behind
-        bench.speaks(number * 0.1)
+        for _ in range(number):
+            bench.sends(SOUND)
+            bench.tick(0.1)
+
+    def _show(self, bench: Bench, number: int) -> None:
+        bench.sends(PICTURE)
 
     def _respond(self, bench: Bench, number: int) -> None:
         bench.responds(f"c{number % 2 + 1}", "fg"[number % 2], number)
@@ -254,7 +268,8 @@ _STEPS = st.lists(
         st.sampled_from(
             ["frame"] * 8
             + ["media"] * 4
-            + "ask ask context audio audio respond written wait wait pong jump take take insert force cut cut".split()
+            + "ask ask context audio audio audio show respond written wait wait pong jump take take".split()
+            + "insert force cut cut".split()
         ),
         st.integers(0, len(_FRAMES) - 1),
     ),
@@ -263,12 +278,23 @@ _STEPS = st.lists(
 
 
 @settings(max_examples=300)
-@given(_STEPS, st.booleans(), st.sampled_from(("auto", "joined", "split")), st.sampled_from((4, 8, 10_000)))
+@given(
+    _STEPS,
+    st.booleans(),
+    st.fixed_dictionaries(
+        {
+            "tool_turns": st.sampled_from(("auto", "joined", "split")),
+            "inbox_frames": st.sampled_from((4, 8, 10_000)),
+            "audio_resend": st.sampled_from((0.0, 0.3, 10.0)),
+            "audio_seconds": st.sampled_from((0.05, 0.6, 30.0)),
+        }
+    ),
+)
 def test_whatever_comes_has_the_same_effect(
-    steps: list[tuple[str, int]], transparent: bool, tool_turns: str, inbox_frames: int
+    steps: list[tuple[str, int]], transparent: bool, policy: dict[str, Any]
 ) -> None:
     """No service behaves like this: here is only asked whether the two engines are one."""
-    pair = Pair(transparent=transparent, tool_turns=tool_turns, inbox_frames=inbox_frames)
+    pair = Pair(transparent=transparent, **policy)
     for step in (("ask", 0), ("media", 2), *steps):
         pair.do(*step)
 
@@ -347,7 +373,80 @@ def the_inbox_was_filled_by_the_adapter() -> None:
     sessions.hear(media())
 
 
+def the_audio_is_too_long_to_be_kept() -> None:
+    Pair(audio_seconds=0.05).do("audio", 1)
+
+
+def the_audio_is_too_large_to_be_kept() -> None:
+    Pair(audio_bytes=len(json.dumps(SOUND)) - 1).do("audio", 1)
+
+
+def there_is_no_connection_to_send_on() -> None:
+    sessions = Pair()
+    sessions.do("cut")
+    sessions.do("wait", 1)
+    assert sessions.fast.engine.state is State.DIALING
+    sessions.do("audio", 1)
+
+
+def the_transport_has_enough_to_write() -> None:
+    sessions = pair()
+    sessions.do("audio", 16)
+    sessions.do("audio", 1)
+
+
+def a_question_waits_for_the_rest_of_the_answer() -> None:
+    sessions = pair(tool_turns="split")
+    sessions.hear(CALL)
+    sessions.do("respond")
+    sessions.hear(TURN_COMPLETE)
+    sessions.do("ask")
+    sessions.do("audio", 1)
+
+
+def audio_waits_for_the_answer_to_a_question_that_was_sent_again() -> None:
+    sessions = pair()
+    sessions.do("cut", 1)
+    sessions.do("audio", 1)
+
+
+def audio_waits_for_a_call_to_be_made_again() -> None:
+    sessions = pair(setup={"proactivity": {"proactiveAudio": True}})
+    sessions.hear(CALL)
+    sessions.do("respond")
+    sessions.do("cut", 1)
+    sessions.do("audio", 1)
+
+
+def more_is_said_than_is_kept() -> None:
+    sessions = pair(audio_resend=0.5)
+    sessions.do("audio", 9)
+    sessions.do("audio", 2)
+
+
+def what_was_said_is_cut() -> None:
+    sessions = pair(audio_resend=0.5)
+    sessions.do("audio", 9)
+    sessions.do("cut", 1)
+
+
+def it_is_no_audio() -> None:
+    sessions = pair()
+    sessions.do("show")
+    sessions.do("context")
+
+
 CASES = (
+    the_audio_is_too_long_to_be_kept,
+    the_audio_is_too_large_to_be_kept,
+    there_is_no_connection_to_send_on,
+    the_transport_has_enough_to_write,
+    a_question_waits_for_the_rest_of_the_answer,
+    audio_waits_for_the_answer_to_a_question_that_was_sent_again,
+    audio_waits_for_a_call_to_be_made_again,
+    more_is_said_than_is_kept,
+    what_was_said_is_cut,
+    it_is_no_audio,
     a_tool_response_was_written,
     the_user_speaks,
     the_answer_ended,
@@ -373,6 +472,20 @@ def test_the_lane_stays_open_while_the_user_speaks_to_an_answer() -> None:
     sessions.do("written")
     sessions.hear(media())
     assert sessions.expressed == 2
+
+
+def test_the_user_speaks_by_the_lane_while_the_answer_goes_on() -> None:
+    sessions = pair()
+    sessions.do("audio", 5)
+    sessions.hear(media(), UPDATE)
+    sessions.do("audio", 5)
+    assert (sessions.fast.streamed, sessions.expressed) == (10, 2)
+
+
+def test_the_lane_is_that_of_the_newest_connection() -> None:
+    engine, message = pair().fast.engine, decode_client(json.dumps(SOUND))
+    assert engine.streams(1, message)
+    assert not engine.streams(2, message)
 
 
 def test_the_lane_opens_again_after_a_frame_that_is_no_media() -> None:
@@ -449,11 +562,82 @@ def _not_heard(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Engine, "feed_media", deaf)
 
 
+_SENDING: dict[str, Callable[[Engine, Any, Any], bool]] = {
+    "a connection": lambda engine, link, message: engine.state in (State.LIVE, State.DRAINING),
+    "room": lambda engine, link, message: link.in_flight < 16,
+    "older ones": lambda engine, link, message: engine._talk.outbox.first_unsent() is None,
+    "calls": lambda engine, link, message: link.held_from is None,
+    "questions": lambda engine, link, message: not engine._talk._paces(link),
+    "audio": lambda engine, link, message: message.kind is ClientKind.AUDIO,
+    "size": lambda engine, link, message: message.size <= engine._policy.audio_bytes,
+    "seconds": lambda engine, link, message: message.media_seconds <= engine._policy.audio_seconds,
+}
+
+
+def _sends_without(name: str) -> Callable[[pytest.MonkeyPatch], None]:
+    def streams(self, connection, message):
+        link = self._link
+        if link is None or not self._express:
+            return False
+        self._stream = link
+        return all(holds(self, link, message) for other, holds in _SENDING.items() if other != name)
+
+    return lambda patch: patch.setattr(Engine, "streams", streams)
+
+
+def _stays_open(patch: pytest.MonkeyPatch) -> None:
+    feed = Engine.feed
+
+    def feed_on(self, happened, now):
+        stream = self._stream
+        todo = feed(self, happened, now)
+        self._stream = stream
+        return todo
+
+    patch.setattr(Engine, "feed", feed_on)
+
+
+def _never_lets_go(patch: pytest.MonkeyPatch) -> None:
+    def stream(self, body, index, seconds):
+        self.mark_sent(self.add(body), index)
+
+    patch.setattr(Outbox, "stream", stream)
+
+
+def _forgets(what: str) -> Callable[[pytest.MonkeyPatch], None]:
+    def streamed(self, message):
+        link, stats, outbox = self._stream, self.stats, self._talk.outbox
+        before = (link.next_index, link.audio_from, link.audio_since_turn, stats.messages_sent, outbox.next_seq)
+        self._talk.stream(link, message)
+        match what:
+            case "index":
+                link.next_index = before[0]
+            case "first":
+                link.audio_from = before[1]
+            case "heard":
+                link.audio_since_turn = before[2]
+            case "count":
+                stats.messages_sent = before[3]
+            case _:
+                outbox.next_seq = before[4]
+
+    return lambda patch: patch.setattr(Engine, "streamed", streamed)
+
+
+_FORGOTTEN = ("index", "first", "heard", "count", "position")
+
+
 @pytest.mark.parametrize(
     "plant",
-    [_never_closed, _no_bound, _not_heard, *map(_without, _CONDITIONS)],
-    ids=["never closed", "no bound", "not heard", *_CONDITIONS],
-)
+    [
+        _never_closed, _no_bound, _not_heard, *map(_without, _CONDITIONS),
+        _stays_open, _never_lets_go, *map(_sends_without, _SENDING), *map(_forgets, _FORGOTTEN),
+    ],
+    ids=[
+        "never closed", "no bound", "not heard", *_CONDITIONS,
+        "stays open", "never lets go", *(f"sends without {name}" for name in _SENDING), *(f"forgets {name}" for name in _FORGOTTEN),
+    ],
+)  # fmt: skip
 def test_a_planted_bug_is_found(plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
     with pytest.raises(AssertionError):

@@ -831,6 +831,58 @@ async def test_a_loop_that_only_sends_lets_the_writer_run(service):
 
 
 @in_virtual_time
+async def test_a_loop_that_only_sends_lets_others_run(service):
+    """No transport is behind here: websockets alone would never give the loop a turn."""
+    service.answers, service.takes_at_once = False, True
+    driver = driver_of(service)
+    await driver.start()
+    turns = 0
+
+    async def count():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    for _ in range(100):
+        await driver.send(audio())
+    counting.cancel()
+
+    assert turns >= 100 // 9
+    await driver.close()
+
+
+@pytest.mark.parametrize("express", [True, False])
+@in_virtual_time
+async def test_audio_goes_out_in_order_whether_the_transport_takes_it_at_once_or_not(service, express, monkeypatch):
+    streamed = []
+    monkeypatch.setattr(Engine, "streamed", spied(Engine.streamed, streamed))
+    service.answers = False
+    driver = driver_of(service, express=express)
+    await driver.start()
+    frames = [audio(4 * number) if number % 10 else question(str(number)) for number in range(60)]
+    for number, frame in enumerate(frames):
+        service.takes_at_once = not 20 <= number < 40
+        await driver.send(frame)
+    await until(lambda: len(service.current.sent) == 1 + 60)
+
+    assert service.current.sent[1:] == [json.loads(frame) for frame in frames]
+    assert driver.stats.messages_sent == 60
+    assert len(streamed) >= 18 if express else not streamed
+    assert len(streamed) <= 36
+    await driver.close()
+
+
+def spied(method, calls):
+    def spy(self, *arguments):
+        calls.append(arguments)
+        return method(self, *arguments)
+
+    return spy
+
+
+@in_virtual_time
 async def test_the_end_of_the_loop_ends_the_session(service):
     """asyncio.run cancels what is left; nothing hangs, and no socket stays open."""
     driver = driver_of(service)
