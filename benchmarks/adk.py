@@ -29,6 +29,7 @@ from google.genai import live, types
 from benchmarks.frames import Kind, dump, kinds, mix, setup_complete
 from benchmarks.harness import Bench, run
 from resumekit.adapters.adk import ResumableGemini
+from resumekit.drivers import Receiver
 
 ENVIRONMENTS = ["adk2"]
 PLAIN, ALONE = "ADK", "floor: ADK alone"
@@ -105,8 +106,8 @@ def _dialling(socket: _Socket, fast: str, made: Sequence[types.LiveServerMessage
     async def ws_connect(uri: str, **_: object) -> AsyncIterator[_Socket]:  # noqa: ARG001 -- as websockets has it
         yield socket
 
-    async def dial_websocket(uri: str, **_: object) -> _Socket:  # noqa: ARG001 -- as the driver has it
-        return socket
+    async def dial_websocket(uri: str, **_: object) -> _Pushed:  # noqa: ARG001 -- as the driver has it
+        return _Pushed(socket)
 
     with contextlib.ExitStack() as patches:
         patches.enter_context(mock.patch("google.genai.live.ws_connect", ws_connect))
@@ -134,7 +135,7 @@ async def _made(frames: Sequence[bytes]) -> list[types.LiveServerMessage]:
 
 
 class _Socket:
-    """A connection in memory, for google-genai and for the driver alike."""
+    """A connection in memory, for google-genai."""
 
     def __init__(self, frames: Sequence[bytes]) -> None:
         self.all = frames
@@ -165,8 +166,43 @@ class _Socket:
     async def close(self) -> None:
         self._over.set()
 
+
+class _Pushed:
+    """The same for the driver: what comes is pushed, as many frames in a turn of the loop."""
+
+    def __init__(self, socket: _Socket) -> None:
+        self._socket = socket
+        self.send = socket.send
+        self._receiver: Receiver | None = None
+        self._frames = iter(socket.all)
+        self._pushing: asyncio.Task[None] | None = None
+
+    def receive(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        receiver.frame_received(setup_complete())
+        self._pushing = asyncio.create_task(self._push())
+
+    async def _push(self) -> None:
+        await self._socket.open.wait()
+        for count, frame in enumerate(self._frames, start=1):
+            if self._receiver is not None:
+                self._receiver.frame_received(frame)
+            if count % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    def pause(self) -> None:
+        raise AssertionError("so much is never pushed")
+
+    def resume(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self.abort()
+
     def abort(self) -> None:
-        self._over.set()
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.connection_lost(OSError("closed"))
 
     def send_now(self, frame: str) -> bool:  # noqa: ARG002 -- as the protocol has it
         """Nothing goes at once."""

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
 
 from benchmarks.frames import setup_complete
+from resumekit.drivers import Receiver
 
 __all__ = ["BARE", "Take", "loops"]
 
@@ -24,43 +25,65 @@ _CONFIG: Any = {"response_modalities": ["AUDIO"]}
 
 
 class _Memory:
-    """A connection as google-genai and as the driver take it: says these frames again and again."""
+    """A connection as google-genai takes it: says these frames again and again."""
 
     def __init__(self, frames: Sequence[bytes]) -> None:
         self._frames = itertools.cycle(frames)
         self._left = 0
-        self._asked = asyncio.Event()
-        self.recv = self._recv_setup
 
     async def send(self, frame: str) -> None:
-        if not frame.startswith('{"setup"'):
-            self._asked.set()
+        pass
 
-    async def _recv_setup(self, *, decode: bool = False) -> bytes:  # noqa: ARG002 -- as websockets has it
-        self.recv = self._recv_first
-        return setup_complete()
-
-    async def _recv_first(self, *, decode: bool = False) -> bytes:  # noqa: ARG002
-        await self._asked.wait()
-        self.recv = self._recv
-        return await self._recv()
-
-    async def _recv(self, *, decode: bool = False) -> bytes:  # noqa: ARG002
+    async def recv(self, *, decode: bool = False) -> bytes:  # noqa: ARG002 -- as websockets has it
         if not self._left:
             self._left = _BATCH
             await asyncio.sleep(0)
         self._left -= 1
         return next(self._frames)
 
-    async def close(self) -> None:
-        self.abort()
 
-    def abort(self) -> None:
+class _Pushed:
+    """A connection as the driver takes it; it says as many frames as it is told to."""
+
+    def __init__(self, frames: Sequence[bytes]) -> None:
+        self._frames = itertools.cycle(frames)
+        self._left = 0
+        self._receiver: Receiver
+
+    def receive(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        receiver.frame_received(setup_complete())
+
+    def push(self, count: int) -> None:
+        self._left = count
+        asyncio.get_running_loop().call_soon(self._push)
+
+    def _push(self) -> None:
+        receive = self._receiver.frame_received
+        for _ in range(min(_BATCH, self._left)):
+            receive(next(self._frames))
+        self._left -= _BATCH
+        if self._left > 0:
+            asyncio.get_running_loop().call_soon(self._push)
+
+    def pause(self) -> None:
+        raise AssertionError("so much is never pushed at a time")
+
+    def resume(self) -> None:
+        pass
+
+    async def send(self, frame: str) -> None:
         pass
 
     def send_now(self, frame: str) -> bool:  # noqa: ARG002 -- as the protocol has it
         """Nothing goes at once."""
         return False
+
+    async def close(self) -> None:
+        self.abort()
+
+    def abort(self) -> None:
+        self._receiver.connection_lost(ConnectionError("closed"))
 
     async def ping(self) -> Awaitable[object]:
         raise ConnectionError("nobody is there to answer")
@@ -87,8 +110,6 @@ def _loop(runner: asyncio.Runner, opening: Coroutine[object, object, Take]) -> C
 
 async def _bare(frames: Sequence[bytes]) -> Take:
     memory = _Memory(frames)
-    await memory.recv()
-    await memory.send("")
 
     async def take(count: int) -> None:
         for _ in range(count):
@@ -101,11 +122,8 @@ async def _genai(frames: Sequence[bytes]) -> Take:
     from google.genai import Client
     from google.genai.live import AsyncSession
 
-    memory = _Memory(frames)
-    await memory.recv()
     client: Any = Client(api_key="none")
-    session = AsyncSession(client._api_client, memory)  # type: ignore[arg-type]
-    return await _ask(session)
+    return await _ask(AsyncSession(client._api_client, _Memory(frames)), lambda _: None)  # type: ignore[arg-type]
 
 
 async def _typed(frames: Sequence[bytes]) -> Take:
@@ -113,17 +131,20 @@ async def _typed(frames: Sequence[bytes]) -> Take:
 
     from resumekit.adapters.genai import connect
 
+    memory = _Pushed(frames)
+
     class InMemory(connect):
         async def _dial(self) -> Any:
-            return _Memory(frames)
+            return memory
 
-    return await _ask(await InMemory(Client(api_key="none"), model="none", config=_CONFIG).__aenter__())
+    return await _ask(await InMemory(Client(api_key="none"), model="none", config=_CONFIG).__aenter__(), memory.push)
 
 
-async def _ask(session: Any) -> Take:
+async def _ask(session: Any, push: Callable[[int], None]) -> Take:
     await session.send_client_content(turns={"role": "user", "parts": [{"text": "Hello"}]}, turn_complete=True)
 
     async def take(count: int) -> None:
+        push(count)
         left = count
         async for _ in session.receive():
             left -= 1
@@ -136,9 +157,11 @@ async def _ask(session: Any) -> Take:
 async def _native(frames: Sequence[bytes], *, raw: bool) -> Take:
     from resumekit.adapters.websockets import connect
 
+    memory = _Pushed(frames)
+
     class InMemory(connect):
         async def _dial(self) -> Any:
-            return _Memory(frames)
+            return memory
 
     session = await InMemory("ws://none", setup=_SETUP).__aenter__()
     await session.send(
@@ -146,11 +169,13 @@ async def _native(frames: Sequence[bytes], *, raw: bool) -> Take:
     )
 
     async def take_bytes(count: int) -> None:
+        memory.push(count)
         recv = session.recv_bytes
         for _ in range(count):
             await recv()
 
     async def take(count: int) -> None:
+        memory.push(count)
         recv = session.recv
         for _ in range(count):
             _ = (await recv()).server_content.model_turn.parts[0].inline_data.data  # type: ignore[union-attr,index]

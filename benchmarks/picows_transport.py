@@ -2,61 +2,67 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Awaitable
 
 import picows
 
-__all__ = ["PicowsTransport", "dial"]
+from resumekit.drivers import Receiver
 
-_HIGH, _LOW = 64, 16
-"""Frames that wait before the socket is not read any more, and before it is again."""
+__all__ = ["PicowsTransport", "dial"]
 
 
 class PicowsTransport(picows.WSListener):
     """An open connection of picows."""
 
     def __init__(self) -> None:
-        self._frames: deque[bytes] = deque()
-        self._waiter: asyncio.Future[None] | None = None
-        self._over = False
-        self._paused = False
         self._transport: picows.WSTransport
+        self._receiver: Receiver | None = None
+        self._flowing = False
+        self._over = False
+        self._waiting: deque[bytes] = deque()
 
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
         """Keep the socket."""
         self._transport = transport
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
-        """Queue a frame; the benchmark's server sends whole ones only."""
+        """Hand a frame over; the benchmark's server sends whole ones only."""
         if frame.msg_type not in (picows.WSMsgType.BINARY, picows.WSMsgType.TEXT):
             return
-        self._frames.append(frame.get_payload_as_bytes())
-        if self._waiter is not None:
-            self._wake()
-        if len(self._frames) > _HIGH and not self._paused:
-            self._paused = True
+        if self._flowing and self._receiver is not None:
+            self._receiver.frame_received(frame.get_payload_as_bytes())
+        else:
+            self._waiting.append(frame.get_payload_as_bytes())
             transport.underlying_transport.pause_reading()
 
     def on_ws_disconnected(self, transport: picows.WSTransport) -> None:  # noqa: ARG002
-        """End what waits."""
+        """Tell the end."""
         self._over = True
-        self._wake()
+        self._tell_end()
 
-    async def recv(self) -> bytes:
-        """Return the next frame."""
-        frames = self._frames
-        while not frames:
-            if self._over:
-                raise ConnectionError("the connection is closed")
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        frame = frames.popleft()
-        if self._paused and len(frames) < _LOW:
-            self._paused = False
+    def receive(self, receiver: Receiver) -> None:
+        """Hand over what comes."""
+        self._receiver = receiver
+        self.resume()
+
+    def pause(self) -> None:
+        """Hand over nothing for now."""
+        self._flowing = False
+
+    def resume(self) -> None:
+        """Hand over what was kept, and read on."""
+        self._flowing = True
+        while self._waiting and self._flowing and self._receiver is not None:
+            self._receiver.frame_received(self._waiting.popleft())
+        if self._flowing:
             self._transport.underlying_transport.resume_reading()
-        return frame
+            self._tell_end()
+
+    def _tell_end(self) -> None:
+        if self._over and self._flowing and self._receiver is not None:
+            receiver, self._receiver = self._receiver, None
+            receiver.connection_lost(ConnectionError("the connection is closed"))
 
     async def send(self, frame: str) -> None:
         """Send one text frame."""
@@ -78,11 +84,6 @@ class PicowsTransport(picows.WSListener):
     async def ping(self) -> Awaitable[object]:
         """Not needed by the server of the benchmark."""
         raise ConnectionError("no pings here")
-
-    def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
 
 
 async def dial(uri: str) -> PicowsTransport:

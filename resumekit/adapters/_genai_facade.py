@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.datastructures import Headers
 
-from resumekit.drivers import WebSocketTransport
+from resumekit.drivers import PushConnection, WebSocketTransport
 
 if TYPE_CHECKING:
     from websockets.client import ClientProtocol
@@ -73,7 +73,7 @@ OpenSession = Callable[[str, WebSocketTransport, Address], Awaitable[tuple[Over,
 """Called with the setup and the first connection; returns the session and the service's answer to the setup."""
 
 
-class Facade(ClientConnection):
+class Facade(PushConnection):
     """What google-genai takes for its only connection. Made by `Made`, in the place of a `ClientConnection`."""
 
     def __init__(self, open_session: OpenSession, protocol: ClientProtocol, **arguments: Any) -> None:
@@ -94,7 +94,7 @@ class Facade(ClientConnection):
         if self._session is not None:
             return await self._session.recv(decode)
         assert self._first_frame is not None, "google-genai sends the setup first"
-        first = WebSocketTransport(cast("ClientConnection", _Beneath(self)))
+        first = WebSocketTransport(cast("PushConnection", _Beneath(self)))
         self._session, answer = await self._open_session(self._first_frame, first, Address(self))
         return answer
 
@@ -110,7 +110,7 @@ class _Beneath:
 
     def __init__(self, facade: Facade) -> None:
         self._facade = facade
-        for name in ("send", "recv", "close", "ping"):
+        for name in ("send", "close", "ping"):
             setattr(self, name, MethodType(getattr(ClientConnection, name), facade))
 
     def __getattr__(self, name: str) -> Any:

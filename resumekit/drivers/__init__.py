@@ -7,8 +7,8 @@ from resumekit.drivers.events import Events
 from resumekit.drivers.failures import TRANSPORT_ERRORS, failure_of
 from resumekit.drivers.keeper import Keeper
 from resumekit.drivers.switch import fast_lanes
-from resumekit.drivers.transport import Dialer, Transport
-from resumekit.drivers.websocket import WebSocketTransport, dial_websocket, websocket_options
+from resumekit.drivers.transport import Dialer, Receiver, Transport
+from resumekit.drivers.websocket import PushConnection, WebSocketTransport, dial_websocket, websocket_options
 
 __all__ = [
     "TRANSPORT_ERRORS",
@@ -17,6 +17,8 @@ __all__ = [
     "Events",
     "HistoryLoader",
     "Keeper",
+    "PushConnection",
+    "Receiver",
     "Transport",
     "WebSocketTransport",
     "dial_websocket",

@@ -1,9 +1,9 @@
 """The driver of one session: it moves bytes, awaits, and carries out what the engine asks for.
 
-It decides nothing: what happened goes to `Engine.feed`, and what comes back is done, in order. Everything that runs in
-the background (connections, timers, the loading of history) is a task of the driver's own, and the last of them waits
-for the others: a session can be used and closed from any task, and leaves nothing behind. A session that has nothing to
-do has one task, which reads.
+It decides nothing: what happened goes to `Engine.feed`, and what comes back is done, in order. Frames come from the
+transport, in the event loop's own calls. Everything else that runs in the background (dials, timers, the loading of
+history) is a task of the driver's own, and the last of them waits for the others, and for the sockets: a session can be
+used and closed from any task, and leaves nothing behind. One that has nothing to do has no task, unless it has a store.
 """
 
 from __future__ import annotations
@@ -401,9 +401,9 @@ class Driver:
                 if (link := self._link(action.connection)) is not None:
                     self._spawn(self._ping(link))
             case actions.OpenConnection():
-                link = Link(action.connection)
+                link = Link(action.connection, self)
                 self._links += (link,)
-                link.task = self._spawn(self._connect(link))
+                link.dial = self._spawn(self._connect(link))
             case actions.CloseConnection():
                 if (link := self._link(action.connection)) is not None:
                     link.close()
@@ -451,7 +451,9 @@ class Driver:
         if not self._engine.inbox.full:
             self._paused = False
             self._feed(inputs.Tick())  # the engine tells
-            self._news.wake()
+            for link in self._links:
+                if link.transport is not None and not self._paused:
+                    link.transport.resume()
 
     def _link(self, number: int) -> Link | None:
         return next((link for link in self._links if link.number == number), None)
@@ -488,14 +490,17 @@ class Driver:
         return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        """A task is done; if it broke, nobody may be left hanging."""
         self._tasks = tuple(other for other in self._tasks if other is not task)
         if not task.cancelled() and (bug := task.exception()) is not None:
-            _log.error("%s: an internal error", self._name, exc_info=bug)
-            lost = SessionLost(f"internal error: {bug!r}", advice="report it with the log")
-            lost.__cause__ = bug
-            self._finish(lost)
-            self._abort_all()
+            self._broke(bug)
+
+    def _broke(self, bug: BaseException) -> None:
+        """There is a bug in here; nobody may be left hanging."""
+        _log.error("%s: an internal error", self._name, exc_info=bug)
+        lost = SessionLost(f"internal error: {bug!r}", advice="report it with the log")
+        lost.__cause__ = bug
+        self._finish(lost)
+        self._abort_all()
 
     async def _keep(self, keeper: Keeper) -> None:
         """Look up the handle, start with it, and keep what comes."""
@@ -533,7 +538,7 @@ class Driver:
                 self._loader.cancel()
             if self._keeper is not None:
                 self._keeper.finish()
-            closing = [link.task for link in self._links if link.task is not None and link.closing]
+            closing = [link.writer for link in self._links if link.writer is not None and link.closing]
             if closing:
                 await asyncio.wait(closing, timeout=self._policy.close_wait)
             if self._keeping is not None:
@@ -542,6 +547,8 @@ class Driver:
             self._abort_all()
         while others := [task for task in self._tasks if task is not self._ending]:
             await asyncio.wait(others)
+        while any(link.transport is not None for link in self._links):
+            await self._news.wait()
 
     def _abort_all(self) -> None:
         if self._keeping is not None:
@@ -586,19 +593,22 @@ class Driver:
             link.writer = self._spawn(link.write_all(functools.partial(self._feed, inputs.Written(link.number))))
 
     async def _connect(self, link: Link) -> None:
-        """Dial. What comes then is for another task: this one has been through a lot."""
         try:
             failure = await self._open(link)
         finally:
+            link.dial = None
             if link.transport is None:
                 self._let_go(link)
-        if failure is not None:
+        if link.transport is None or failure is not None:
+            assert failure is not None
             self._feed(inputs.DialFailed(link.number, failure))
             return
-        link.task = self._spawn(self._read(link))
         if link.stopped:  # foreign code kept the dial from being cancelled, and nobody wants it any more
             link.abort()
-        self._feed(inputs.Dialed(link.number))
+        try:
+            self._feed(inputs.Dialed(link.number))
+        finally:
+            link.transport.receive(link)
 
     async def _open(self, link: Link) -> Failure | None:
         try:
@@ -611,35 +621,34 @@ class Driver:
             return failure_of(error, Phase.DIAL, utc_now=datetime.now(UTC))
         return None
 
-    async def _read(self, link: Link) -> None:
-        """Feed what comes until the connection ends. Never cancelled in `recv`: websockets may not survive that."""
-        transport = link.transport
-        assert transport is not None
-        inbox, take_media, clock = self._engine.inbox, self._engine.feed_media, self._loop.time
+    def frame_received(self, link: Link, frame: bytes) -> None:
+        """Take a frame of a link. Never raises: the event loop would only log it."""
         try:
-            while True:
-                while inbox.full and not link.stopped:
+            if self._engine.feed_media(link.number, frame, self._loop.time()):  # no timer moves; nothing is to be done
+                self._receivers.wake()
+            else:
+                self._feed_frame(link, frame)
+                if self._engine.inbox.full and not link.stopped and link.transport is not None:
                     self._paused = True
-                    await self._news.wait()
-                try:
-                    frame = await transport.recv()
-                except TRANSPORT_ERRORS as error:
-                    self._feed(inputs.ConnectionEnded(link.number, failure_of(error, link.phase)))
-                    await link.end()
-                    return
-                if take_media(link.number, frame, clock()):  # no timer moves, and nothing is to be done
-                    self._receivers.wake()
-                else:
-                    self._feed_frame(link, frame)
-        except asyncio.CancelledError:  # nobody here does that: the loop is being closed
-            self._finish(None)
-            raise
-        finally:
-            self._let_go(link)
-            transport.abort()
+                    link.transport.pause()
+        except Exception as bug:  # noqa: BLE001 -- told as those of tasks are
+            link.over = True
+            self._broke(bug)
+
+    def connection_lost(self, link: Link, error: BaseException) -> None:
+        """Take the end of a link. Never raises."""
+        self._let_go(link)
+        if link.over:
+            return
+        link.over = True
+        try:
+            self._feed(inputs.ConnectionEnded(link.number, failure_of(error, link.phase)))
+        except Exception as bug:  # noqa: BLE001 -- as above
+            self._broke(bug)
 
     def _let_go(self, link: Link) -> None:
         self._links = tuple(other for other in self._links if other is not link)
+        self._news.wake()
 
     def _feed_frame(self, link: Link, frame: bytes) -> None:
         try:
@@ -659,6 +668,6 @@ class Driver:
             return
         try:
             await (await transport.ping())
-        except TRANSPORT_ERRORS:  # the reader reports the end
+        except TRANSPORT_ERRORS:  # the receiver reports the end
             return
         self._feed(inputs.PongReceived(link.number))

@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from resumekit.core.failures import Phase
 from resumekit.drivers.failures import TRANSPORT_ERRORS
 from resumekit.drivers.transport import Transport
 
-__all__ = ["Link"]
+__all__ = ["Link", "Owner"]
+
+
+class Owner(Protocol):
+    """Is told what comes over its links."""
+
+    def frame_received(self, link: Link, frame: bytes) -> None:
+        """Take a message."""
+        ...
+
+    def connection_lost(self, link: Link, error: BaseException) -> None:
+        """Take note of the end."""
+        ...
 
 
 class Link:
-    """A connection from its dial to its end.
+    """A connection from its dial to its end; the `Receiver` of its transport.
 
     Nothing is written, or closed, but by `write_all`: have it run, as a task, whenever `needs_writer` says so.
     """
 
-    __slots__ = ("_ended", "_frames", "closing", "number", "phase", "stopped", "task", "transport", "writer")
+    __slots__ = ("_frames", "_owner", "closing", "dial", "number", "over", "phase", "stopped", "transport", "writer")
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, owner: Owner) -> None:
         self.number = number
-        self.task: asyncio.Task[None] | None = None
-        """Dials; then another one reads."""
+        self._owner = owner
+        self.dial: asyncio.Task[None] | None = None
         self.writer: asyncio.Task[None] | None = None
         """While there is something to write."""
         self.transport: Transport | None = None
@@ -31,8 +44,18 @@ class Link:
         self.closing = False
         self.stopped = False
         """Whatever the application takes, read on: the connection is being closed or dropped."""
-        self._ended = False
+        self.over = False
+        """Nothing of it counts any more."""
         self._frames: list[str] = []
+
+    def frame_received(self, frame: bytes) -> None:
+        """Pass a message on."""
+        if not self.over:
+            self._owner.frame_received(self, frame)
+
+    def connection_lost(self, error: BaseException) -> None:
+        """Pass the end on."""
+        self._owner.connection_lost(self, error)
 
     def write(self, frame: str) -> bool:
         """Write a frame, or have it written; tell whether it is. A task for each would cost as much as the write."""
@@ -61,34 +84,28 @@ class Link:
             self.abort()
             return
         self.closing = self.stopped = True
+        self.transport.resume()
 
     def abort(self) -> None:
         """Drop the connection, or the dial."""
         self.stopped = True
         if self.transport is not None:
             self.transport.abort()
-        elif self.task is not None:
-            self.task.cancel()
-
-    async def end(self) -> None:
-        """Let go of everything: the connection is gone."""
-        self._ended = True
-        if self.writer is not None:
-            await asyncio.wait({self.writer})
-        assert self.transport is not None
-        await self.transport.close()
+            self.transport.resume()
+        elif self.dial is not None:
+            self.dial.cancel()
 
     async def write_all(self, written: Callable[[], None]) -> None:
         """Write what waits, and close where that is the end."""
         transport = self.transport
         assert transport is not None
         try:
-            while self._frames and not self._ended:
+            while self._frames and not self.over:
                 await transport.send(self._frames.pop(0))
                 written()
             if self.closing:
                 await transport.close()
         except TRANSPORT_ERRORS:
-            self._frames.clear()  # the reader reports the end
+            self._frames.clear()  # the receiver reports the end
         finally:
             self.writer = None

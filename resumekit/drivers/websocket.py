@@ -2,24 +2,118 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Awaitable, Coroutine, Mapping
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.connection import broadcast
 from websockets.datastructures import Headers
-from websockets.protocol import State
+from websockets.frames import DATA_OPCODES, Frame
+from websockets.protocol import Event, State
 
 from resumekit.core.policy import Policy
 from resumekit.drivers.log import transport_logger
+from resumekit.drivers.transport import Receiver
 
-__all__ = ["WebSocketTransport", "dial_websocket", "websocket_options"]
+__all__ = ["PushConnection", "WebSocketTransport", "dial_websocket", "websocket_options"]
 
 _NO_HEADERS = Headers()
-_RECV_DECODES = "decode" in inspect.signature(ClientConnection.recv).parameters  # websockets 14 and later
 _A_LITTLE_EARLIER = 0.9
 """The transport's own time-out comes before the engine's: its error says more, and is what the user knows."""
+
+
+class PushConnection(ClientConnection):
+    """A connection of `websockets` that hands each message over as soon as it has come.
+
+    That takes the place of its queue, and of a task that waits for it. Messages are kept only while nobody takes them;
+    then the socket is not read. Binary or text, they are bytes; that a text is no UTF-8 is for the receiver to see.
+    """
+
+    __slots__ = ("_flowing", "_lost", "_parts", "_receiver", "_waiting")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin: the socket is open."""
+        super().connection_made(transport)
+        self.recv_messages = _NO_QUEUE
+        self._receiver: Receiver | None = None
+        self._flowing = False
+        self._lost = False
+        self._parts: bytearray | None = None
+        """Of a message in several frames."""
+        self._waiting: deque[bytes] | None = None
+
+    def receive(self, receiver: Receiver) -> None:
+        """Hand over what has come, and what comes."""
+        self._receiver = receiver
+        self.resume()
+
+    def pause(self) -> None:
+        """Keep what comes, of which there is no more than one read of the socket."""
+        self._flowing = False
+
+    def resume(self) -> None:
+        """Hand over what was kept; read on."""
+        receiver, waiting = self._receiver, self._waiting
+        if receiver is None:
+            return
+        self._flowing = True
+        while waiting and self._flowing:
+            receiver.frame_received(waiting.popleft())
+        if self._flowing:
+            self._waiting = None
+            self.transport.resume_reading()
+            self._tell_end()
+
+    def process_event(self, event: Event) -> None:
+        """Take a frame."""
+        if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
+            super().process_event(event)
+            return
+        if event.fin and self._parts is None:
+            message = bytes(event.data)
+        else:
+            self._parts = self._parts or bytearray()
+            self._parts += event.data
+            if not event.fin:
+                return
+            message, self._parts = bytes(self._parts), None
+        if self._flowing and self._receiver is not None:
+            self._receiver.frame_received(message)
+            return
+        if self._waiting is None:
+            self._waiting = deque()
+        self._waiting.append(message)
+        self.transport.pause_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End: the socket is closed."""
+        super().connection_lost(exc)
+        self._lost = True
+        self._tell_end()
+
+    def _tell_end(self) -> None:
+        receiver = self._receiver
+        if not (self._lost and self._flowing) or receiver is None:
+            return
+        self._receiver, self._flowing = None, False
+        error = self.protocol.close_exc
+        # What broke the connection, as recv() has it: websockets 17 and later, and before.
+        cause = getattr(self, "connection_exc", None) or getattr(self, "recv_exc", None)
+        if cause is not None:
+            error.__cause__ = cause
+        receiver.connection_lost(error)
+
+
+class _NoQueue:
+    """In the place of the `Assembler` of a connection, which takes most of a KiB."""
+
+    def close(self) -> None:
+        """Nobody waits."""
+
+
+_NO_QUEUE: Any = _NoQueue()
 
 
 class WebSocketTransport:
@@ -27,8 +121,20 @@ class WebSocketTransport:
 
     __slots__ = ("_connection",)
 
-    def __init__(self, connection: ClientConnection) -> None:
+    def __init__(self, connection: PushConnection) -> None:
         self._connection = connection
+
+    def receive(self, receiver: Receiver) -> None:
+        """Hand over all that comes, as bytes."""
+        self._connection.receive(receiver)
+
+    def pause(self) -> None:
+        """Hand over nothing for now."""
+        self._connection.pause()
+
+    def resume(self) -> None:
+        """Hand over what comes again."""
+        self._connection.resume()
 
     async def send(self, frame: str) -> None:
         """Send one text frame."""
@@ -41,14 +147,6 @@ class WebSocketTransport:
             return False
         broadcast((connection,), frame)
         return True
-
-    def recv(self) -> Coroutine[Any, Any, bytes]:
-        """Return the next frame, text or binary, as bytes."""
-        return self._connection.recv(decode=False) if _RECV_DECODES else self._recv_encoded()
-
-    async def _recv_encoded(self) -> bytes:
-        frame: str | bytes = await self._connection.recv()
-        return frame.encode() if isinstance(frame, str) else frame
 
     async def close(self) -> None:
         """Close with 1000; does nothing once the connection is closed."""
@@ -72,6 +170,7 @@ def websocket_options(policy: Policy) -> dict[str, object]:
         "close_timeout": policy.close_wait,
         "max_size": policy.max_message_size,
         "logger": transport_logger,
+        "create_connection": PushConnection,
     }
 
 
@@ -85,7 +184,7 @@ async def dial_websocket(
         additional_headers: As `websockets.connect` takes them.
         policy: Time-outs and the largest message.
         options: More arguments of `websockets.connect`, such as `ssl` and `proxy`. Where they meet what the driver
-            does itself (keepalive, time-outs, sizes, the log), the driver's hold.
+            does itself (keepalive, time-outs, sizes, the log, `create_connection`), the driver's hold.
 
     Raises:
         OSError: TCP, TLS or a time-out.
@@ -95,6 +194,7 @@ async def dial_websocket(
     if additional_headers is not None:
         arguments["additional_headers"] = additional_headers
     connection = await connect(uri, **arguments)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] -- as the user gave them
+    assert isinstance(connection, PushConnection)
     # Nobody asks for the handshake any more: 4 KiB, and the API key is in it.
     connection.request = None
     if connection.response is not None:

@@ -82,7 +82,7 @@ async def test_the_first_connection_is_the_one_that_google_genai_opened(profile)
         async with connect(live) as session:
             await ask(session, "one")
         assert len(live.connections) == 1
-        assert live.connections[0].close_code == 1000
+        assert await settled(lambda: live.connections[0].close_code == 1000)
 
 
 @PROFILES

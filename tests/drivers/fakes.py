@@ -93,11 +93,16 @@ class FakeTransport:
         """Half-open: nothing is answered, not even a close."""
         self.jammed = False
         """`send` does not return."""
+        self.lingers = 0.0
+        """Seconds from its end until that is told."""
         self.pings = []
-        self._frames = deque()
-        self._changed = asyncio.Condition()
+        self.kept = deque()
+        """Frames that nobody has taken."""
+        self._receiver = None
+        self._paused = False
+        self.told = False
+        self._ends_at = 0.0
         self._wake = asyncio.Event()
-        self.reading = 0
 
     # --- the driver's side
 
@@ -112,21 +117,31 @@ class FakeTransport:
         if not self.mute:
             self.service.on_frame(self, self.sent[-1])
 
-    async def recv(self):
-        self.reading += 1
-        assert self.reading == 1, "two recv at a time"
-        try:
-            while not self._frames:
-                if self.over is not None:
-                    raise self.over
-                await self._wait()
-            return self._frames.popleft()
-        except asyncio.CancelledError:
-            if self.service.loop_ends:
-                raise
-            raise AssertionError("recv was cancelled") from None
-        finally:
-            self.reading -= 1
+    def receive(self, receiver):
+        assert self._receiver is None, "receive was called twice"
+        self._receiver = receiver
+        self._hand_over()
+
+    def pause(self):
+        self._paused = True
+
+    def resume(self):
+        self._paused = False
+        self._hand_over()
+
+    def _hand_over(self):
+        """As a socket does: what came in between at once, and what comes then in the loop's own time."""
+        while self._receiver is not None and not self._paused:
+            if self.kept:
+                self._receiver.frame_received(self.kept.popleft())
+            elif self.over is not None and not self.told and self._ends_at <= asyncio.get_running_loop().time():
+                self.told = True
+                self._receiver.connection_lost(self.over)
+            else:
+                return
+
+    def _soon(self):
+        asyncio.get_running_loop().call_soon(self._hand_over)
 
     async def close(self):
         self.closed = True
@@ -134,6 +149,7 @@ class FakeTransport:
             while self.over is None:
                 await self._wait()
         self.end(ConnectionClosedOK(Close(1000, ""), Close(1000, ""), rcvd_then_sent=False))
+        await asyncio.sleep(0)  # the end is told first
 
     def abort(self):
         self.aborted = True
@@ -157,8 +173,8 @@ class FakeTransport:
 
     def push(self, *frames):
         for frame in frames:
-            self._frames.append(frame if isinstance(frame, bytes) else json.dumps(frame).encode())
-        self._wake.set()
+            self.kept.append(frame if isinstance(frame, bytes) else json.dumps(frame).encode())
+        self._soon()
 
     def end(self, error=None):
         """End the connection, by default without a close frame."""
@@ -169,6 +185,8 @@ class FakeTransport:
                     pong.set_exception(self.over)
                     pong.exception()
         self._wake.set()
+        self._ends_at = asyncio.get_running_loop().time() + self.lingers
+        asyncio.get_running_loop().call_later(self.lingers, self._hand_over)
 
     def close_with(self, code, reason=""):
         self.end(ConnectionClosedError(Close(code, reason), Close(code, ""), rcvd_then_sent=True))
@@ -191,7 +209,6 @@ class FakeService:
         self.handles_late = 0.0
         """Seconds after the turn."""
         self.open_dials = 0
-        self.loop_ends = False
         self.takes_at_once = False
 
     async def dial(self):

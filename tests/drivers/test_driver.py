@@ -439,6 +439,72 @@ async def test_a_bug_in_here_leaves_nobody_hanging(service, monkeypatch, caplog)
     assert caught.value.__cause__ is not None
     assert "an internal error" in caplog.text
     assert service.current.aborted
+    monkeypatch.undo()
+    await driver.close()
+
+
+@in_virtual_time
+async def test_a_bug_that_a_frame_brings_out_stops_the_reading_of_those_behind_it(service, monkeypatch, caplog):
+    driver = driver_of(service)
+    await driver.start()
+    fed = []
+    monkeypatch.setattr(Engine, "feed", lambda _, happened, now: fed.append(happened) or 1 / 0)
+    service.current.push(*({"usageMetadata": {"totalTokenCount": n}} for n in range(10)))
+    with pytest.raises(SessionLost, match="internal error"):
+        await driver.recv()
+
+    assert len(fed) == 1
+    assert caplog.text.count("an internal error") == 1
+    await until(lambda: service.current.told)
+    assert len(fed) == 1, "nor is its end told to an engine that is broken"
+    monkeypatch.undo()
+    await driver.close()
+
+
+@in_virtual_time
+async def test_a_bug_that_the_end_of_a_connection_brings_out_ends_the_session(service, monkeypatch, caplog):
+    driver = driver_of(service)
+    await driver.start()
+    monkeypatch.setattr(Engine, "feed", lambda *_: 1 / 0)
+    service.current.end()
+
+    with pytest.raises(SessionLost, match="internal error"):
+        await driver.recv()
+    assert caplog.text.count("an internal error") == 1
+    monkeypatch.undo()
+    await driver.close()
+
+
+@in_virtual_time
+async def test_a_bug_at_the_beginning_of_a_connection_leaves_nothing(service, monkeypatch):
+    driver = driver_of(service)
+    start = asyncio.create_task(driver.start())
+    await until(lambda: service.open_dials)
+    monkeypatch.setattr(Engine, "feed", lambda *_: 1 / 0)
+
+    with pytest.raises(SessionLost, match="internal error"):
+        await start
+    assert service.current.told
+    monkeypatch.undo()
+    await driver.close()
+
+
+@in_virtual_time
+async def test_what_a_connection_says_after_its_end_is_not_heard(service, monkeypatch):
+    driver = driver_of(service)
+    await driver.start()
+    (link,) = driver._links
+    service.current.end()
+    await until(lambda: len(service.connections) == 2, every=1)
+    fed = []
+    monkeypatch.setattr(Engine, "feed", lambda _, happened, now: fed.append(happened) or [])
+    link.frame_received(b'{"usageMetadata": {"totalTokenCount": 1}}')
+    link.connection_lost(ConnectionResetError())
+    monkeypatch.undo()
+
+    assert fed == []
+    assert await ask(driver, "one") == "answer to one"
+    await driver.close()
 
 
 # --- limits ----------------------------------------------------------------------------------------------------------
@@ -518,7 +584,7 @@ async def test_an_app_that_takes_nothing_stops_the_reading(service, caplog):
     await driver.start()
     service.current.push(*({"usageMetadata": {"totalTokenCount": n}} for n in range(100)))
     await asyncio.sleep(1)
-    assert len(service.current._frames) >= 89
+    assert len(service.current.kept) >= 89
     assert caplog.text.count("SlowConsumer") == len(of(events.SlowConsumer, seen)) == 1
     assert of(events.ReadingResumed, seen) == []
 
@@ -531,14 +597,44 @@ async def test_an_app_that_takes_nothing_stops_the_reading(service, caplog):
 
 
 @in_virtual_time
-async def test_close_does_not_wait_for_an_app_that_takes_nothing(service):
+async def test_a_connection_that_is_not_read_can_be_dropped(service):
     driver = driver_of(service, policy=Policy(inbox_frames=10))
     await driver.start()
     service.current.push(*({"usageMetadata": {"totalTokenCount": n}} for n in range(100)))
     await asyncio.sleep(1)
+    assert len(service.current.kept) >= 89
+    driver._broke(RuntimeError("by the test"))
+    await until(lambda: tasks() == {asyncio.current_task()})
+
+    assert service.current.told
+    assert driver._links == ()
+
+
+@in_virtual_time
+async def test_close_waits_for_the_end_of_a_connection_that_is_dropped(service):
+    driver = driver_of(service)
+    await driver.start()
+    service.current.mute = True
+    service.current.lingers = 3.0
     await driver.close()
 
-    assert not service.current.aborted or service.current.closed
+    assert service.current.told
+
+
+@pytest.mark.parametrize("mute", [False, True])
+@in_virtual_time
+async def test_close_does_not_wait_for_an_app_that_takes_nothing(service, mute):
+    driver = driver_of(service, policy=Policy(inbox_frames=10))
+    await driver.start()
+    service.current.push(*({"usageMetadata": {"totalTokenCount": n}} for n in range(100)))
+    await asyncio.sleep(1)
+    assert len(service.current.kept) >= 89
+    service.current.mute = mute
+    await driver.close()
+
+    assert service.current.closed
+    assert service.current.aborted == mute
+    assert service.current.told
 
 
 # --- a frozen process ------------------------------------------------------------------------------------------------
@@ -744,6 +840,18 @@ async def test_start_can_be_cancelled_anywhere(service, count):
     await driver.close()
 
 
+@in_virtual_time
+async def test_close_before_the_dial_has_begun(service):
+    driver = driver_of(service)
+    start = asyncio.create_task(driver.start())
+    await asyncio.sleep(0)
+    await driver.close()
+
+    with pytest.raises(SessionClosed):
+        await start
+    assert service.connections == []
+
+
 @pytest.mark.parametrize("mute", [False, True])
 @pytest.mark.parametrize("count", range(1, 12))
 @in_virtual_time
@@ -883,18 +991,11 @@ def spied(method, calls):
 
 
 @in_virtual_time
-async def test_the_end_of_the_loop_ends_the_session(service):
-    """asyncio.run cancels what is left; nothing hangs, and no socket stays open."""
+async def test_a_session_that_waits_has_no_task(service):
     driver = driver_of(service)
     await driver.start()
-    service.loop_ends = True
-    for task in (mine := tasks() - {asyncio.current_task()}):
-        task.cancel()
-    await asyncio.wait(mine)
-
-    assert service.current.aborted
-    with pytest.raises(SessionClosed):
-        await driver.recv()
+    await ask(driver, "one")
+    await until(lambda: tasks() == {asyncio.current_task()})
     await driver.close()
 
 
@@ -951,5 +1052,5 @@ async def test_a_dial_that_cannot_be_cancelled_leaves_no_connection_that_nobody_
     await until(lambda: len(service.connections) == 3)
     await asyncio.sleep(0.01)
 
-    assert [connection.aborted for connection in service.connections] == [True, False, True]
+    assert [connection.aborted for connection in service.connections] == [False, False, True]
     await driver.close()
