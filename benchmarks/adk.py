@@ -1,9 +1,9 @@
 """What does ADK's live chain need from a frame to an `Event`, plain and over resumekit?
 
 Frames come from memory, 16 at a time as `websockets` would give them; then all is as in a run: google-genai's session,
-ADK's `GeminiLlmConnection`, and ADK's live flow. Over resumekit the driver's reader, the engine, the typed lane and
-the adapter's filter are part of what is measured. The floor is ADK with messages that were made before. goAway and tool calls are left out: they end plain ADK's chain, or
-run tools.
+ADK's `GeminiLlmConnection`, and ADK's live flow. Over resumekit the driver, the engine, the typed lane and the adapter's
+filter are part of what is measured. The floor is ADK with messages that were made before. goAway and tool calls are left
+out: they end plain ADK's chain, or run tools.
 """
 
 from __future__ import annotations

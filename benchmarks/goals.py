@@ -156,7 +156,7 @@ GOALS: Sequence[Goal] = (
         measured=_percent("micro", "beside a recv", "decoded: two attribute tests", to="websockets recv"),
     ),
     Goal(
-        "G6", "the whole layer on raw audio: reader, engine, hand-over", "%", None, None,
+        "G6", "the whole layer on raw audio: transport, engine, hand-over", "%", None, None,
         measured=_percent("layer", "firehose", RAW, to="websockets", above=True), floor=lambda _: 0.0,
     ),
     Goal(
