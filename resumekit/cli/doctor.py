@@ -12,9 +12,11 @@ import warnings
 from collections import Counter
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from resumekit.cli._configs import judge
+from resumekit.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import argparse
@@ -28,8 +30,8 @@ HELP = """\
 Say what is installed, whether resumekit fits it, and what is wrong.
 
 It looks at versions, at the places of google-genai and ADK that resumekit builds on, at plugins and stores, and at the
-names of environment variables that matter. It dials nothing, and shows no value of a variable. The exit status is 1 if
-something would keep a session from working as it should, else 0.
+names of environment variables that matter. Without --probe it dials nothing; it shows no value of a variable. The exit
+status is 1 if something would keep a session from working as it should, else 0.
 
 TARGET is a part of your application: a RunConfig, a LiveConnectConfig or a dict, an agent of ADK, an App, a model. Its
 module is imported. A config is compared with the model (the agent's, or --model): thresholds of its context window
@@ -39,6 +41,15 @@ do not change the exit status.
     resumekit doctor my_app.agent:root_agent my_app.server:run_config
 
 To report a bug, add the output of `resumekit doctor --json`.
+
+With --probe it asks the real service instead, whose protocol has gaps that resumekit fills with assumptions: it says what
+it is going to do, asks whether to go on, measures, tells each assumption that does not hold and where it is used, and
+prints the Policy that fits. It needs a key (the environment variables of google-genai; never an argument), takes some
+minutes, and costs a few cents. The exit status is 0 if all is as assumed, 1 if something differs, 3 if nothing differs but
+a question has no answer, 2 if nothing was asked: no key, no terminal and no --yes, or a "no".
+
+    resumekit doctor --probe
+    resumekit doctor --probe --yes --model NAME --only handles,old-binding --policy measured.py
 """
 
 _Status = Literal["ok", "new", "absent", "warning", "bad"]
@@ -108,12 +119,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="a part of your application, as module:attribute")
     parser.add_argument("--model", metavar="NAME", help="the model that the configs are for")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    probe = parser.add_argument_group("the probe of the real service")
+    probe.add_argument("--probe", action="store_true", help="ask the real service (needs a key, costs a few cents)")
+    probe.add_argument("--yes", action="store_true", help="do not ask whether to go on")
+    probe.add_argument("--long", action="store_true", help="ask also what takes long: how a connection ends of age")
+    probe.add_argument("--only", metavar="NAME,...", help="ask these questions only; a wrong name lists them")
+    probe.add_argument("--policy", type=Path, metavar="FILE", help="write the policy that fits into a file, as Python")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Look, and print what was found; returns 1 if something is wrong."""
+    """Look, and print what was found; returns 1 if something is wrong. With ``--probe``, see `HELP`."""
     from resumekit.plugins import LOAD_PLUGINS, installed_plugins
 
+    if arguments.probe:
+        from resumekit.cli._probe.report import run as probe
+
+        return probe(arguments)
+    if arguments.yes or arguments.long or arguments.only or arguments.policy:
+        raise ConfigurationError("--yes, --long, --only and --policy go with --probe")
     logging.getLogger("resumekit").addHandler(logging.NullHandler())  # the report says it
     plugins = installed_plugins()
     report = {

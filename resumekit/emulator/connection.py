@@ -197,7 +197,7 @@ class Connection:
         gate = Gate(self)
         dialogue: Dialogue | None = None
         while True:
-            data = await self._socket.recv()
+            data = await (self._first_message() if dialogue is None else self._socket.recv())
             if self.is_over:
                 return
             index = self.service.ledger.received(self.record.number, data)
@@ -217,6 +217,14 @@ class Connection:
                     self.service.ledger.refused(self.record.number, index)
                 raise
             await self._count_message(index)
+
+    async def _first_message(self) -> str | bytes:
+        patience = self.settings.setup_patience
+        try:
+            async with asyncio.timeout(None if patience is None else patience * self.settings.time_scale):
+                return await self._socket.recv()
+        except TimeoutError:
+            self.refuse(1008, texts.ABORTED)
 
     async def _count_message(self, index: int) -> None:
         if index > 0:

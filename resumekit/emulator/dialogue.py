@@ -69,6 +69,9 @@ class Dialogue:
         await connection.happened("now")
         if connection.repeats_transcripts:
             await self._generation.repeat_transcripts(connection.repeats_transcripts)
+        if settings.answers_after_resume and self._terms.with_handle:
+            async with self._handles.lock:
+                await self._generation.start()
         await self._handles.run()
 
     async def _age(self) -> None:

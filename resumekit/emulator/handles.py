@@ -41,7 +41,13 @@ class HandleSource:
         self._terms = terms
         self._history: list[Checkpoint] = []
         self._update: asyncio.Task[None] | None = None
+        self._counted_before = 0 if connection.settings.index_restarts else self._messages_before()
         self.remember()
+
+    def _messages_before(self) -> int:
+        records, session = self._connection.service.records, self._terms.session.id
+        me = self._connection.record.number
+        return sum(one.frames_in - 1 for one in records if one.session_id == session and one.number != me)
 
     @property
     def _sends(self) -> bool:
@@ -154,7 +160,7 @@ class HandleSource:
         )
         record.handles_issued += 1
         update: JsonObject = {"newHandle": handle, "resumable": True}
-        shown = position.frames + self._settings.index_base - 1
+        shown = position.frames + self._settings.index_base - 1 + self._counted_before
         if self._terms.is_transparent and shown > 0:
             update["lastConsumedClientMessageIndex"] = str(shown)
         await connection.send({"sessionResumptionUpdate": update}, "handle")

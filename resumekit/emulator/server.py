@@ -47,6 +47,7 @@ _PATHS = {
     "vertex": re.compile(r"/+ws/google\.cloud\.aiplatform\.v1(beta1)?\.LlmBidiService/BidiGenerateContent"),
 }
 _MAX_MESSAGE = 64 * 2**20
+_OPEN_TIMEOUT = 600.0  # for `Fault.slow_handshake`
 _QUIET = logging.getLogger("resumekit.emulator.websockets")
 _QUIET.setLevel(logging.CRITICAL)  # what goes wrong here goes wrong on purpose
 
@@ -188,6 +189,8 @@ class LiveServer:
 
     async def _listen(self, port_holder: PlainSocket | None = None) -> None:
         holds = port_holder is not None
+        keepalive = self.settings.keepalive
+        patience = None if keepalive is None else keepalive * self.settings.time_scale
         listener = await serve(
             self._handle,
             None if holds else self.host,
@@ -197,7 +200,9 @@ class LiveServer:
             process_request=self._process_request,
             create_connection=Socket,
             compression=None,
-            ping_interval=None,
+            ping_interval=patience,
+            ping_timeout=patience,
+            open_timeout=_OPEN_TIMEOUT,
             close_timeout=2.0,
             max_size=_MAX_MESSAGE,
             max_queue=2**20,

@@ -94,6 +94,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Developer API: take `transparent` silently, instead of closing with 1007."""
     max_connections: int | None = None
     """Sockets with a session at once; one more is closed with the quota text."""
+    setup_patience: float | None = None
+    """How long a connection may go without its setup, before it is closed with 1008 (a guess). None: for ever."""
+    keepalive: float | None = None
+    """Seconds between pings to the client, and until an answer to one is missed. None: none are sent."""
 
     # The model
     output_chunks: int = 4
@@ -161,6 +165,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How many client messages a handle's state and index are behind (both: they stay consistent)."""
     index_base: Literal[0, 1] = 1
     """Index of the first message after the setup."""
+    index_restarts: bool = True
+    """The index begins anew on each connection; else it goes on from the session's connections before."""
+    answers_after_resume: bool = False
+    """A resumed state with a question that is not answered is answered at once, unasked."""
     handle_ttl: float | None = None
     """How long a handle is valid after its session's last connection. None: 2 h, and 24 h on Vertex."""
     single_use: bool = False
@@ -201,6 +209,8 @@ class Knobs(TypedDict, total=False):
     lenient_gate: bool
     accept_transparent: bool
     max_connections: int | None
+    setup_patience: float | None
+    keepalive: float | None
     output_chunks: int
     chunk_interval: float
     audio_frame_ms: int
@@ -230,6 +240,8 @@ class Knobs(TypedDict, total=False):
     snapshot_holds_speech: bool
     lag: int
     index_base: Literal[0, 1]
+    index_restarts: bool
+    answers_after_resume: bool
     handle_ttl: float | None
     single_use: bool
     invalidate_older: bool

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from resumekit.emulator import parse_answer, spoken
 from tests.emulator.helpers import MODEL, dial, kinds, said, server, session
@@ -193,6 +195,15 @@ async def test_the_index_can_be_based_on_0_or_lag(settings, shown):
         assert await index_after(wire, "two") == shown
 
 
+async def test_the_index_can_go_on_from_connection_to_connection():
+    async with server(profile="vertex", mid_answer_handles=0, index_restarts=False) as live:
+        async with session(live, transparent=True) as wire:
+            await wire.ask("one")
+            handle = await wire.handle()
+        async with session(live, handle=handle, transparent=True) as again:
+            assert await index_after(again, "two") == "2"
+
+
 async def test_a_lagging_handle_names_the_state_of_its_index():
     async with server(profile="vertex", mid_answer_handles=0, lag=1) as live:
         async with session(live, transparent=True) as wire:
@@ -204,6 +215,33 @@ async def test_a_lagging_handle_names_the_state_of_its_index():
             answer = parse_answer(await again.ask("three [recall]"))
             assert answer.recall == ["one", "context", "three [recall]"]
             assert live.ledger.report(["one", "context", "two", "three [recall]"]).lost == ["two"]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_question_in_a_resumed_state_can_be_answered_unasked(answers):
+    async with server(profile="vertex", answers_after_resume=answers) as live:
+        async with session(live) as wire:
+            await wire.content("one [chunks:20]")
+            handle = await wire.handle()
+        async with session(live, handle=handle) as again:
+            if not answers:
+                await again.content("two")
+            assert parse_answer(said(await again.turn())).asked == "one [chunks:20]" + " + two" * (not answers)
+
+
+async def test_a_client_that_answers_no_ping_loses_its_session_where_there_are_pings():
+    async with server(keepalive=10) as live, dial(live) as mute:
+        await mute.setup()
+        await mute.ask("one")
+        handle = await mute.handle()
+        mute.socket.transport.pause_reading()
+        async with asyncio.timeout(10):
+            while True:
+                async with dial(live) as again:
+                    with contextlib.suppress(ConnectionClosed):  # 1011: the session is bound
+                        await again.setup(handle=handle)
+                        break
+        mute.socket.transport.abort()
 
 
 # --- snapshots --------------------------------------------------------------------------------------------------

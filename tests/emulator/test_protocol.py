@@ -375,3 +375,8 @@ async def test_two_servers_live_side_by_side():
     async with server() as one, server(profile="vertex") as two, session(one) as left, session(two) as right:
         assert HEADERS["vertex"] != HEADERS["developer"]
         assert await left.ask("x") == await right.ask("x")
+
+
+async def test_a_connection_without_a_setup_can_be_closed():
+    async with server(setup_patience=5) as live, dial(live) as wire:
+        assert await wire.closed() == (1008, "The operation was aborted.")

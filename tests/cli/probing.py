@@ -1,0 +1,99 @@
+"""The probe against the emulator, both in one loop whose clock jumps: sockets are real, waiting takes no time."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+
+from resumekit.cli._probe.link import Service
+from resumekit.cli._probe.questions import QUESTIONS
+from resumekit.cli._probe.report import ask
+from resumekit.emulator import LiveServer
+from tests.emulator.helpers import PATHS
+
+_ON_ITS_WAY = 0.001
+"""Real seconds in which what was written to a loopback socket arrives: it does so within the call that writes it."""
+KEY = "AIzaSyCanary-0123456789-abcdefghijk"
+HEADERS = {
+    "developer": lambda key: {"x-goog-api-key": key},
+    "vertex": lambda key: {"Authorization": f"Bearer {key}"},
+}
+MODELS = {
+    "developer": "models/gemini-2.5-flash-live",
+    "vertex": "projects/p/locations/l/publishers/google/models/gemini-live-2.5",
+}
+
+
+class _Jumping(selectors.DefaultSelector):
+    """Where no socket has anything, the time that was to be waited is over at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.skipped = 1000.0
+
+    def select(self, timeout=None):
+        if timeout is None or timeout <= 0:
+            return super().select(timeout)
+        ready = super().select(_ON_ITS_WAY)
+        if not ready:
+            self.skipped += timeout
+        return ready
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """A loop in virtual time, for both ends of loopback connections."""
+
+    def __init__(self):
+        self._jumping = _Jumping()
+        super().__init__(self._jumping)
+
+    def time(self):
+        return self._jumping.skipped
+
+
+def in_virtual_time(main):
+    """Run a coroutine to its end, and leave nothing behind."""
+    loop = JumpingLoop()  # no asyncio.Runner: it would unset the loop that pytest-asyncio keeps
+    try:
+        result = loop.run_until_complete(main)
+        assert asyncio.all_tasks(loop) == set()
+        return result
+    finally:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(1))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
+class Probed:
+    """What the probe found out, and what it printed."""
+
+    def __init__(self, service, outcomes, told, server):
+        self.service = service
+        self.outcomes = outcomes
+        self.told = told
+        self.server = server
+
+
+def probe(names=None, *, key="any-key", **settings):
+    """Probe an emulator that is set so."""
+    profile = settings.setdefault("profile", "developer")
+    questions = [one for one in QUESTIONS if names is None or one.name in names.split(",")]
+    told = []
+
+    async def main():
+        async with LiveServer(**{"model": "auto", "connection_age": None, **settings}) as server:
+            service = Service(
+                f"wss://{server.host}:{server.port}{PATHS[profile]}",
+                HEADERS[profile](key),
+                MODELS[profile],
+                profile == "vertex",
+                {"ssl": server.client_ssl_context()},
+            )
+            return Probed(service, await ask(service, questions, told.append), told, server)
+
+    probed = in_virtual_time(main())
+    probed.told = "\n".join(told)
+    return probed
