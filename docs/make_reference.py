@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import enum
 import inspect
@@ -18,7 +19,8 @@ sys.path.insert(0, str(ROOT))
 
 import msgspec  # noqa: E402
 
-from resumekit import errors, hookspecs, stores  # noqa: E402
+from resumekit import cli, errors, hookspecs, stores  # noqa: E402
+from resumekit.cli._probe import questions  # noqa: E402
 from resumekit.core import events, failures, policy, stats  # noqa: E402
 from resumekit.plugins import HOOKS  # noqa: E402
 
@@ -431,7 +433,69 @@ def run_config_page() -> Iterator[str]:
     )
 
 
+def cli_page() -> Iterator[str]:
+    yield from ("# The command `resumekit`", "", "`resumekit COMMAND --help` prints the same.", "")
+    for name, command in subcommands().items():
+        yield from (f"## `resumekit {name}`", "", "```text", (command.description or "").strip(), "```", "")
+        options = [option for option in command._actions if option.help and option.dest != "help"]  # noqa: SLF001
+        yield from table(
+            ("argument", "meaning"),
+            *((f"`{argument(option)}`", str(option.help).replace("|", "\\|")) for option in options),
+        )
+    yield from ("## What the probe asks", "")
+    yield from (
+        "`resumekit doctor --probe` speaks plain WebSocket to the service, without resumekit's engine, which would hide what",
+        "is asked. Each question has its own connections; what the service does unexpectedly (a close, a time-out, a quota)",
+        "ends that question with a line that says so, and the next one is asked. The key comes from the environment, and",
+        "neither key nor handle is ever printed. `--only` takes the names:",
+        "",
+    )
+    yield from table(
+        ("question", "finds out", "answers", "takes up to"),
+        *((f"`{one.name}`", one.about, str(one.answers), f"{one.seconds} s") for one in questions.QUESTIONS),
+    )
+    yield from ("Not asked:", "", *(f"- {what}: {why}" for what, why in questions.LEFT_OUT.items()), "")
+    yield from table(
+        ("exit status", "means"),
+        ("`0`", "all is as resumekit assumes"),
+        (
+            "`1`",
+            "something differs: it is marked, with where the assumption is used, and the policy takes it into account",
+        ),
+        ("`2`", 'nothing was asked: no key, no terminal and no `--yes`, a "no", or a wrong argument'),
+        ("`3`", "nothing differs, but a question has no answer"),
+    )
+    told, _, code = (REFERENCE / "probe-example.txt").read_text("utf-8").partition("The policy that fits:\n\n")
+    yield from (
+        "An example, from an emulator that is set to other answers than resumekit assumes (`python -m tests.cli.probing` makes",
+        "it anew). PROTOCOL, RULES and DESIGN are the notes that the docstrings of the code cite, too.",
+        "",
+        "```text",
+        told.strip(),
+        "```",
+        "",
+        "The policy that fits, which `--policy FILE` writes into a file:",
+        "",
+        "```python",
+        code.strip(),
+        "```",
+    )
+
+
+def subcommands() -> dict[str, argparse.ArgumentParser]:
+    (commands,) = (one for one in cli._parser()._actions if isinstance(one.choices, dict))  # noqa: SLF001
+    return {name: commands.choices[name] for name in cli.COMMANDS}
+
+
+def argument(option: argparse.Action) -> str:
+    value = option.metavar or (f"{{{','.join(option.choices)}}}" if option.choices else option.dest.upper())
+    if not option.option_strings:
+        return str(value)
+    return option.option_strings[0] + (f" {value}" if option.nargs != 0 else "")
+
+
 PAGES = {
+    "cli.md": cli_page,
     "adk-run-config.md": run_config_page,
     "hooks.md": hooks_page,
     "policy.md": policy_page,

@@ -117,7 +117,7 @@ class Finding:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="a part of your application, as module:attribute")
-    parser.add_argument("--model", metavar="NAME", help="the model that the configs are for")
+    parser.add_argument("--model", metavar="NAME", help="the model that the configs are for, or that the probe asks")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     probe = parser.add_argument_group("the probe of the real service")
     probe.add_argument("--probe", action="store_true", help="ask the real service (needs a key, costs a few cents)")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+from pathlib import Path
 
+from resumekit.cli._probe import report
 from resumekit.cli._probe.link import Service
 from resumekit.cli._probe.questions import QUESTIONS
-from resumekit.cli._probe.report import ask
 from resumekit.emulator import LiveServer
 from tests.emulator.helpers import PATHS
 
@@ -92,8 +93,26 @@ def probe(names=None, *, key="any-key", **settings):
                 profile == "vertex",
                 {"ssl": server.client_ssl_context()},
             )
-            return Probed(service, await ask(service, questions, told.append), told, server)
+            return Probed(service, await report.ask(service, questions, told.append), told, server)
 
     probed = in_virtual_time(main())
     probed.told = "\n".join(told)
     return probed
+
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "reference" / "probe-example.txt"
+"""Made by `python -m tests.cli.probing`."""
+
+
+def example():
+    """Return what the command prints, for the page of the documentation."""
+    names = ",".join(question.name for question in QUESTIONS if not question.is_long)
+    other_answers = {"handle_delay": 2.8, "index_base": 0, "keepalive": 20, "tool_turns": "split"}
+    probed = probe(names, profile="vertex", **other_answers)
+    plan = report._plan(probed.service, report.choose(None, is_long=False))
+    code = report.policy_code(probed.service, probed.outcomes)
+    return f"{plan}\n{probed.told}\n\nThe policy that fits:\n\n{code}"
+
+
+if __name__ == "__main__":
+    EXAMPLE.write_text(example(), "utf-8")

@@ -20,7 +20,7 @@ def make_reference():
     return module
 
 
-PAGES = ["adk-run-config.md", "hooks.md", "policy.md", "events.md", "errors.md", "stats.md"]
+PAGES = ["adk-run-config.md", "cli.md", "hooks.md", "policy.md", "events.md", "errors.md", "stats.md"]
 
 
 PACKAGE = REFERENCE.parents[1] / "resumekit"
@@ -56,6 +56,7 @@ def test_every_field_of_the_source_is_on_its_page(make_reference, name):
         "hooks.md": [make_reference.policy.RecoveryDetails, make_reference.stores.StoredHandle],
         "errors.md": [],
         "adk-run-config.md": [],
+        "cli.md": [],
     }
     for kind in kinds[name]:
         for field in make_reference.defaults(kind).keys() | make_reference.attributes(kind).keys():

@@ -56,6 +56,7 @@ LEFT_OUT = {
     "how long a handle is valid": "takes 2 to 24 hours; Policy.handle_validity assumes 2 h, and 24 h on Vertex",
     "whether a connection without a setup counts in the quota": "would use up the quota of your project",
     "how long a session without context window compression may last": "takes 15 minutes of audio; Policy.session_limit",
+    "when a connection is released that was cut without FIN or RST": "takes a network that does it; 'is silent' is near",
     "whether a handle's state holds speech whose end was not heard": "needs speech; Policy.handles_hold_audio",
 }
 """What the probe does not ask, and why."""

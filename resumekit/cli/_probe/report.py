@@ -227,11 +227,12 @@ def status_of(outcomes: Sequence[Outcome]) -> int:
 def _plan(service: Service, questions: Sequence[Question]) -> str:
     answers = sum(question.answers for question in questions)
     minutes = -(-sum(question.seconds for question in questions) // 60)
+    count = f"{len(questions)} question{'s' * (len(questions) != 1)}"
     return (
         f"This asks the Live API at {urlsplit(service.uri).hostname} ({_kind(service)}), with the credentials of the\n"
-        f"environment, {len(questions)} questions about its protocol: some {4 * len(questions)} connections, one or two at a\n"
+        f"environment, {count} about its protocol: some {4 * len(questions)} connections, one or two at a\n"
         f"time, and at most {answers} spoken answers of {service.model}.\n"
-        f"It takes up to {minutes} minutes and costs a few cents. What it sends is made up; nothing of yours is."
+        f"It takes up to {minutes} min and costs a few cents. What it sends is made up; nothing of yours is."
     )
 
 
