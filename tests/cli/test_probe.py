@@ -102,10 +102,7 @@ ANSWERS = [
     ),
     (
         "old-binding",  # the fifth connection is the one to be dropped
-        {
-            "keepalive": 10,
-            "faults": [Fault.half_open(40, since="cut", at=Trigger.handle(), connection=4)],
-        },
+        {"faults": [Fault.half_open(40, since="cut", at=Trigger.handle(), connection=4)]},
         "was dropped",
         False,
         "accepted after 4",

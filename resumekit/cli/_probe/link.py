@@ -193,6 +193,7 @@ class Line:
         """Seconds on the loop's clock."""
         self.mark = 0
         """Frames before this one have been looked at."""
+        self.is_mute = False
         self._service = service
         self._connection = connection
         self._phase = Phase.BIND
@@ -316,6 +317,7 @@ class Line:
 
     def mute(self) -> None:
         """Read nothing any more, and answer no ping: to the service, as if the network were gone."""
+        self.is_mute = True
         self._connection.transport.pause_reading()
 
     def abort(self) -> None:
@@ -346,9 +348,10 @@ async def dial(service: Service) -> AsyncGenerator[Line]:
         yield line
     finally:
         try:
-            await connection.close()
+            if not line.is_mute:  # websockets 13 would wait for ever
+                await connection.close()
         finally:
-            connection.transport.abort()  # one that was muted is still there
+            connection.transport.abort()
             reader.cancel()
             await asyncio.wait([reader])
 
