@@ -148,6 +148,8 @@ class Dialogue:
             await self._ask(text)
         for blob in [field(realtime, "audio"), *as_list(field(realtime, "mediaChunks"))]:
             if text_field(as_object(blob), "mimeType").startswith("audio/"):
+                if not self._settings.index_counts_audio:
+                    self._handles.not_counted.append(self._handles.consumed)
                 await self._take_audio(decode_base64(text_field(as_object(blob), "data")))
         if has_field(realtime, "activityEnd") and self._state.activity_open:
             speech = bytes(self._state.activity)

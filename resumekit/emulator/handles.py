@@ -34,6 +34,8 @@ class HandleSource:
         """Index of the last client message that the state holds."""
         self.heard_until = 0
         """Index of the last client message before the speech that is open."""
+        self.not_counted: list[int] = []
+        """Indices of client messages that the index which is shown leaves out."""
         self.turn_is_open = bool(terms.state.calls)
         """The model answers, or waits for a response."""
         self._connection = connection
@@ -161,6 +163,7 @@ class HandleSource:
         record.handles_issued += 1
         update: JsonObject = {"newHandle": handle, "resumable": True}
         shown = position.frames + self._settings.index_base - 1 + self._counted_before
+        shown -= sum(index <= position.frames for index in self.not_counted)
         if self._terms.is_transparent and shown > 0:
             update["lastConsumedClientMessageIndex"] = str(shown)
         await connection.send({"sessionResumptionUpdate": update}, "handle")

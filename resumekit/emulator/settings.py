@@ -167,6 +167,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Index of the first message after the setup."""
     index_restarts: bool = True
     """The index begins anew on each connection; else it goes on from the session's connections before."""
+    index_counts_audio: bool = True
+    """Messages of audio count; else only the others do."""
     answers_after_resume: bool = False
     """A resumed state with a question that is not answered is answered at once, unasked."""
     handle_ttl: float | None = None
@@ -241,6 +243,7 @@ class Knobs(TypedDict, total=False):
     lag: int
     index_base: Literal[0, 1]
     index_restarts: bool
+    index_counts_audio: bool
     answers_after_resume: bool
     handle_ttl: float | None
     single_use: bool

@@ -14,7 +14,8 @@ from tests.emulator.helpers import PATHS
 
 _ON_ITS_WAY = 0.001
 """Real seconds in which what was written to a loopback socket arrives: it does so within the call that writes it."""
-KEY = "AIzaSyCanary-0123456789-abcdefghijk"
+KEY = "Canary.0123456789-abcdefghijk"
+"""Of no shape that would give it away."""
 HEADERS = {
     "developer": lambda key: {"x-goog-api-key": key},
     "vertex": lambda key: {"Authorization": f"Bearer {key}"},

@@ -138,6 +138,7 @@ ANSWERS = [
     ("index", {**VERTEX, "index_restarts": False}, "begins anew", False, "3 on the first, 4 after one", {}),
     ("index", {**VERTEX, "index_base": 0}, "every message counts", True, "5 of 5 counted", {}),
     ("index", {**VERTEX, "lag": 1}, "every message counts", True, "5 of 5 counted", {}),
+    ("index", {**VERTEX, "index_counts_audio": False}, "every message counts", False, "2 of 5 counted", {}),
     ("pongs", {}, "a pong", True, "after at most 0.", {}),
     ("pongs", {"pong_delay": 13}, "a pong", False, "13.0", {"suspect_patience": 20}),
     ("pongs", {"pong_delay": 29}, "a pong", False, "29.0", {"suspect_patience": 44, "abort_expecting": 54}),
@@ -318,6 +319,13 @@ def test_the_policy_is_python_that_says_why():
     assert made["policy"] == Policy(handle_wait=10.0, first_index=0)
     assert "    # a handle comes within 2 s of a turn's end: after 6.2" in code
     assert f"# {MODELS['vertex']}, Vertex\n" in code
+
+
+@pytest.mark.parametrize("times", [(40.0, 65.0), (65.0, 40.0)])
+def test_of_two_times_for_one_field_the_longer_one_fits_both(times):
+    findings = [report.Finding("a", "b", "c", fits=False, policy={"old_binding_grace": time}) for time in times]
+
+    assert report.fitting_policy([report.Outcome("q", findings)])["old_binding_grace"][0] == 65.0
 
 
 def test_a_policy_of_defaults_is_python_too():

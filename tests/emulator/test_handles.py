@@ -9,7 +9,7 @@ import re
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from resumekit.emulator import parse_answer, spoken
+from resumekit.emulator import parse_answer, silence, spoken
 from tests.emulator.helpers import MODEL, dial, kinds, said, server, session
 
 pytestmark = pytest.mark.network
@@ -202,6 +202,16 @@ async def test_the_index_can_go_on_from_connection_to_connection():
             handle = await wire.handle()
         async with session(live, handle=handle, transparent=True) as again:
             assert await index_after(again, "two") == "2"
+
+
+@pytest.mark.parametrize(("counts", "shown"), [(True, "4"), (False, "1")])
+async def test_audio_can_be_left_out_of_the_index(counts, shown):
+    async with (
+        server(profile="vertex", mid_answer_handles=0, index_counts_audio=counts) as live,
+        session(live, transparent=True) as wire,
+    ):
+        await wire.audio(silence(0.12))
+        assert await index_after(wire, "one") == shown
 
 
 async def test_a_lagging_handle_names_the_state_of_its_index():

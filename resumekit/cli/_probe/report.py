@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -83,7 +82,6 @@ def run(arguments: argparse.Namespace) -> int:
         print("Go on? [y/N] ", end="", file=out, flush=True)
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
             raise ConfigurationError("not asked; nothing was sent")
-    logging.getLogger("resumekit").addHandler(logging.NullHandler())  # the report says it
     outcomes = asyncio.run(ask(service, questions, say))
     code = policy_code(service, outcomes)
     if arguments.policy is not None:
