@@ -54,8 +54,8 @@ _ANSWER = 60.0
 """Seconds that an answer, setupComplete or a dial may take: far more than is assumed, so that it is measured."""
 _HANDLE = 20.0
 """Seconds that a handle may take."""
-_NO_LOG = logging.Logger("resumekit.probe", logging.CRITICAL + 1)
-"""What the service says may quote the key in a form that no filter knows; the report is cleaned of it."""
+_NO_LOG = logging.getLogger("resumekit.probe")
+_NO_LOG.setLevel(logging.CRITICAL)  # what the service says may quote the key; the report is cleaned of it
 _DIALLING = websocket_options(structs.replace(POLICY, connect_timeout=_ANSWER)) | {"logger": _NO_LOG}
 _FIRST_RETRY, _LAST_RETRY = 0.5, 5.0
 """Seconds between two attempts to resume: they double from the one to the other."""
