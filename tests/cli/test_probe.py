@@ -419,7 +419,7 @@ def test_it_asks_and_then_does_it(service, environment, terminal, capsys, given)
     "refused",
     [
         (None, "y\n", [], "the probe needs a key: set GOOGLE_API_KEY"),
-        (None, "y\n", ["--yes"], "the probe needs a key: set GOOGLE_API_KEY"),
+        (None, None, ["--yes"], "the probe needs a key: set GOOGLE_API_KEY"),
         (KEY, None, [], "here is no terminal: add --yes"),
         (KEY, "\n", [], "not asked; nothing was sent"),
         (KEY, "", [], "not asked; nothing was sent"),

@@ -67,16 +67,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.targets:
         raise ConfigurationError("--probe asks the service, and takes no TARGET")
     questions = choose(arguments.only, is_long=arguments.long)
+    if not arguments.yes and not sys.stdin.isatty():
+        raise ConfigurationError("the probe asks before it spends anything, and here is no terminal: add --yes")
+    if arguments.policy is not None:
+        _check_writable(arguments.policy)
     service = asyncio.run(service_from_environment(arguments.model))
     out = sys.stderr if arguments.json else sys.stdout
 
     def say(text: str) -> None:
         print(text, file=out, flush=True)
 
-    if not arguments.yes and not sys.stdin.isatty():
-        raise ConfigurationError("the probe asks before it spends anything, and here is no terminal: add --yes")
-    if arguments.policy is not None:
-        _check_writable(arguments.policy)
     say(_plan(service, questions))
     if not arguments.yes:
         print("Go on? [y/N] ", end="", file=out, flush=True)
