@@ -10,13 +10,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from msgspec import structs
 from websockets.asyncio.client import ClientConnection, connect
 
 from resumekit.core.failures import Failure, Phase, Side, Verdict, classify
 from resumekit.core.policy import Policy
 from resumekit.core.setup import TextForm, family_of
-from resumekit.drivers import TRANSPORT_ERRORS, failure_of, websocket_options
+from resumekit.drivers import TRANSPORT_ERRORS, failure_of
 from resumekit.errors import RemoteProtocolError
 from resumekit.wire import (
     FunctionResponse,
@@ -56,7 +55,13 @@ _HANDLE = 20.0
 """Seconds that a handle may take."""
 _NO_LOG = logging.getLogger("resumekit.probe")
 _NO_LOG.setLevel(logging.CRITICAL)  # what the service says may quote the key; the report is cleaned of it
-_DIALLING = websocket_options(structs.replace(POLICY, connect_timeout=_ANSWER)) | {"logger": _NO_LOG}
+_DIALLING: dict[str, object] = {
+    "ping_interval": None,
+    "open_timeout": _ANSWER,
+    "close_timeout": POLICY.close_wait,
+    "max_size": POLICY.max_message_size,
+    "logger": _NO_LOG,
+}
 _FIRST_RETRY, _LAST_RETRY = 0.5, 5.0
 """Seconds between two attempts to resume: they double from the one to the other."""
 
