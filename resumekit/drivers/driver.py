@@ -237,8 +237,8 @@ class Driver:
         self._feed(inputs.Send(message))
 
     def _stream(self, message: ClientMessage) -> bool:
-        """Write a frame of audio by the express lane, if it may take it."""
-        if not self._over:
+        """Write a frame of audio by the express lane, if it may take it; what is still to be done goes first."""
+        if not (self._over or self._todo):
             for link in self._links:
                 if self._engine.streams(link.number, message) and link.write_now(message.frame):
                     self._engine.streamed(message)
@@ -336,7 +336,7 @@ class Driver:
             if inspect.iscoroutine(answer):
                 answer.close()
                 raise TypeError("on_event returned a coroutine: it is called, never awaited")
-        except Exception:  # noqa: BLE001 -- the application's own code: it must not take the session down
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 -- the application's: it must not take the session down
             if not self._on_event_failed:
                 self._on_event_failed = True
                 _log.exception("%s: on_event raised; further errors of it are not logged", self._name)

@@ -727,14 +727,18 @@ async def test_an_event_says_when_it_happened_and_to_which_session(service, monk
     await second.close()
 
 
+@pytest.mark.parametrize("error", [ValueError("mine"), asyncio.CancelledError("of a future that was asked")])
 @in_virtual_time
-async def test_a_listener_that_raises_is_reported_once(service, caplog):
+async def test_a_listener_that_raises_is_reported_once(service, caplog, error):
     def listener(event):
-        raise ValueError("mine")
+        raise error
 
     driver = driver_of(service, on_event=listener)
     await driver.start()
     assert await ask(driver, "one") == "answer to one"
+    service.current.end()
+    async with asyncio.timeout(60):
+        assert await ask(driver, "two") == "answer to two"
     await driver.close()
 
     assert caplog.text.count("on_event raised") == 1
@@ -751,6 +755,37 @@ async def test_a_listener_may_act_on_the_session(service):
     await ask(driver, "one")
     assert await ask(driver, "two") == "answer to two"
     assert len(service.connections) == 2
+    await driver.close()
+
+
+@in_virtual_time
+async def test_audio_that_a_listener_sends_goes_behind_what_is_still_to_be_written(service):
+    """As a task does that is eager, and begins at once."""
+    service.takes_at_once, service.answers = True, False
+
+    def listener(event):
+        if isinstance(event, events.HandleReceived):
+            eager.append(driver.send(audio(16)))
+            with contextlib.suppress(StopIteration):
+                eager[0].send(None)
+
+    eager = []
+    driver = driver_of(service, on_event=listener)
+    await driver.start()
+    await driver.send(question("one"))
+    service.current.end()
+    await asyncio.sleep(5)
+    await driver.send(audio(8))  # waits for the answer to the question that was sent again
+    service.current.push(
+        {"serverContent": {"modelTurn": {"parts": [{"text": "hi"}]}}},
+        {"serverContent": {"turnComplete": True}, "sessionResumptionUpdate": {"newHandle": "h", "resumable": True}},
+    )
+    await asyncio.sleep(1)
+    with contextlib.suppress(StopIteration, RuntimeError):
+        eager[0].send(None)
+
+    sent = [frame["realtimeInput"]["audio"]["data"] for frame in service.current.sent if "realtimeInput" in frame]
+    assert [len(data) for data in sent] == [8, 16]
     await driver.close()
 
 
