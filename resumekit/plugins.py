@@ -6,6 +6,7 @@ takes nothing else with it.
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import functools
 import inspect
@@ -335,7 +336,7 @@ class PluginDecisions:
         try:
             answer = opinion.ask(argument)
             problem = None if answer is None else problem_of(answer)
-        except Exception as error:  # noqa: BLE001 -- foreign code: it must not take the session down
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- foreign: it must not take the session down
             place = traceback.extract_tb(error.__traceback__)[-1]
             # Not what the error says: a plugin may quote the conversation.
             detail = f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
@@ -352,7 +353,7 @@ class PluginDecisions:
         return None
 
     def _failed(
-        self, hook: str, opinion: _Opinion, problem: _Problem, detail: str, error: Exception | None = None
+        self, hook: str, opinion: _Opinion, problem: _Problem, detail: str, error: BaseException | None = None
     ) -> None:
         """Report a problem, the first time that a plugin's hook has it in this session."""
         known = self._reported

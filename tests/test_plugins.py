@@ -219,7 +219,20 @@ def test_a_listener_that_raises_or_is_a_coroutine_does_not_keep_the_others_from_
     assert [(failed.plugin, failed.problem) for failed in report] == [("bad", "raised"), ("awaits", "nonsense")]
 
 
-@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
+def test_the_result_of_a_cancelled_future_is_a_failure_of_the_plugin():
+    """Nobody cancels a hook: the event loop's own calls, and the session with them, would end."""
+
+    def ask(details):
+        raise asyncio.CancelledError
+
+    report = []
+    answer = ANSWERS["choose_delay"]
+    decisions = make_decisions([plugin("bad", choose_delay=ask), plugin(choose_delay=answer)], report=report.append)
+    assert decisions.choose_delay(DETAILS["choose_delay"]) == answer
+    assert [failed.detail.split()[0] for failed in report] == ["CancelledError"]
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
 def test_what_is_no_error_passes(end):
     def ends(details):
         raise end
