@@ -31,7 +31,7 @@ class PushConnection(ClientConnection):
     then the socket is not read. Binary or text, they are bytes; that a text is no UTF-8 is for the receiver to see.
     """
 
-    __slots__ = ("_flowing", "_lost", "_parts", "_receiver", "_waiting")
+    __slots__ = ("_flowing", "_hang_up", "_lost", "_parts", "_receiver", "_waiting")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin: the socket is open."""
@@ -43,6 +43,8 @@ class PushConnection(ClientConnection):
         self._parts: bytearray | None = None
         """Of a message in several frames."""
         self._waiting: deque[bytes] | None = None
+        self._hang_up: asyncio.TimerHandle | None = None
+        """For a server that says goodbye and then keeps the socket open."""
 
     def receive(self, receiver: Receiver) -> None:
         """Hand over what has come, and what comes."""
@@ -70,6 +72,8 @@ class PushConnection(ClientConnection):
         """Take a frame."""
         if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
             super().process_event(event)
+            if self.state is State.CLOSING and self._hang_up is None and self.close_timeout is not None:
+                self._hang_up = self.loop.call_later(self.close_timeout, self.transport.abort)
             return
         if event.fin and self._parts is None:
             message = bytes(event.data)
@@ -91,6 +95,8 @@ class PushConnection(ClientConnection):
         """End: the socket is closed."""
         super().connection_lost(exc)
         self._lost = True
+        if self._hang_up is not None:
+            self._hang_up.cancel()
         self._tell_end()
 
     def _tell_end(self) -> None:

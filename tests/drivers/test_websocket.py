@@ -238,6 +238,20 @@ async def test_the_end_is_what_recv_would_have_raised(server, way):
         assert repr(error.__cause__) == repr(caught.value.__cause__)
 
 
+async def test_a_server_that_says_goodbye_and_keeps_the_socket_open_is_left(server, monkeypatch):
+    transport = await dial_websocket(server.uri, policy=Policy(close_wait=0.05))
+    received = Receiver(transport)
+    await until(lambda: server.sockets)
+    (socket,) = server.sockets
+    monkeypatch.setattr(socket.transport, "close", lambda: None)
+    monkeypatch.setattr(socket.transport, "write_eof", lambda: None)
+    socket.protocol.send_close(1011, "why not")
+    socket.transport.write(socket.protocol.data_to_send()[0])
+
+    assert failure_of(await received.end(), Phase.LIVE).code == 1011
+    assert transport._connection._hang_up.cancelled()
+
+
 async def test_what_broke_a_connection_is_the_cause(server):
     transport = await dial_websocket(server.uri, policy=Policy())
     received = Receiver(transport)
