@@ -284,6 +284,8 @@ class Application:
     def read(self, count: int) -> None:
         """Take frames from the engine."""
         world = self.world
+        if not world.engine.inbox:
+            return
         for _ in range(count):
             taken = world.engine.take_frame() if self.frames_taken % 2 else world.engine.take()
             if taken is None:

@@ -63,6 +63,8 @@ class Network:
         """The service cannot be reached before."""
         self.stalled = 0.0
         """Seconds for which everything was held back."""
+        self._newest = 0
+        """Number of the newest connection that was set up."""
         self.last_up = 0.0
         """When a bound connection was last there."""
         self.bound_at: float | None = None
@@ -126,10 +128,11 @@ class Network:
             raise Violation("write", f"connection {number} is not open: {frame[:80]}")
         if wire.closing or wire.aborted or wire.ended:
             raise Violation("I1", f"connection {number} is over: {frame[:80]}")
-        if number != max(n for n, w in self.wires.items() if w.setups or n == number):
+        if number < self._newest:
             raise Violation("I1", f"connection {number} is not the current one: {frame[:80]}")
         if frame.startswith('{"setup"'):
             wire.setups += 1
+            self._newest = number
             if wire.setups > 1:
                 raise Violation("I4", f"connection {number}: a second setup")
             if self.world.kept is not None and self.world.config.policy.older_handles_valid and '"handle"' not in frame:

@@ -1,14 +1,14 @@
 """Schedules of faults: configs and steps drawn from seeds, run to their end and judged.
 
-`run(seed, profile)` replays any of them; `python -m tests.core.schedules PROFILE FROM:TO` counts failures.
+`run(seed, profile)` runs any of them; `python -m tests.core.replay PROFILE SEED` does, and shrinks it if it fails.
 """
 
 from __future__ import annotations
 
-import os
+import gc
 import random
 from bisect import bisect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import accumulate
 from typing import Any, Literal
 
@@ -19,9 +19,9 @@ from resumekit.core.policy import Policy
 from tests.core.model_state import INVALID_HANDLES, Reissue, Settings
 from tests.core.network import DIAL_FAULTS
 from tests.core.report import report
-from tests.core.simulation import LIVE_CLOSES, Config, Violation, World
+from tests.core.simulation import LIVE_CLOSES, Config, World
 
-__all__ = ["LEFTS", "LINGERS", "PROFILES", "STALLS", "make_config", "random_step", "run", "run_many", "steps_of"]
+__all__ = ["LEFTS", "LINGERS", "PROFILES", "STALLS", "STEPS", "command", "make_config", "run", "steps_of"]
 
 PROFILES = (
     "default",
@@ -118,10 +118,14 @@ def make_config(seed: int, profile: str = "default") -> Config:
     )
 
 
+STEPS = 100
+"""How many steps a schedule has, beside those that most begin with."""
 LINGERS = (0.0, 0.0, 0.0, 0.3, 5.0, 15.0)
 STALLS = (1.0, 20.0, 50.0, 120.0)
 LEFTS = (None, 0.0, 1.5, 5.0, 10.0, 50.0, 59.5)
 
+
+_PLAIN = Config()
 
 _FIRST_TURN = (("ask",), *(("wait", 3.0), ("tool", 2)) * 3, ("wait", 3.0))
 """What most schedules begin with, so that there is a handle to lose."""
@@ -154,7 +158,7 @@ _STEPS: tuple[tuple[float, Callable[[random.Random], tuple[Any, ...]]], ...] = (
 _BOUNDS = list(accumulate(weight for weight, _ in _STEPS))
 
 
-def random_step(rng: random.Random, profile: str) -> tuple[Any, ...]:
+def _random_step(rng: random.Random, profile: str) -> tuple[Any, ...]:
     """Draw one step."""
     draw = rng.random()
     cuts = 0.12 if profile == "stress" else 0.05
@@ -172,60 +176,63 @@ def steps_of(seed: int, profile: str, steps: int) -> Iterator[tuple[Any, ...]]:
     if rng.random() < 0.6:
         yield from _FIRST_TURN
     for _ in range(steps):
-        yield random_step(rng, profile)
+        yield _random_step(rng, profile)
     if rng.random() < 0.03:
         yield ("leave",)
+
+
+def command(seed: int, profile: str, *, steps: int, only: Collection[int] | None, plain: Collection[str]) -> str:
+    """Return the command that replays a schedule."""
+    parts = ["python -m tests.core.replay", profile, str(seed)]
+    if steps != STEPS:
+        parts.append(f"--steps {steps}")
+    if only is not None:
+        parts.append(f"--only {','.join(map(str, only))}")
+    if plain:
+        parts.append(f"--plain {','.join(plain)}")
+    return " ".join(parts)
 
 
 def run(
     seed: int,
     profile: str = "default",
     *,
-    steps: int = 80,
+    steps: int = STEPS,
+    only: Collection[int] | None = None,
+    plain: Collection[str] = (),
     engine: Callable[..., Engine] = Engine,
     log: bool = False,
 ) -> World:
-    """Run one schedule to its end."""
-    world = World(make_config(seed, profile), engine, log=log)
+    """Run one schedule to its end.
+
+    Args:
+        seed: what config and steps are drawn from.
+        profile: one of `PROFILES`.
+        steps: how many, beside those that most schedules begin with.
+        only: positions of the steps that are taken; None: all.
+        plain: fields of `Config` and its `Settings` that have their defaults, whatever was drawn.
+        engine: what makes the engine.
+        log: keep the actions as text, in `World.log_actions`.
+    """
+    config = make_config(seed, profile)
+    for name in plain:
+        owner, default = (config, _PLAIN) if hasattr(config, name) else (config.server, _PLAIN.server)
+        setattr(owner, name, getattr(default, name))
+    collects = gc.isenabled()
+    gc.disable()  # nothing of a schedule is garbage before its end: an eighth of the time
+    world = World(config, engine, log=log)
     try:
-        for step in steps_of(seed, profile, steps):
-            world.do(*step)
+        for position, step in enumerate(steps_of(seed, profile, steps)):
+            if only is None or position in only:
+                world.do(*step)
             if world.finished is not None:
                 break
         world.finish()
-    except Violation as violation:
-        violation.add_note(f"replay: run({seed}, {profile!r}, steps={steps})\n{report(world)}")
-        raise
     except Exception as error:
-        error.add_note(f"replay: run({seed}, {profile!r}, steps={steps})\n{report(world)}")
+        replay = command(seed, profile, steps=steps, only=only, plain=plain)
+        error.add_note(f"replay: {replay}\n{report(world)}")
         raise
+    finally:
+        if collects:
+            gc.enable()
     return world
-
-
-def run_many(seeds: range, profile: str, **options: Any) -> dict[str, list[int]]:
-    """Run many schedules; return rule -> failing seeds."""
-    failing: dict[str, list[int]] = {}
-    for seed in seeds:
-        try:
-            run(seed, profile, **options)
-        except Violation as violation:
-            failing.setdefault(violation.rule, []).append(seed)
-        except Exception as error:
-            failing.setdefault(type(error).__name__, []).append(seed)
-    return failing
-
-
-if __name__ == "__main__":
-    import sys
-    import time
-
-    chosen = sys.argv[1] if len(sys.argv) > 1 else "default"
-    span = range(*map(int, sys.argv[2].split(":"))) if len(sys.argv) > 2 else range(500)
-    begun = time.perf_counter()
-    if len(span) == 1:
-        run(span[0], chosen, steps=int(os.environ.get("STEPS", "80")))
-    outcome = run_many(span, chosen)
-    spent = time.perf_counter() - begun
-    print(f"{chosen}: {len(span)} schedules in {spent:.1f} s ({spent / len(span) * 1000:.1f} ms each)")
-    for rule, seeds in sorted(outcome.items()):
-        print(f"  {rule}: {len(seeds)}, e.g. {seeds[:8]}")

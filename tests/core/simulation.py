@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -92,6 +93,8 @@ class World:
         self.now = 1000.0
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._events = 0
+        self._wake: float | None = None
+        """When the engine wants a tick, as it said after the last input: a driver asks no more often."""
         self.steps: list[tuple[object, ...]] = []
         self.trace: list[tuple[float, str, object]] = []
         self.network = Network(self)
@@ -149,27 +152,25 @@ class World:
 
     def next_event(self) -> float | None:
         """Return when something happens next."""
-        wake = self.engine.wake_at
-        due = self._heap[0][0] if self._heap else None
+        wake, due = self._wake, self._heap[0][0] if self._heap else None
         if wake is None or (due is not None and due <= wake):
             return due
         return max(wake, self.now)
 
-    def step(self) -> bool:
-        """Let the next thing happen; False: nothing ever will."""
+    def step(self, until: float = math.inf) -> bool:
+        """Let the next thing happen; False: nothing will, up to then."""
         when = self.next_event()
-        if when is None:
+        if when is None or when > until:
             return False
-        wake = self.engine.wake_at
         self.now = max(self.now, when)
         if self._heap and self._heap[0][0] <= when:
             _, _, what, args = heapq.heappop(self._heap)
             what(*args)
         else:
-            before = len(self.trace)
+            wake, before = self._wake, len(self.trace)
             self.feed(inputs.Tick())
             acted = len(self.trace) > before + 1
-            if wake is not None and self.engine.wake_at == wake <= self.now and not acted:
+            if wake is not None and self._wake == wake <= self.now and not acted:
                 raise Violation("timer", f"a tick at {self.now:g} changed nothing: busy loop")
         if self.app.loops:
             self.busy_at = self.now
@@ -180,8 +181,8 @@ class World:
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         until = self.now + seconds
-        while (when := self.next_event()) is not None and when <= until:
-            self.step()
+        while self.step(until):
+            pass
         self.now = max(self.now, until)
 
     # ------------------------------------------------------------------ engine
@@ -202,7 +203,8 @@ class World:
             if self.finished is not None:
                 raise Violation("I9", f"an action after Finish: {action}")
             todo += self._carry_out(action)
-        if self.engine.wake_at is None and self.engine.state in _OPEN_STATES:
+        self._wake = self.engine.wake_at
+        if self._wake is None and self.engine.state in _OPEN_STATES:
             raise Violation("I9", f"{self.engine.state} without a timer")
 
     def send(self, message: ClientMessage) -> None:
@@ -211,7 +213,6 @@ class World:
         if wire is None or not (self.network.takes(wire.number) and self.engine.streams(wire.number, message)):
             self.feed(inputs.Send(message))
             return
-        wake = self.engine.wake_at
         self.engine.streamed(message)
         self.streamed += 1
         self.trace.append((self.now, "in", inputs.Send(message)))
@@ -221,17 +222,16 @@ class World:
             self.log_actions.append(f"{self.now:.6f} {action!r}")
         self.network.write(wire.number, message.frame)
         self.trace.append((self.now, "in", inputs.Written(wire.number)))
-        if self.engine.wake_at != wake:
+        if self.engine.wake_at != self._wake:
             raise Violation("express", "a driver does not look at its timers after such a message")
 
     def takes_media(self, connection: int, frame: bytes) -> bool:
         """Offer the engine a frame for its express lane."""
-        wake = self.engine.wake_at
         if not self.engine.feed_media(connection, frame, self.now):
             return False
         self.expressed += 1
         self.trace.append((self.now, "in", frame))
-        if self.engine.wake_at != wake:
+        if self.engine.wake_at != self._wake:
             raise Violation("express", "a driver does not look at its timers after such a frame")
         return True
 

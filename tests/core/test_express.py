@@ -28,7 +28,7 @@ from resumekit.wire import ClientKind, ServerMessage, decode_client, decode_serv
 from tests.core.bench import Bench, audio
 from tests.core.model_state import Violation
 from tests.core.report import report
-from tests.core.schedules import PROFILES, make_config, steps_of
+from tests.core.schedules import PROFILES, STEPS, make_config, steps_of
 from tests.core.simulation import World
 
 PARTS = 4
@@ -106,7 +106,7 @@ class Twins:
         assert_same(fast.engine, slow.engine)
 
 
-def run_both(seed: int, profile: str, steps: int = 80) -> tuple[int, int]:
+def run_both(seed: int, profile: str, steps: int = STEPS) -> tuple[int, int]:
     """Run a schedule on two engines; return how many frames took the lane, and how many messages theirs."""
     twins = Twins(seed, profile)
     try:
