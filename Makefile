@@ -78,10 +78,11 @@ matrix: setup  ## the other versions of google-genai and google-adk, the other P
 	$(ENV) matrix
 
 .PHONY: prove
-prove: setup  ## the tests marked `proof`, with 100,000 schedules rather than 20,000
+prove: setup  ## the tests marked `proof`, with 100,000 schedules rather than 20,000, and tables of what they hold
 	$(STAGE) "100,000 schedules" env RESUMEKIT_SCHEDULES=100000 $(BIN)/python -m pytest $(PYTEST) --timeout=900 -m proof tests
 	$(ENV) setup adk2
 	$(STAGE) "all faults through google-adk" .venv/adk2/bin/python -m pytest $(PYTEST) --timeout=900 -m proof tests/adk
+	$(STAGE) "herds, recovery, an hour of outage: in virtual time" $(BIN)/python -m tests.proofs
 
 .PHONY: bench
 bench: setup-bench  ## the benchmarks, short form (results in out/benchmarks/)

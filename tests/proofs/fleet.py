@@ -125,7 +125,9 @@ class Fleet:
         message = decode_server(_encode({"goAway": {"timeLeft": f"{left:g}s"}}))
         for session in self.sessions:
             self.feed(session, inputs.FrameReceived(session.connection, message))
-            self.at(left, self._cut, session, session.connection, 1011, "Deadline expired before operation could complete.")
+            self.at(
+                left, self._cut, session, session.connection, 1011, "Deadline expired before operation could complete."
+            )
 
     def cut(self, sessions: Iterable[Session] | None = None) -> None:
         """Cut all connections at once, or those of some sessions."""
@@ -135,7 +137,9 @@ class Fleet:
     def _cut(self, session: Session, number: int, code: int, reason: str) -> None:
         if session.connection == number and session.bound:
             session.bound = False
-            failure = Failure(phase=Phase.LIVE, side=Side.NOBODY if code == 1006 else Side.THEY, code=code, reason=reason)
+            failure = Failure(
+                phase=Phase.LIVE, side=Side.NOBODY if code == 1006 else Side.THEY, code=code, reason=reason
+            )
             self.feed(session, inputs.ConnectionEnded(number, failure))
 
     # ------------------------------------------------------------------ clock

@@ -1,0 +1,76 @@
+"""The tables of what is proved in virtual time: `python -m tests.proofs [herd] [recovery] [outage]` prints them."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Iterable
+
+from tests.proofs import herd, outage, recovery
+
+
+def table(title: str, heads: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Print a table as Markdown, row by row as they come."""
+    heads = list(heads)
+    print(f"\n{title}\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+    for row in rows:
+        print(f"| {' | '.join(f'{cell:.2f}' if isinstance(cell, float) else str(cell) for cell in row)} |", flush=True)
+
+
+def print_herd() -> None:
+    """10,000 sessions, and what they do to a service."""
+    heads = ("case", "connects/s at the peak", "connects each", "at most", "without a connection, p50 (s)", "p99 (s)")
+    rows = (
+        (case, one.peak, one.dials, one.most_dials, one.median, one.p99)
+        for case, run in herd.CASES.items()
+        for one in [run()]
+    )
+    table(f"{herd.SIZE:,} sessions at once", heads, rows)
+
+
+def print_recovery() -> None:
+    """What a cut and a planned move cost, and what a setup that does not wait for the close would."""
+    heads = ("RTT (ms)", "p50 (ms)", "p99 (ms)", "round trips, p50", "p99")
+    rows = ((rtt * 1000, one.median * 1000, one.p99 * 1000, one.median_rounds, one.p99_rounds) for rtt, one in _cuts())
+    table("A cut, the service up: the round trips are without the first delay", heads, rows)
+    heads = ("RTT (ms)", "the service lets go within (ms)", "setup sent after", "mean (ms)", "p99 (ms)", "refused (%)")
+    rows = (
+        (rtt * 1000, releases * 1000, f"{after} RTT", one.mean_rounds * rtt * 1000, one.p99 * 1000, one.refused * 100)
+        for rtt in recovery.RTTS
+        for releases in (0.0, 0.02, 0.1)
+        for after in (1.0, 0.5, 0.0)
+        for one in [recovery.move(rtt, close_answered=after, jitter=0.1, releases=releases, size=1000)]
+    )
+    table(
+        "A planned move on a warm connection: the driver waits for one round trip, the answer to the close", heads, rows
+    )
+
+
+def _cuts() -> Iterable[tuple[float, recovery.Outcome]]:
+    return ((rtt, recovery.cut(rtt)) for rtt in recovery.RTTS)
+
+
+def print_outage() -> None:
+    """An hour without a connection."""
+    heads = (
+        "audio", "bytes at most", "seconds at most", "pieces sent", "dropped, by events", "delivered",
+        "untold at most (s)", "messages waiting at most (bytes)", "memory at most (bytes)", "limits (bytes)",
+    )  # fmt: skip
+    rows = (
+        (
+            f"{rate} Hz, messages of {text} bytes", one.most_audio, one.most_audio_seconds, one.chunks, one.dropped,
+            len(one.delivered), one.longest_untold, one.most_control, one.peak, one.limits,
+        )
+        for rate, chunk in ((16_000, 0.04), (48_000, 0.1))
+        for text in (200, 20_000)
+        for one in [outage.outage(rate=rate, chunk=chunk, text=text, memory=True)]
+    )  # fmt: skip
+    table("An hour of outage: audio all the time, and a frame of video and a message each second", heads, rows)
+
+
+TABLES: dict[str, Callable[[], None]] = {"herd": print_herd, "recovery": print_recovery, "outage": print_outage}
+
+if __name__ == "__main__":
+    gc.disable()  # ten thousand sessions are no garbage
+    for name in sys.argv[1:] or TABLES:
+        TABLES[name]()
