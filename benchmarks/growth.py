@@ -16,6 +16,7 @@ from benchmarks.server import Script, serve
 from resumekit.core import actions, inputs
 from resumekit.core.engine import Engine
 from resumekit.core.failures import Failure, Phase, Side
+from resumekit.core.policy import Policy
 from resumekit.wire import decode_client, decode_server
 
 ENVIRONMENTS = ["bench"]
@@ -137,7 +138,7 @@ def _unacknowledged(bench: Bench, number: int) -> None:
 
 def _with_unacknowledged(number: int) -> Engine:
     """Return an engine that has a handle, and has sent so much after it."""
-    engine = _engine.live_engine()
+    engine = _engine.live_engine(policy=Policy(control_messages=2 * number + 10))  # by default it keeps 256
     for frame in (
         frames.audio(1)[0],
         frames.dump({"serverContent": {"turnComplete": True}}),
