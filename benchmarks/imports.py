@@ -31,7 +31,7 @@ def measure(bench: Bench) -> None:
     chosen = {name: module for name, module in MODULES.items() if importlib.util.find_spec(module.partition(".")[0])}
     units = ("ms", "MB", "modules")
     samples: dict[str, list[list[float]]] = {name: [] for name in chosen}
-    for number in range(1 + (3 if bench.quick else 15)):
+    for number in range(1 + (3 if bench.quick else 51)):
         for name, module in chosen.items():
             taken = _process(module)
             if number:
