@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from resumekit.core.engine import Engine
 from tests.core.model_state import Violation
@@ -58,11 +58,11 @@ def shrink(schedule: Schedule, engine: Callable[..., Engine] = Engine) -> Schedu
 
     least = schedule
     if least.only is None:
-        least = _but(least, only=tuple(range(len(list(steps_of(least.seed, least.profile, least.steps))))))
+        least = replace(least, only=tuple(range(len(list(steps_of(least.seed, least.profile, least.steps))))))
     while True:
         before = least
         for name in _drawn(least):
-            simpler = _but(least, plain=(*least.plain, name))
+            simpler = replace(least, plain=(*least.plain, name))
             least = simpler if fails(simpler) else least
         least = _shorter(least, fails)
         if least == before:
@@ -77,12 +77,12 @@ def _shorter(schedule: Schedule, fails: Callable[[Schedule], bool]) -> Schedule:
         start = 0
         while start < len(only):
             without = only[:start] + only[start + size :]
-            if fails(_but(schedule, only=without)):
+            if fails(replace(schedule, only=without)):
                 only = without
             else:
                 start += size
         size //= 2
-    return _but(schedule, only=only)
+    return replace(schedule, only=only)
 
 
 def _drawn(schedule: Schedule) -> list[str]:
@@ -94,10 +94,6 @@ def _drawn(schedule: Schedule) -> list[str]:
         for field in fields(mine)
         if field.name not in (*_KEPT, *schedule.plain) and getattr(mine, field.name) != getattr(default, field.name)
     ]
-
-
-def _but(schedule: Schedule, **changes: tuple[int | str, ...]) -> Schedule:
-    return Schedule(**{**vars(schedule), **changes})  # type: ignore[arg-type]
 
 
 def _rule(error: Exception | None) -> str:
