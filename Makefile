@@ -78,11 +78,15 @@ matrix: setup  ## the other versions of google-genai and google-adk, the other P
 	$(ENV) matrix
 
 .PHONY: prove
-prove: setup  ## the tests marked `proof`, with 100,000 schedules rather than 20,000, and tables of what they hold
-	$(STAGE) "100,000 schedules" env RESUMEKIT_SCHEDULES=100000 $(BIN)/python -m pytest $(PYTEST) --timeout=900 -m proof tests
+prove: setup  ## a million schedules, or an hour of them, and everything else that proves the promises (ARGS="--minutes 10")
+	@$(BIN)/python -m tests.proofs.prove $(ARGS)
 	$(ENV) setup adk2
 	$(STAGE) "all faults through google-adk" .venv/adk2/bin/python -m pytest $(PYTEST) --timeout=900 -m proof tests/adk
-	$(STAGE) "herds, recovery, an hour of outage: in virtual time" $(BIN)/python -m tests.proofs
+
+.PHONY: guards
+guards: setup  ## take out, one by one, what guards each promise: its test has to fail (ARGS="--jobs 2 G7")
+	$(ENV) setup adk2
+	@$(BIN)/python -m tests.proofs.guards $(ARGS)
 
 .PHONY: bench
 bench: setup-bench  ## the benchmarks, short form (results in out/benchmarks/)

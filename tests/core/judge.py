@@ -22,7 +22,7 @@ def judge(world: World) -> None:
     """Compare the state that the service ends with, and what the app sent and was told."""
     wire = world.network.live_wire()
     assert wire is not None
-    state = world.server.connections[wire.number].state
+    state = world.final = world.server.connections[wire.number].state
     verdict = _Judge(world, state)
     if state.open and not world.app.relaxed:
         raise Violation("lineage", f"questions without an answer in the state: {state.open}")

@@ -1,7 +1,7 @@
 """Run a schedule again by its seed; where it fails, find the least of it that fails in the same way.
 
 `python -m tests.core.replay PROFILE SEED` does both, and prints the command that replays the minimal schedule;
-`... PROFILE FROM:TO` counts the failures of many.
+`... PROFILE FROM:TO` counts the failures of many, and with `--first` stops at the first one.
 """
 
 from __future__ import annotations
@@ -110,9 +110,11 @@ def main(arguments: Sequence[str] | None = None, engine: Callable[..., Engine] =
         "--only", type=lambda text: tuple(map(int, text.split(","))), help="positions of the steps to take"
     )
     parser.add_argument("--plain", type=lambda text: tuple(text.split(",")), default=(), help="what has its default")
+    parser.add_argument("--first", action="store_true", help="of many seeds, stop at the first that fails")
     chosen = parser.parse_args(arguments)
     if ":" in chosen.seed:
-        return _count(chosen.profile, range(*map(int, chosen.seed.split(":"))), chosen.steps, engine)
+        seeds = range(*map(int, chosen.seed.split(":")))
+        return _count(chosen.profile, seeds, chosen.steps, engine, first=chosen.first)
     schedule = Schedule(
         profile=chosen.profile, seed=int(chosen.seed), steps=chosen.steps, only=chosen.only, plain=chosen.plain
     )
@@ -128,15 +130,22 @@ def main(arguments: Sequence[str] | None = None, engine: Callable[..., Engine] =
     return 1
 
 
-def _count(profile: str, seeds: range, steps: int, engine: Callable[..., Engine]) -> int:
+def _count(profile: str, seeds: range, steps: int, engine: Callable[..., Engine], *, first: bool) -> int:
     failing: dict[str, list[int]] = {}
+    told: dict[str, str] = {}
+    done = 0
     for seed in seeds:
+        done += 1
         error = Schedule(profile=profile, seed=seed, steps=steps).failure(engine)
-        if error is not None:
-            failing.setdefault(_rule(error), []).append(seed)
-    print(f"{profile}: {len(seeds)} schedules, {sum(map(len, failing.values()))} of which break a rule")
+        if error is None:
+            continue
+        failing.setdefault(_rule(error), []).append(seed)
+        told.setdefault(_rule(error), str(error))
+        if first:
+            break
+    print(f"{profile}: {done} schedules, {sum(map(len, failing.values()))} of which break a rule")
     for rule, found in sorted(failing.items()):
-        print(f"  {rule}: {len(found)}, e.g. {found[:8]}")
+        print(f"  {rule}: {len(found)}, e.g. {found[:8]}: {told[rule]}")
     return bool(failing)
 
 

@@ -29,6 +29,7 @@ from tests.core.application import Application
 from tests.core.judge import judge
 from tests.core.model_server import ModelServer
 from tests.core.model_state import CALL_UNKNOWN, INVALID_HANDLES, Settings, Violation
+from tests.core.model_state import State as Conversation
 from tests.core.network import Network, Wire
 
 __all__ = ["MODELS", "Config", "Violation", "World"]
@@ -142,6 +143,8 @@ class World:
         """Frames that the express lane took."""
         self.streamed = 0
         """Messages that went out by theirs."""
+        self.final: Conversation | None = None
+        """What the service will remember, once that was judged."""
         self.feed(inputs.Start())
 
     # ------------------------------------------------------------------ clock

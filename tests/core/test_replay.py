@@ -74,4 +74,11 @@ def test_the_failures_of_many_schedules_are_counted_by_rule(capsys: pytest.Captu
     assert main(["default", f"{seed}:{seed + 1}"]) == 1
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "default: 1 schedules, 1 of which break a rule"
-    assert told[1].endswith(f"1, e.g. [{seed}]")
+    assert f"1, e.g. [{seed}]: " in told[1]
+
+
+@pytest.mark.usefixtures("a_bug")
+def test_the_first_schedule_that_fails_is_enough_if_one_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    seed = failing().seed
+    assert main(["default", f"{seed}:{seed + 50}", "--first"]) == 1
+    assert capsys.readouterr().out.startswith("default: 1 schedules, 1 of which")

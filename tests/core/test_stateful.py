@@ -1,7 +1,7 @@
 """Random schedules: engine, model service and application, judged by `World` (RULES 1, ENGINE 1.3).
 
 Two ways in: a Hypothesis state machine, which shrinks what it finds, and schedules from seeds,
-which are fast, and which `tests.core.replay` shrinks. The fixture `schedules` (`make prove`) says how many of each.
+which are fast, and which `tests.core.replay` shrinks. The fixture `schedules` says how many of each.
 """
 
 from __future__ import annotations

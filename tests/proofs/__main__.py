@@ -1,19 +1,31 @@
-"""The tables of what is proved in virtual time: `python -m tests.proofs [herd] [recovery] [outage]` prints them."""
+"""The tables of what is proved in virtual time: `python -m tests.proofs [herd] [recovery] [outage]` prints them.
+
+`--json FILE` keeps them as well.
+"""
 
 from __future__ import annotations
 
+import argparse
 import gc
-import sys
+import json
 from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
-from tests.proofs import herd, outage, recovery
+from tests.proofs import herd, outage, records, recovery
+
+told: list[dict[str, Any]] = []
+"""The tables that were printed."""
 
 
 def table(title: str, heads: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     """Print a table as Markdown, row by row as they come."""
     heads = list(heads)
+    kept: list[list[object]] = []
+    told.append({"title": title, "heads": heads, "rows": kept})
     print(f"\n{title}\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for row in rows:
+        kept.append([round(cell, 4) if isinstance(cell, float) else cell for cell in row])
         print(f"| {' | '.join(f'{cell:.2f}' if isinstance(cell, float) else str(cell) for cell in row)} |", flush=True)
 
 
@@ -71,6 +83,13 @@ def print_outage() -> None:
 TABLES: dict[str, Callable[[], None]] = {"herd": print_herd, "recovery": print_recovery, "outage": print_outage}
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.proofs", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"some of {', '.join(TABLES)}; all of them")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep them in a file, too")
+    chosen = parser.parse_args()
     gc.disable()  # ten thousand sessions are no garbage
-    for name in sys.argv[1:] or TABLES:
+    for name in chosen.tables or TABLES:
         TABLES[name]()
+    if chosen.json:
+        record = {"about": "python -m tests.proofs", **records.stamp(), "tables": told}
+        chosen.json.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
