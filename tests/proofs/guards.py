@@ -123,7 +123,7 @@ def _command(test: str) -> list[str]:
     replay = _REPLAY.fullmatch(test)
     if replay:
         return ["-m", "tests.core.replay", replay[1], replay[2], "--first"]
-    options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:randomly", "--no-header", "--tb=short", "--timeout=300"]
+    options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:randomly", "--no-header", "--tb=short", "--timeout=100"]
     return ["-m", "pytest", *options, *shlex.split(test)]
 
 
@@ -161,6 +161,8 @@ def outcome(guard: Guard, clean: dict[tuple[str, str], bool]) -> Outcome:
     if code == 0:
         return Outcome("NOT NOTICED", "", seconds)
     lines = [line.strip() for line in told.splitlines() if re.search(guard.fails, line)]
+    if _REPLAY.fullmatch(guard.test):
+        lines = [line for line in lines if ", e.g. [" in line]  # of which rule, and how
     if code != _FAILED or not lines:
         return Outcome("fails in another way", " / ".join(told.splitlines()[-8:])[-600:], seconds)
     return Outcome("seen failing", _shortened(lines[0]), seconds)
