@@ -386,6 +386,8 @@ class Engine:
                 self._timers.stop("dial")
                 if link is self._link:
                     self._bind()
+                elif self.state is State.DRAINING:
+                    self._move_if_quiet()
                 return
         self.stats.stale_inputs += 1
 
@@ -580,8 +582,10 @@ class Engine:
                 self._timers["warm"] = self._now + move.warm_dial
 
     def _move_if_quiet(self) -> None:
-        """Move now if nothing is open and the last turn is anchored (RULES 1)."""
+        """Move now if nothing is open, the last turn is anchored (RULES 1), and the next connection is there."""
         link = self._current
+        if "warm" in self._timers or (self._warm is not None and not self._warm.opened):
+            return  # else all sessions that are quiet when a service tells them to go would dial at once
         if link.busy or link.speaking or self._talk.outbox.control.unsent:
             return
         if not self._age.renewing:

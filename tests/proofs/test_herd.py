@@ -20,7 +20,6 @@ def no_collector() -> Iterator[None]:
     gc.enable()
 
 
-@pytest.mark.xfail(strict=True, reason="a quiet session moves at once, and dials only then: 10,000 connects/s")
 def test_sessions_told_to_go_at_once_spread_their_dials() -> None:
     """Of 60 s left, half are there to dial in: 400 connects/s at the most, and nobody is cut."""
     one = go_away(talking=0.3)
