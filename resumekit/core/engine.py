@@ -584,11 +584,11 @@ class Engine:
     def _move_if_quiet(self) -> None:
         """Move now if nothing is open, the last turn is anchored (RULES 1), and the next connection is there."""
         link = self._current
-        if "warm" in self._timers or (self._warm is not None and not self._warm.opened):
-            return  # else all sessions that are quiet when a service tells them to go would dial at once
         if link.busy or link.speaking or self._talk.outbox.control.unsent:
             return
         if not self._age.renewing:
+            if "warm" in self._timers or (self._warm is not None and not self._warm.opened):
+                return  # else all sessions that are quiet when a service tells them to go would dial at once
             if self._policy.resumption == "on" and self._talk.point.base is None:
                 return
             if not link.proven and self._talk.point.base is link.record:

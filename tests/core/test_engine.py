@@ -238,7 +238,7 @@ def test_a_handle_in_the_setup_is_used_first_and_a_refused_one_is_replaced_by_a_
 
 
 def test_resumption_off_never_asks_for_handles_and_survives_by_replay() -> None:
-    bench = Bench(policy=Policy(resumption="off"), handle=ResumptionHandle("unused"))
+    bench = Bench(policy=Policy(resumption="off", warm_dial=False), handle=ResumptionHandle("unused"))
     bench.connect()
     assert "sessionResumption" not in bench.wire[0]["setup"]
     bench.asks("q1")
@@ -610,7 +610,7 @@ def test_a_hint_of_the_service_is_obeyed() -> None:
 
 def test_go_away_in_mid_answer_waits_for_the_turn_and_its_handle() -> None:
     """DESIGN decision 3."""
-    bench = Bench()
+    bench = Bench(policy=Policy(warm_dial=False))
     bench.connect()
     anchored(bench)
     bench.asks("q1")
@@ -680,10 +680,26 @@ def test_a_warm_dial_still_under_way_is_waited_for() -> None:
     bench.says("a1")
     bench.completes()
     bench.update("h1")
+    assert bench.engine.state is State.DRAINING, "the old connection is left when the next one is there"
+    bench.tick(20.0 - 0.35 * 30)
     bench.closes()
-    assert bench.engine.state is State.DIALING
+    assert bench.engine.state is State.DIALING, "the deadline comes first"
     bench.bind(2)
     assert bench.bound_with == "h1"
+
+
+def test_a_warm_connection_that_opens_while_the_old_one_closes_is_bound_after_that() -> None:
+    bench = Bench()
+    bench.connect()
+    anchored(bench)
+    bench.goes_away("30s")
+    bench.tick(0.35 * 30)
+    bench.tick(20.0 - 0.35 * 30)
+    assert bench.engine.state is State.MOVING
+    bench.feed(inputs.Dialed(2))
+    assert bench.written(2) == []
+    bench.closes()
+    assert bench.bound_with == "h0"
 
 
 @pytest.mark.parametrize("how", ["fails", "hangs", "closes"])
@@ -723,16 +739,45 @@ def test_without_warm_dial_the_move_is_cold() -> None:
     assert bench.connection == 1
 
 
-def test_a_quiet_session_moves_at_once() -> None:
-    bench = Bench()
+def test_a_quiet_session_that_does_not_dial_ahead_moves_at_once() -> None:
+    bench = Bench(policy=Policy(warm_dial=False))
     bench.connect()
     anchored(bench)
     bench.goes_away("30s")
     assert bench.engine.state is State.MOVING
 
 
-def test_a_handle_that_does_not_come_is_waited_for_two_seconds() -> None:
+def test_a_quiet_session_moves_when_the_next_connection_is_there() -> None:
+    """ENGINE G7: sessions that are told to go at once dial at moments of their own."""
     bench = Bench()
+    bench.connect()
+    anchored(bench)
+    bench.goes_away("30s")
+    bench.tick(0.35 * 30 - 1)
+    assert (bench.engine.state, bench.connection) == (State.DRAINING, 1)
+    bench.tick(1.0)
+    assert (bench.engine.state, bench.connection) == (State.DRAINING, 2)
+    bench.feed(inputs.Dialed(2))
+    assert bench.engine.state is State.MOVING
+    bench.closes()
+    assert bench.bound_with == "h0"
+
+
+def test_a_quiet_session_whose_dial_ahead_fails_moves_at_the_deadline() -> None:
+    """The connection that it has is good until then."""
+    bench = Bench()
+    bench.connect()
+    anchored(bench)
+    bench.goes_away("30s")
+    bench.tick(0.35 * 30)
+    bench.feed(inputs.DialFailed(2, Failure(phase=Phase.DIAL, side=Side.NOBODY)))
+    assert bench.engine.state is State.DRAINING
+    bench.tick(20.0 - 0.35 * 30)
+    assert bench.engine.state is State.MOVING
+
+
+def test_a_handle_that_does_not_come_is_waited_for_two_seconds() -> None:
+    bench = Bench(policy=Policy(warm_dial=False))
     bench.connect()
     anchored(bench)
     bench.asks("q1")
@@ -788,7 +833,7 @@ def test_go_away_from_a_connection_that_proved_nothing_counts_as_a_failure() -> 
 
 def test_there_is_one_planned_move_for_each_handle() -> None:
     """A service that says goAway to every new connection is not stormed: the deadline, or a new handle, is waited for."""
-    bench = Bench()
+    bench = Bench(policy=Policy(warm_dial=False))
     bench.connect()
     anchored(bench)
     bench.goes_away("30s")
@@ -839,7 +884,7 @@ def test_a_storm_of_go_aways_is_no_hot_loop_and_ends_with_one_error(time_left: s
 
 
 def test_an_old_connection_that_does_not_close_is_aborted() -> None:
-    bench = Bench()
+    bench = Bench(policy=Policy(warm_dial=False))
     bench.connect()
     anchored(bench)
     bench.goes_away("30s")

@@ -58,7 +58,7 @@ def refused() -> Bench:
 
 
 def going_away() -> Bench:
-    bench = session()
+    bench = session(policy=Policy(warm_dial=False))
     bench.goes_away("30s")
     return bench
 

@@ -319,7 +319,7 @@ def test_thinking_for_forty_seconds_is_healthy() -> None:
 
 def test_go_away_in_mid_answer_moves_after_the_answer_and_its_handle() -> None:
     """DESIGN decision 3: with 10 s left the answer ends on the old connection, and the app sees nothing."""
-    script = begun(transparent=True)
+    script = begun(transparent=True, warm_dial=False)
     script.say(question("Q1"))
     script.serve(output("A1"), {"goAway": {"timeLeft": "10s"}})
     old = script.connection

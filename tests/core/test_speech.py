@@ -128,7 +128,7 @@ def test_a_stream_that_ended_ends_again_behind_its_audio() -> None:
 )
 def test_speech_that_the_service_tells_of_is_no_quiet_point(starts: dict[str, Any], ends: dict[str, Any]) -> None:
     """DESIGN decision 3: no known speech is open."""
-    bench = begun(transparent=True)
+    bench = begun(transparent=True, policy=Policy(warm_dial=False))
     bench.tick(3.0)
     bench.server(starts)
     bench.server({"voiceActivity": {}})
@@ -153,7 +153,7 @@ def test_a_handle_from_within_an_activity_is_no_resume_point() -> None:
 
 
 def test_known_speech_ends_with_its_answer() -> None:
-    bench = begun(transparent=True)
+    bench = begun(transparent=True, policy=Policy(warm_dial=False))
     bench.server({"voiceActivity": {"voiceActivityType": "ACTIVITY_START"}})
     bench.speaks(0.5)
     bench.says("noon")

@@ -96,7 +96,7 @@ def test_a_handle_that_covers_less_is_no_resume_point_though_it_voids_the_one_th
 
 
 def test_without_older_handles_a_planned_move_waits_for_the_next_one() -> None:
-    bench = Bench(transparent=True, policy=Policy(older_handles_valid=False))
+    bench = Bench(transparent=True, policy=Policy(older_handles_valid=False, warm_dial=False))
     bench.connect()
     anchored(bench, index=1)
     bench.asks("q1")
