@@ -189,21 +189,25 @@ def choose_move(details: MoveDetails) -> Move | None:
     """Choose when to leave a connection whose end the service has announced.
 
     When:
-        Once per goAway. The session moves at the first quiet point, or at the deadline that is chosen here.
+        Once per goAway, and once when a session that is to be renewed nears its limit. The session moves at the first
+        quiet point at which the next connection is there, or at the deadline, whatever is going on then.
 
     Arguments:
         details: A `MoveDetails`: the time left, whether a turn is open, the calls that wait for the application, the age
             of the handle, and a random number.
 
     Return:
-        A `Move`: the deadline, and when to dial the next connection ahead (None: not at all), both in seconds from now.
+        A `Move`: the deadline, and when to dial the next connection ahead, both in seconds from now. A dial ahead that
+        fails is repeated, with the backoff of `choose_delay`. With None nothing is dialled ahead, and the session moves
+        at the first quiet point.
 
     If it raises:
         The next opinion is taken; so it is for times that are negative, infinite or no numbers.
 
     Default:
         A third of the time left is kept as a margin, within `Policy.go_away_margin_min` and `Policy.go_away_margin_max`;
-        the next connection is dialled at a random moment in 10-60 % of the time left, unless `Policy.warm_dial` is off.
+        the next connection is dialled at a random moment in 10-60 % of the time left, unless `Policy.warm_dial` is off:
+        thousands of sessions that are told to go at once do not dial at once.
 
     Added in:
         0.1

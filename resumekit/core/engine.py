@@ -573,22 +573,22 @@ class Engine:
         move = self._ask.move(link, time_left, self._now)
         deadline = self._now + move.deadline
         if self.state is State.DRAINING:
-            self._timers["drain"] = min(self._timers.get("drain", deadline), deadline)
+            deadline = min(self._timers.get("drain", deadline), deadline)
         else:
             self._machine.fire(trigger)
-            self._timers["drain"] = deadline
             # A connection that has proved nothing and is told to go counts as a failure: no dial ahead of the backoff.
             if move.warm_dial is not None and link.proven:
                 self._timers["warm"] = self._now + move.warm_dial
+        self._timers["drain"] = deadline
 
     def _move_if_quiet(self) -> None:
         """Move now if nothing is open, the last turn is anchored (RULES 1), and the next connection is there."""
         link = self._current
         if link.busy or link.speaking or self._talk.outbox.control.unsent:
             return
+        if "warm" in self._timers or (self._warm is not None and not self._warm.opened):
+            return  # else all sessions that are quiet when a service tells them to go would dial at once
         if not self._age.renewing:
-            if "warm" in self._timers or (self._warm is not None and not self._warm.opened):
-                return  # else all sessions that are quiet when a service tells them to go would dial at once
             if self._policy.resumption == "on" and self._talk.point.base is None:
                 return
             if not link.proven and self._talk.point.base is link.record:
@@ -628,8 +628,7 @@ class Engine:
 
     def _on_dial_failed(self, happened: inputs.DialFailed) -> None:
         if self._warm is not None and self._warm.number == happened.connection:
-            self._timers.stop("dial")
-            self._warm = None
+            self._dial_ahead_again(happened.failure.retry_after)
         elif self._link is not None and self._link.number == happened.connection:
             self._lost(happened.failure)
         else:
@@ -637,7 +636,7 @@ class Engine:
 
     def _on_ended(self, happened: inputs.ConnectionEnded) -> None:
         if self._warm is not None and self._warm.number == happened.connection:
-            self._warm = None
+            self._dial_ahead_again(happened.failure.retry_after)
         elif self._link is None or self._link.number != happened.connection:
             self.stats.stale_inputs += 1
         elif self.state is State.MOVING:
@@ -707,13 +706,21 @@ class Engine:
 
     def _wait(self, verdict: Verdict, retry_after: float | None) -> None:
         """Schedule the next dial, within the outage that the policy allows."""
-        delay = self._outage.delay(
-            self._decisions, verdict=verdict, retry_after=retry_after, draw=self._random(), now=self._now
-        )
+        delay = self._delay(verdict, retry_after)
         if self.setup_complete is not None:
             self._timers["outage"] = self._now - self._outage.elapsed(self._now) + self._policy.max_outage
         self._timers["retry"] = self._now + delay
         self._notify(events.ReconnectScheduled(attempt=self._outage.attempts + 1, delay=delay))
+
+    def _delay(self, verdict: Verdict, retry_after: float | None, lost_ahead: int = 0) -> float:
+        return self._outage.delay(
+            self._decisions,
+            verdict=verdict,
+            retry_after=retry_after,
+            lost_ahead=lost_ahead,
+            draw=self._random(),
+            now=self._now,
+        )
 
     def _give_up(self, failure: Failure, *, refused: bool) -> None:
         """The session is over, with one error that says what was lost and what to do."""
@@ -811,8 +818,17 @@ class Engine:
 
     def _drop_warm(self, warm: Link) -> None:
         self._do(actions.AbortConnection(warm.number))
+        self._dial_ahead_again(None)
+
+    def _dial_ahead_again(self, retry_after: float | None) -> None:
+        """The connection that was dialled ahead is gone: dial the next one, if there is time before the deadline."""
         self._timers.stop("dial")
         self._warm = None
+        if self.state is State.DRAINING:
+            self._current.lost_ahead += 1
+            self._timers["warm"] = self._now + self._delay(
+                Verdict.RESUME_LATER, retry_after, lost_ahead=self._current.lost_ahead
+            )
 
     def _watch_out(self, link: Link) -> None:
         self._watch.arm(link, owes_speech=self._talk.owes_speech)

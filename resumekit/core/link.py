@@ -20,7 +20,7 @@ class Link:  # no Struct: its attributes are set for each frame, and a Struct lo
     __slots__ = (
         "_stretch", "activity_open", "answered_at", "asked_at", "audio_from", "audio_since_turn", "behind",
         "behind_until", "bound_at", "closing", "content_as_text", "covered_index", "ended", "floor_index", "heard",
-        "in_flight", "lane_released", "last_byte", "last_control_index", "mark_index", "mute_reply", "next_index",
+        "in_flight", "lane_released", "last_byte", "last_control_index", "lost_ahead", "mark_index", "mute_reply", "next_index",
         "number", "opened", "owed", "owed_wait", "pace_over", "pinged", "postponed", "proven", "pruned_index", "record",
         "speaking", "steady_until", "suspected_at", "turn_end_at", "turn_end_index", "turn_end_last_index", "turns",
     )  # fmt: skip
@@ -36,6 +36,8 @@ class Link:  # no Struct: its attributes are set for each frame, and a Struct lo
         """It was left for the next one, and is being closed."""
         self.proven = False
         """It completed a turn, or stayed up long enough."""
+        self.lost_ahead = 0
+        """How many connections that were dialled ahead of leaving it came to nothing."""
 
         # Sending
         self.in_flight = 0

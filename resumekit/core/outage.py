@@ -68,12 +68,28 @@ class Outage:
         return before
 
     def delay(
-        self, decisions: Decisions, *, verdict: Verdict, retry_after: float | None, draw: float, now: float
+        self,
+        decisions: Decisions,
+        *,
+        verdict: Verdict,
+        retry_after: float | None,
+        draw: float,
+        now: float,
+        lost_ahead: int = 0,
     ) -> float:
-        """Return the seconds until the next dial: jittered, and never against a hint or the window."""
+        """Return the seconds until the next dial: jittered, and never against a hint or the window.
+
+        Args:
+            decisions: who is asked for the upper bound.
+            verdict: what the failure means.
+            retry_after: the service's hint, in seconds.
+            draw: from [0, 1).
+            now: monotonic seconds.
+            lost_ahead: how many dials ahead of one move failed; the window then keeps one back for the move itself.
+        """
         bound = decisions.choose_delay(
             DelayDetails(
-                attempt=self.attempts + 1,
+                attempt=lost_ahead or self.attempts + 1,
                 seconds_down=self.elapsed(now),
                 verdict=verdict,
                 retry_after=retry_after,
@@ -83,13 +99,13 @@ class Outage:
         delay = bound.seconds if isinstance(bound, Exactly) else bound * draw
         if retry_after is not None:
             delay = max(delay, retry_after)
-        return max(delay, self.closed_for(now))
+        return max(delay, self.closed_for(now, dials=_DIALS - bool(lost_ahead)))
 
-    def closed_for(self, now: float) -> float:
-        """Return how long the window forbids another dial."""
-        if len(self._dials) < _DIALS:
+    def closed_for(self, now: float, dials: int = _DIALS) -> float:
+        """Return how long the window, of so many dials, forbids another one."""
+        if len(self._dials) < dials:
             return 0.0
-        return max(0.0, self._dials[0] + _WINDOW * self._policy.proven_after - now)
+        return max(0.0, self._dials[-dials] + _WINDOW * self._policy.proven_after - now)
 
     def no_session(self, failure: Failure, *, refused: bool, now: float) -> ResumekitError:
         """Return the error of a session that never began."""

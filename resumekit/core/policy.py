@@ -63,9 +63,10 @@ class Policy(Struct, frozen=True, kw_only=True):
     # Backoff
     first_delay: _Seconds = 0.25
     """Upper bound of the jitter before the first try."""
-    delay_base: _Seconds = 0.5
-    """Upper bound of the delay before the second try; doubles from there."""
-    delay_cap: _Seconds = 30.0
+    delay_base: _Seconds = 1.0
+    """Upper bound of the delay before the second try, or twice it where the service could not be reached or refused;
+    doubles from there."""
+    delay_cap: _Seconds = 27.0
     """Upper bound that the delay does not grow beyond."""
     proven_after: _Seconds = 30.0
     """A connection that stayed up this long, or completed a turn, has proved itself."""
@@ -83,7 +84,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     go_away_assumed: _Seconds = 10.0
     """Time left that is assumed where goAway names none."""
     warm_dial: bool = True
-    """Dial the next connection ahead, at a random moment in 10-60 % of the time left."""
+    """Dial the next connection ahead, at a random moment in 10-60 % of the time left, and move at a quiet point once it
+    is there. Off: move at the first quiet point, and dial then."""
     handle_wait: _Seconds = 2.0
     """How long after a turn its handle is waited for (Developer API 0.6 s, Vertex 0.07 s seen)."""
     close_wait: _Seconds = 1.0
@@ -305,9 +307,10 @@ class Move(Struct, frozen=True, kw_only=True):
     """When to leave a connection that said goAway; seconds from now."""
 
     deadline: float
-    """Move at the latest then, whatever is going on; before it, at the first quiet point."""
+    """Move at the latest then, whatever is going on; before it, at the first quiet point from `warm_dial` on."""
     warm_dial: float | None
-    """Dial the next connection ahead at this moment; None: not at all."""
+    """Dial the next connection ahead at this moment, and again if that fails; the session moves once it is there. None:
+    dial when the old connection is left, at the first quiet point."""
 
 
 class RecoveryAction(enum.Enum):

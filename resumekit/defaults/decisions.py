@@ -35,18 +35,18 @@ class DefaultDecisions:
     @hookimpl
     def choose_delay(self, details: DelayDetails) -> float | Exactly:
         """Return the upper bound of the delay: at once after a scheduled or accidental end, else tenacity's backoff."""
-        policy = details.policy
-        longest = policy.delay_cap
-        if details.verdict is Verdict.OLD_BINDING:  # the service is well, and lets go within seconds
+        policy, verdict = details.policy, details.verdict
+        base, longest = policy.delay_base, policy.delay_cap
+        if verdict is not Verdict.RESUME_LATER:  # the service is well, as far as is known
+            base /= 2
+        if verdict is Verdict.OLD_BINDING:  # it lets go within seconds
             longest = min(longest, policy.old_binding_grace / 5)
-        elif details.verdict is Verdict.HANDLE_DEAD:  # the service is well, and the next try is another one
-            longest = policy.delay_base
+        elif verdict is Verdict.HANDLE_DEAD:  # the next try is another one
+            longest = base
         state = RetryCallState(Retrying(), None, (), {})
         state.attempt_number = details.attempt
-        if details.verdict is Verdict.RESUME_NOW:
-            later = wait_exponential(policy.delay_base / 2, max=longest)
-            return wait_chain(wait_fixed(policy.first_delay), later)(state)
-        return wait_exponential(policy.delay_base, max=longest)(state)
+        later = wait_exponential(base, max=longest)
+        return (wait_chain(wait_fixed(policy.first_delay), later) if verdict is Verdict.RESUME_NOW else later)(state)
 
     @hookimpl
     def classify_failure(self, details: FailureDetails) -> Verdict:
@@ -70,7 +70,8 @@ class DefaultDecisions:
         deadline = max(0.0, left - margin)
         if not policy.warm_dial:
             return Move(deadline=deadline, warm_dial=None)
-        return Move(deadline=deadline, warm_dial=min((_WARM_FROM + _WARM_SPAN * details.draw) * left, deadline))
+        span = min(left, 1.5 * deadline)  # 60 % of it end before the deadline, however short the time is
+        return Move(deadline=deadline, warm_dial=(_WARM_FROM + _WARM_SPAN * details.draw) * span)
 
     @hookimpl
     def choose_recovery(self, details: RecoveryDetails) -> Recovery:

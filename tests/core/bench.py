@@ -43,8 +43,7 @@ class Bench:
             policy=policy or Policy(),
             decisions=decisions or DefaultDecisions(),
             transparent=transparent,
-            random=lambda: 0.5,
-            **engine,
+            **{"random": lambda: 0.5, **engine},
         )
         self.now = 1000.0
         self.actions: list[actions.Action] = []

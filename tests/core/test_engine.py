@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import weakref
+from itertools import pairwise
 
 import pytest
 
@@ -722,9 +723,11 @@ def test_a_warm_dial_that_fails_costs_nothing(how: str) -> None:
         bench.feed(inputs.ConnectionEnded(2, failure))
     bench.completes()
     bench.update("h1")
+    assert (bench.engine.state, bench.connection) == (State.DRAINING, 2)
+    bench.tick(Policy().delay_base / 2)
+    assert (bench.engine.state, bench.connection) == (State.DRAINING, 3)
+    bench.feed(inputs.Dialed(3))
     bench.closes()
-    assert bench.connection == 3
-    bench.bind()
     assert bench.bound_with == "h1"
     assert bench.events(events.ConnectionLost) == []
 
@@ -763,17 +766,42 @@ def test_a_quiet_session_moves_when_the_next_connection_is_there() -> None:
     assert bench.bound_with == "h0"
 
 
-def test_a_quiet_session_whose_dial_ahead_fails_moves_at_the_deadline() -> None:
-    """The connection that it has is good until then."""
+def test_dials_ahead_that_fail_back_off_until_the_deadline_moves_the_session() -> None:
+    """The connection that it has is good until then; one of the ten dials of a minute is left for the move."""
+    bench = Bench(random=lambda: 0.01)
+    bench.connect()
+    anchored(bench)
+    bench.goes_away("60s")
+    begun, dials = bench.now, list[float]()
+    while bench.engine.state is State.DRAINING:
+        bench.tick()
+        if bench.connection > len(dials) + 1:
+            dials.append(bench.now)
+            bench.says("on")  # what comes meanwhile does not make it leave
+            bench.feed(inputs.DialFailed(bench.connection, Failure(phase=Phase.DIAL, side=Side.NOBODY)))
+        bench.feed(inputs.PongReceived(1))
+    assert bench.now - begun == pytest.approx(50.0)
+    assert len(dials) == 9
+    gaps = [later - earlier for earlier, later in pairwise(dials)]
+    assert gaps == pytest.approx([min(0.01 * Policy().delay_base * 2**n, 0.01 * Policy().delay_cap) for n in range(8)])
+    bench.closes()
+    assert bench.connection == 11
+    bench.bind()
+    assert bench.bound_with == "h0"
+
+
+def test_a_hint_that_a_dial_ahead_is_given_is_obeyed() -> None:
     bench = Bench()
     bench.connect()
     anchored(bench)
-    bench.goes_away("30s")
-    bench.tick(0.35 * 30)
-    bench.feed(inputs.DialFailed(2, Failure(phase=Phase.DIAL, side=Side.NOBODY)))
-    assert bench.engine.state is State.DRAINING
-    bench.tick(20.0 - 0.35 * 30)
-    assert bench.engine.state is State.MOVING
+    bench.goes_away("60s")
+    bench.tick(0.35 * 60)
+    refused = Failure(phase=Phase.DIAL, side=Side.THEY, status=503, retry_after=7.0)
+    bench.feed(inputs.DialFailed(2, refused))
+    bench.tick(6.9)
+    assert bench.connection == 2
+    bench.tick(0.1)
+    assert bench.connection == 3
 
 
 def test_a_handle_that_does_not_come_is_waited_for_two_seconds() -> None:

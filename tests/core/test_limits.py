@@ -157,7 +157,7 @@ def test_a_limit_that_is_reached_during_an_outage_is_told_too() -> None:
 
 def renewed(**bench: Any) -> Bench:
     """A session just before it tells its end."""
-    made = Bench(policy=Policy(at_session_limit="fresh_start"), **bench)
+    made = Bench(policy=Policy(at_session_limit="fresh_start", warm_dial=False), **bench)
     made.connect()
     anchored(made, index=1 if bench.get("transparent") else None)
     alive(made, 779.0)
@@ -182,6 +182,21 @@ def test_a_fresh_start_in_silence_replays_and_asks_nothing_twice(transparent: bo
     alive(bench, 779.0)
     assert len(expiring(bench)) == 1, "the count began anew"
     assert bench.engine.state is State.LIVE
+
+
+def test_sessions_that_began_together_do_not_all_dial_again_at_once() -> None:
+    """ENGINE G7, for the end of the session: it is left when the next connection is there."""
+    bench = Bench(policy=Policy(at_session_limit="fresh_start"))
+    bench.connect()
+    anchored(bench)
+    alive(bench, 780.0)
+    assert (bench.engine.state, bench.connection) == (State.DRAINING, 1)
+    alive(bench, 0.35 * 120)
+    assert (bench.engine.state, bench.connection) == (State.DRAINING, 2)
+    bench.feed(inputs.Dialed(2))
+    assert bench.engine.state is State.MOVING
+    bench.closes()
+    assert bench.bound_with is None
 
 
 def test_an_open_turn_is_waited_for() -> None:
@@ -240,7 +255,7 @@ def test_a_loss_shortly_before_the_end_is_the_fresh_start() -> None:
 
 
 def test_a_session_with_video_is_not_over_as_soon_as_it_began() -> None:
-    bench = Bench(policy=Policy(at_session_limit="fresh_start"))
+    bench = Bench(policy=Policy(at_session_limit="fresh_start", warm_dial=False))
     bench.connect()
     anchored(bench)
     bench.sends(VIDEO)
@@ -266,7 +281,7 @@ def test_with_compression_nothing_of_it_happens() -> None:
 
 @pytest.mark.parametrize("resumption", ["on", "off"])
 def test_without_any_handle_a_fresh_start_is_possible_too(resumption: str) -> None:
-    bench = Bench(policy=Policy(at_session_limit="fresh_start", resumption=resumption))  # type: ignore[arg-type]
+    bench = Bench(policy=Policy(at_session_limit="fresh_start", warm_dial=False, resumption=resumption))  # type: ignore[arg-type]
     bench.connect()
     bench.asks("q0")
     bench.says("a0")

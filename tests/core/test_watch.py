@@ -435,9 +435,9 @@ def test_a_warm_connection_is_not_trusted_after_a_freeze() -> None:
     frozen(bench, 6.0)
     assert bench.done(actions.AbortConnection) == [actions.AbortConnection(2)]
     bench.feed(inputs.PongReceived(1))
-    bench.redial()
+    bench.tick(Policy().delay_base / 2)
     assert bench.connection == 3
-    assert bench.engine.state is State.DIALING
+    assert bench.engine.state is State.DRAINING
 
 
 @pytest.mark.parametrize("phase", ["dial", "bind"])
