@@ -15,12 +15,14 @@ from benchmarks.harness import ROOT, Bench, run
 
 ENVIRONMENTS = ["genai3"]
 WEBSOCKETS = "websockets"
+ADAPTER = "resumekit.adapters.websockets"
 MODULES = {
     "Python alone": "sys",
     "asyncio": "asyncio",
     WEBSOCKETS: "websockets.asyncio.client",
     "resumekit": "resumekit",
-    "resumekit.adapters.websockets": "resumekit.adapters.websockets",
+    ADAPTER: ADAPTER,
+    f"{ADAPTER}, and a session": f"{ADAPTER}, resumekit.drivers.driver, resumekit.plugins, json",
     "google.genai": "google.genai",
     "resumekit.adapters.genai": "resumekit.adapters.genai",
 }
@@ -40,13 +42,10 @@ def measure(bench: Bench) -> None:
         of_each = {name: [one[place] for one in taken] for name, taken in samples.items()}
         for name, taken in of_each.items():
             bench.add(case, name, taken, unit=unit, against=of_each, baselines=[WEBSOCKETS])
-    over = zip(samples["resumekit.adapters.websockets"], samples[WEBSOCKETS], strict=True)
-    bench.add(
-        "import: over websockets",
-        "resumekit.adapters.websockets",
-        [one[0] - other[0] for one, other in over],
-        unit="ms",
-    )
+    for name, taken in samples.items():
+        if name.startswith(ADAPTER):
+            over = zip(taken, samples[WEBSOCKETS], strict=True)
+            bench.add("import: over websockets", name, [one[0] - other[0] for one, other in over], unit="ms")
 
 
 def _process(module: str) -> list[float]:

@@ -24,7 +24,7 @@ from resumekit.core.engine import Engine
 from resumekit.core.inbox import Inbox
 from resumekit.core.outbox import Outbox
 from resumekit.core.policy import Policy
-from resumekit.drivers import Driver
+from resumekit.drivers.driver import Driver
 from resumekit.wire import decode_client, decode_server, media_shape
 
 ENVIRONMENTS = ["bench"]

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 from google.adk.models.base_llm_connection import BaseLlmConnection
@@ -26,8 +26,10 @@ from resumekit.adapters._common import to_turns
 from resumekit.adapters._genai_seam import as_dict, can_read
 from resumekit.core import events
 from resumekit.core.failures import CloseCode
-from resumekit.drivers import Driver
 from resumekit.wire import Cut, ResumptionHandle, ServerMessage, UsageMetadata, decode_server, without_key
+
+if TYPE_CHECKING:
+    from resumekit.drivers.driver import Driver
 
 __all__ = ["TOLD", "Bridge", "Connection", "History", "Session", "masked"]
 

@@ -10,18 +10,19 @@ import sys
 import threading
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
-from resumekit.core.engine import Engine
 from resumekit.core.events import Event
 from resumekit.core.policy import Policy
-from resumekit.drivers import Dialer, Driver, HistoryLoader, Keeper, fast_lanes
+from resumekit.drivers import Dialer, fast_lanes
 from resumekit.errors import ConfigurationError, LocalProtocolError
-from resumekit.stores import HandleStore
 from resumekit.wire import HistoryTurn, ServerMessage, setup_fingerprint, setup_model
 
 if TYPE_CHECKING:
+    from resumekit.drivers.driver import Driver, HistoryLoader
     from resumekit.plugins import PluginDecisions
+    from resumekit.stores import HandleStore
 
 __all__ = [
     "Maybe",
@@ -87,7 +88,11 @@ def check_keeping(key: object, store: object) -> None:
         raise ConfigurationError("store without key: give the conversation a name with key=...")
     if isinstance(store, str) and "://" not in store:
         raise ConfigurationError("store is no URL; give one such as 'memory://', or a HandleStore")
-    if not isinstance(store, str | HandleStore):
+    if isinstance(store, str):
+        return
+    from resumekit.stores import HandleStore
+
+    if not isinstance(store, HandleStore):
         raise ConfigurationError(f"store is a {type(store).__name__}; give a URL, or a resumekit.stores.HandleStore")
 
 
@@ -130,8 +135,11 @@ async def session_driver(
         ConfigurationError: An argument makes no sense.
     """
     check_listener(on_event)
-    if not _plugins_are_loaded():
-        await asyncio.to_thread(_load_plugins)
+    if not _is_loaded():
+        await asyncio.to_thread(_load)
+    from resumekit.core.engine import Engine
+    from resumekit.drivers.driver import Driver
+    from resumekit.drivers.keeper import Keeper
     from resumekit.plugins import make_decisions
 
     decisions = make_decisions(plugins, report=_nowhere)
@@ -164,7 +172,7 @@ async def session_driver(
             fingerprint=setup_fingerprint(setup),
             transparent=transparent,
             publish=publish,
-            closes_store=not isinstance(store, HandleStore),
+            closes_store=store is None or isinstance(store, str),
             resumes=resumes,
         )
     driver = Driver(
@@ -182,18 +190,19 @@ async def session_driver(
     return driver
 
 
-def _plugins_are_loaded() -> bool:
-    """Tell whether they are; not yet, while another session's thread is still importing the module."""
+def _is_loaded() -> bool:
+    """Tell whether `_load` is done; not yet, while another session's thread is still at it."""
     installed = getattr(sys.modules.get("resumekit.plugins"), "installed_plugins", None)
-    return installed is not None and bool(installed.cache_info().currsize)
+    return installed is not None and bool(installed.cache_info().currsize) and "resumekit.drivers.driver" in sys.modules
 
 
-def _load_plugins() -> None:
-    """Import pluggy, tenacity and foreign modules, which takes long: in a thread, before the first session.
+def _load() -> None:
+    """Import what only sessions need, plugins among it, which takes long: in a thread, before the first one.
 
     Sessions that start together wait for the first of them here, so that no plugin is loaded twice.
     """
     with _LOADING:
+        import_module("resumekit.drivers.driver")  # and with it the engine, and what keeps handles
         from resumekit.plugins import installed_plugins
 
         installed_plugins()

@@ -33,7 +33,7 @@ from resumekit.core.events import FrameDiscarded
 from resumekit.core.failures import CloseCode
 from resumekit.core.policy import Policy
 from resumekit.core.stats import Stats
-from resumekit.drivers import Driver, Events, WebSocketTransport, dial_websocket, fast_lanes, websocket_options
+from resumekit.drivers import Events, WebSocketTransport, dial_websocket, fast_lanes, websocket_options
 from resumekit.stores import HandleStore
 from resumekit.wire import ServerMessage, decode_server, setup_transparent
 
@@ -54,6 +54,8 @@ from resumekit.adapters import _genai_typed as typed
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
+
+    from resumekit.drivers.driver import Driver
 
 __all__ = ["Bridge", "Client", "Session", "SessionLost", "connect", "http_options"]
 

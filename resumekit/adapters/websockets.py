@@ -7,7 +7,7 @@ import ssl as ssl_module
 from collections.abc import Coroutine, Iterable, Mapping
 from sys import intern
 from types import TracebackType
-from typing import Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from websockets.exceptions import InvalidURI
 
@@ -23,10 +23,13 @@ from resumekit.adapters._common import (
 )
 from resumekit.core.policy import Policy
 from resumekit.core.stats import Stats
-from resumekit.drivers import Driver, Events, WebSocketTransport, dial_websocket
+from resumekit.drivers import Events, WebSocketTransport, dial_websocket
 from resumekit.errors import ConfigurationError, ConnectRefused, LocalProtocolError, SessionClosed
-from resumekit.stores import HandleStore
 from resumekit.wire import HistoryTurn, ServerMessage, setup_model
+
+if TYPE_CHECKING:
+    from resumekit.drivers.driver import Driver
+    from resumekit.stores import HandleStore
 
 __all__ = ["Session", "connect"]
 

@@ -1,7 +1,5 @@
-"""The resumption machine: no asyncio, no clock, no sockets, no randomness of its own."""
+"""The resumption machine: no asyncio, no clock, no sockets, no randomness of its own. It begins at `engine`."""
 
 from __future__ import annotations
 
-from resumekit.core.engine import Engine
-
-__all__ = ["Engine"]
+__all__: list[str] = []

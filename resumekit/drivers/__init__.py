@@ -1,11 +1,12 @@
-"""The asyncio side of a session: sockets, tasks and timers, and no decisions."""
+"""The asyncio side of a session: sockets, tasks and timers, and no decisions.
+
+Here is what an adapter needs to dial. `driver`, and with it the engine, is imported by the first session.
+"""
 
 from __future__ import annotations
 
-from resumekit.drivers.driver import Driver, HistoryLoader
 from resumekit.drivers.events import Events
 from resumekit.drivers.failures import TRANSPORT_ERRORS, failure_of
-from resumekit.drivers.keeper import Keeper
 from resumekit.drivers.switch import fast_lanes
 from resumekit.drivers.transport import Dialer, Receiver, Transport
 from resumekit.drivers.websocket import PushConnection, WebSocketTransport, dial_websocket, websocket_options
@@ -13,10 +14,7 @@ from resumekit.drivers.websocket import PushConnection, WebSocketTransport, dial
 __all__ = [
     "TRANSPORT_ERRORS",
     "Dialer",
-    "Driver",
     "Events",
-    "HistoryLoader",
-    "Keeper",
     "PushConnection",
     "Receiver",
     "Transport",

@@ -110,7 +110,7 @@ TOGETHER = f"""
 import asyncio, importlib.abc, json, sys, time
 from resumekit.adapters import _common
 from resumekit.core.policy import Policy
-from resumekit.drivers import Driver
+from resumekit.drivers.driver import Driver
 
 class Slow(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):

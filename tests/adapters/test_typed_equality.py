@@ -21,7 +21,7 @@ from resumekit.adapters import _genai_seam as seam
 from resumekit.adapters import _genai_typed as typed
 from resumekit.adapters import genai
 from resumekit.core import events
-from resumekit.drivers import Driver
+from resumekit.drivers.driver import Driver
 from resumekit.drivers.switch import FAST
 from resumekit.wire import decode_server, known_keys
 from tests.adapters.equality import difference, outcome, receive, watched

@@ -14,7 +14,7 @@ from websockets.frames import Close
 from resumekit.core.engine import Engine
 from resumekit.core.policy import Policy
 from resumekit.defaults import DefaultDecisions
-from resumekit.drivers import Driver
+from resumekit.drivers.driver import Driver
 
 SETUP = json.dumps({"setup": {"model": "models/gemini-2.5-flash-live"}})
 

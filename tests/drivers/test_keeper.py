@@ -13,7 +13,7 @@ from resumekit.core import events
 from resumekit.core.handles import HandleRecord
 from resumekit.core.policy import Policy
 from resumekit.defaults import MemoryStore
-from resumekit.drivers import Keeper
+from resumekit.drivers.keeper import Keeper
 from resumekit.errors import SessionClosed
 from resumekit.testing import HandleStoreConformance
 from resumekit.wire import ResumptionHandle, setup_fingerprint, setup_model
