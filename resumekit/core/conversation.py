@@ -655,7 +655,7 @@ class Conversation:
         self.outbox.remove({message for message in waiting if message.recorded})
         self._leave_background_calls()
         turns = self.transcript.turns()
-        asked = {message.body.text for message in waiting if message.body.text}
+        asked = {message.body.text for message in waiting}
         while turns and turns[-1].role == "user" and turns[-1].text in asked:
             turns.pop()
             self.transcript.replace(turns)

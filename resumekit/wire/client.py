@@ -68,14 +68,34 @@ class ClientMessage(Struct, frozen=True):
     """In bytes, on the wire."""
     turn_complete: bool = False
     """Of `CONTENT`: asks for an answer."""
-    turns: tuple[HistoryTurn, ...] = ()
-    """Of `CONTENT`."""
-    text: str | None = None
-    """Of `TEXT` and `CONTENT`, None if there is none."""
     responses: tuple[FunctionResponse, ...] = ()
     """Of `TOOL_RESPONSE`."""
     media_seconds: float = 0.0
     """Of `AUDIO`, as 16-bit mono PCM at the rate that its type names."""
+
+    # Text is read again when it is asked for: it would double the memory of what waits.
+
+    @property
+    def turns(self) -> tuple[HistoryTurn, ...]:
+        """Of `CONTENT`."""
+        if self.kind is not ClientKind.CONTENT:
+            return ()
+        envelope = _decode(self.frame)
+        content = envelope.client_content or envelope.client_content_
+        turns: list[HistoryTurn] = []
+        for turn in (content.turns if content else None) or ():
+            texts = [part.text for part in turn.parts or ()]
+            turns.append(HistoryTurn(intern(turn.role or "user"), "".join(filter(None, texts)), None in texts))
+        return tuple(turns)
+
+    @property
+    def text(self) -> str | None:
+        """Of `TEXT` and `CONTENT`, None if there is none."""
+        if self.kind is ClientKind.TEXT:
+            envelope = _decode(self.frame)
+            realtime = envelope.realtime_input or envelope.realtime_input_
+            return realtime.text if realtime else None
+        return "\n".join(turn.text for turn in self.turns if turn.text) or None
 
     def __repr__(self) -> str:
         return f"<ClientMessage {self.kind.value}, {self.size} bytes>"
@@ -173,7 +193,8 @@ def decode_client(frame: str | bytes) -> ClientMessage:
     if realtime := envelope.realtime_input or envelope.realtime_input_:
         return _realtime(realtime, text, size)
     if content := envelope.client_content or envelope.client_content_:
-        return _content(content, text, size)
+        turn_complete = bool(content.turn_complete or content.turn_complete_)
+        return ClientMessage(ClientKind.CONTENT, text, size, turn_complete)
     if response := envelope.tool_response or envelope.tool_response_:
         return _tool_response(response, text, size)
     kind = ClientKind.OTHER if envelope.setup is None else ClientKind.SETUP
@@ -192,13 +213,13 @@ def _realtime(message: _RealtimeInput, frame: str, size: int) -> ClientMessage:
     chunks = message.media_chunks or message.media_chunks_ or []
     audio = [message.audio] if message.audio is not None else []
     audio += [chunk for chunk in chunks if chunk.type.startswith("audio/")]
-    kind, text = ClientKind.OTHER, None
+    kind = ClientKind.OTHER
     if message.activity_start is not None or message.activity_start_ is not None:
         kind = ClientKind.ACTIVITY_START
     elif message.activity_end is not None or message.activity_end_ is not None:
         kind = ClientKind.ACTIVITY_END
     elif message.text is not None:
-        kind, text = ClientKind.TEXT, message.text
+        kind = ClientKind.TEXT
     elif message.audio_stream_end or message.audio_stream_end_:
         kind = ClientKind.AUDIO_STREAM_END
     elif audio:
@@ -206,7 +227,7 @@ def _realtime(message: _RealtimeInput, frame: str, size: int) -> ClientMessage:
         return ClientMessage(ClientKind.AUDIO, frame, size, media_seconds=seconds)
     elif message.video is not None or chunks:
         kind = ClientKind.VIDEO
-    return ClientMessage(kind, frame, size, text=text)
+    return ClientMessage(kind, frame, size)
 
 
 def _seconds(blob: _Blob) -> float:
@@ -220,22 +241,6 @@ def _seconds(blob: _Blob) -> float:
 def _rate(mime_type: str) -> int:
     match = re.search(r"rate=([1-9][0-9]{0,5})", mime_type)
     return int(match[1]) if match else 16_000
-
-
-def _content(message: _ClientContent, frame: str, size: int) -> ClientMessage:
-    turns: list[HistoryTurn] = []
-    for turn in message.turns or ():
-        texts = [part.text for part in turn.parts or ()]
-        text = "".join(filter(None, texts))
-        turns.append(HistoryTurn(intern(turn.role or "user"), text, None in texts))
-    return ClientMessage(
-        ClientKind.CONTENT,
-        frame,
-        size,
-        turn_complete=bool(message.turn_complete or message.turn_complete_),
-        turns=tuple(turns),
-        text="\n".join(turn.text for turn in turns if turn.text) or None,
-    )
 
 
 def _tool_response(message: _ToolResponse, frame: str, size: int) -> ClientMessage:
