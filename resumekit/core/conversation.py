@@ -17,13 +17,13 @@ from resumekit.core.link import Link
 from resumekit.core.outbox import Message, Outbox
 from resumekit.core.policy import Policy
 from resumekit.core.resume_point import ResumePoint
+from resumekit.core.room import Room
 from resumekit.core.setup import Setup, TextForm
 from resumekit.core.speech import Speech
 from resumekit.core.stats import Counters
 from resumekit.core.tools import Tools
 from resumekit.core.transcript import Transcript
 from resumekit.core.turns import Call, Turn
-from resumekit.errors import BufferFull
 from resumekit.wire import (
     INTERRUPTED_FRAME,
     TURN_COMPLETE_FRAME,
@@ -40,11 +40,9 @@ from resumekit.wire import (
     without_key,
 )
 
-__all__ = ["MEDIA", "Conversation", "Resend"]
+__all__ = ["Conversation", "Resend"]
 
 _IN_PROGRESS = "IN_PROGRESS"
-MEDIA = (ClientKind.AUDIO, ClientKind.VIDEO)
-"""What may be dropped."""
 _MARKS = (ClientKind.ACTIVITY_START, ClientKind.ACTIVITY_END)
 _SPEECH_BEGINS = frozenset({"ACTIVITY_START", "VAD_SIGNAL_TYPE_SOS"})
 
@@ -72,12 +70,10 @@ class Conversation:
         "_stats",
         "_tools",
         "_transparent",
-        "dropped_audio",
-        "dropped_audio_frames",
-        "dropped_video",
         "inbox",
         "outbox",
         "point",
+        "room",
         "seeding",
         "transcript",
     )
@@ -98,6 +94,7 @@ class Conversation:
         self._notify = notify
         self._stats = stats
         self.outbox = Outbox()
+        self.room = Room(policy, self.outbox, notify=notify, stats=stats)
         self.inbox = Inbox(max_frames=policy.inbox_frames, max_bytes=policy.inbox_bytes)
         self.point = ResumePoint(
             policy, setup, self.outbox, transparent=transparent, notify=notify, save=save, keep_words=self._record
@@ -112,37 +109,11 @@ class Conversation:
         self._audio_kept = policy.audio_seconds if held else policy.audio_resend
         """RULES 10: handle-only mode keeps `audio_resend` seconds, transparent mode the buffer."""
         self._tools = Tools(notify, setup.background_tools)
-        self.dropped_audio = 0.0
-        self.dropped_audio_frames = 0
-        self.dropped_video = 0
 
     # ------------------------------------------------------------------ the app sends
 
-    def fits(self, body: ClientMessage) -> bool:
-        """Whether a message can be buffered at all; of video only the newest frame is."""
-        if body.kind is ClientKind.VIDEO:
-            return True
-        limit = self._policy.audio_bytes if body.kind is ClientKind.AUDIO else self._policy.control_bytes
-        return body.size <= limit
-
-    def has_room(self, body: ClientMessage) -> bool:
-        """Whether a message can be taken now; media always can, as the oldest goes."""
-        outbox = self.outbox
-        return body.kind in MEDIA or (
-            outbox.waiting < self._policy.control_messages
-            and outbox.waiting_bytes + body.size <= self._policy.control_bytes
-        )
-
-    def buffer_full(self, body: ClientMessage) -> BufferFull:
-        """Return the error for a message that found no room."""
-        outbox = self.outbox
-        limit = "audio_bytes" if body.kind is ClientKind.AUDIO else "control_bytes"
-        if self.fits(body) and outbox.waiting >= self._policy.control_messages:
-            limit = "control_messages"
-        return BufferFull(size=body.size, messages=outbox.waiting, waiting=outbox.waiting_bytes, limit=limit)
-
     def accept(self, body: ClientMessage) -> None:
-        """Take a message of the app; `Engine.has_room` was asked before."""
+        """Take a message of the app; `Room.has_room` was asked before."""
         self._stats.messages_sent += 1
         if body.kind is ClientKind.TOOL_RESPONSE:
             answer = self._tools.respond(body, self.outbox.next_seq)
@@ -158,31 +129,10 @@ class Conversation:
             self.transcript.add_message(body)
             self.seeding = not body.turn_complete
         elif body.kind is ClientKind.AUDIO:
-            self._bound_waiting_audio()
-        elif body.kind is ClientKind.VIDEO:
-            while len(self.outbox.video.unsent) > 1:
-                self.dropped_video += not self.outbox.video.drop_unsent().resent
-
-    def _bound_waiting_audio(self) -> None:
-        lane = self.outbox.audio
-        while lane.unsent_seconds > self._policy.audio_seconds or lane.unsent_bytes > self._policy.audio_bytes:
-            dropped = lane.drop_unsent()
-            self.dropped_audio += dropped.body.media_seconds
-            if dropped.resent and self._speech.cut is not None:
+            if self.room.bound_audio() and self._speech.cut is not None:
                 self._speech.cut.question.clipped = True
-            self.dropped_audio_frames += 1
-
-    def report_drops(self) -> bool:
-        """Tell the app what was dropped since the last report; return whether there was anything."""
-        if self.dropped_audio_frames:
-            self._notify(events.AudioDropped(seconds=self.dropped_audio, frames=self.dropped_audio_frames))
-            self._stats.audio_lost += self.dropped_audio
-        if self.dropped_video:
-            self._notify(events.VideoDropped(frames=self.dropped_video))
-        reported = bool(self.dropped_audio_frames or self.dropped_video)
-        self.dropped_audio = 0.0
-        self.dropped_audio_frames = self.dropped_video = 0
-        return reported
+        elif body.kind is ClientKind.VIDEO:
+            self.room.bound_video()
 
     # ------------------------------------------------------------------ to the wire
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from resumekit.core import actions, events, inputs
 from resumekit.core.binding import Binding
-from resumekit.core.conversation import MEDIA, Conversation
+from resumekit.core.conversation import Conversation
 from resumekit.core.failures import Failure, Phase, Side, Verdict
 from resumekit.core.handles import HandleRecord
 from resumekit.core.inbox import Inbox, Kind, Origin
@@ -24,6 +24,7 @@ from resumekit.core.policy import (
     RecoveryAction,
 )
 from resumekit.core.questions import Questions
+from resumekit.core.room import MEDIA
 from resumekit.core.setup import Setup
 from resumekit.core.state import FINAL, Machine, State, Trigger
 from resumekit.core.stats import Counters
@@ -300,15 +301,15 @@ class Engine:
 
     def fits(self, message: ClientMessage) -> bool:
         """Whether a message can be buffered at all, were everything else gone."""
-        return self._talk.fits(message)
+        return self._talk.room.fits(message)
 
     def has_room(self, message: ClientMessage) -> bool:
         """Whether a message can be taken now. Media always can: the oldest goes (DESIGN decision 10)."""
-        return self._talk.has_room(message)
+        return self._talk.room.has_room(message)
 
     def buffer_full(self, message: ClientMessage) -> BufferFull:
         """Return the error for a message that found no room."""
-        return self._talk.buffer_full(message)
+        return self._talk.room.buffer_full(message)
 
     # ------------------------------------------------------------------ the application
 
@@ -325,7 +326,7 @@ class Engine:
     def _on_send(self, happened: inputs.Send) -> None:
         self._talk.accept(happened.message)
         self._pump()
-        if (self._talk.dropped_audio_frames or self._talk.dropped_video) and "drops" not in self._timers:
+        if self._talk.room.has_dropped and "drops" not in self._timers:
             self._timers["drops"] = self._now
 
     def _on_close(self, happened: inputs.Close) -> None:
@@ -739,7 +740,7 @@ class Engine:
                 kind = actions.CloseConnection if link.opened else actions.AbortConnection
                 self._do(kind(link.number))
         self._link = self._warm = None
-        self._talk.report_drops()
+        self._talk.room.report_drops()
         outbox = self._talk.outbox
         self._notify(
             events.SessionEnded(
@@ -803,7 +804,7 @@ class Engine:
             case "owed":
                 self._watch.doubt_part(self._current)
             case _:  # drops
-                if self._talk.report_drops():
+                if self._talk.room.report_drops():
                     self._timers["drops"] = self._now + 1.0
 
     def _clear_link_timers(self) -> None:
