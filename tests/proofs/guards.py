@@ -41,6 +41,8 @@ TREE = (
     ".ci",
 )
 """What tests read."""
+HERE = "genai3"
+"""The environment of all but a few; whichever it is, in which the campaign runs, is taken for it."""
 PATIENCE = 600
 """Seconds for one test, a slow machine included."""
 SETTINGS = {"PYTHONDONTWRITEBYTECODE": "1", "CI": "1", "COLUMNS": "200", "RESUMEKIT_SCHEDULES": "2000"}
@@ -66,7 +68,7 @@ class Guard:
     """Arguments of pytest, or `replay PROFILE FROM:TO`, schedules of which one has to fail."""
     fails: str
     """A regular expression; found in what the failing test says."""
-    environment: str = "genai3"
+    environment: str = HERE
     quick: bool = False
     """Takes a few seconds at the most, so that it may be run by `make test`."""
 
@@ -129,7 +131,7 @@ def _command(test: str) -> list[str]:
 
 def run(test: str, environment: str, root: Path) -> tuple[int, str]:
     """Run a test in a copy of the tree; return its exit code, and what it said."""
-    python = records.ROOT / ".venv" / environment / "bin" / "python"
+    python = sys.executable if environment == HERE else records.ROOT / ".venv" / environment / "bin" / "python"
     try:
         done = subprocess.run(
             [str(python), *_command(test)],
@@ -212,7 +214,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for it in all_guards()
         if not names or any(name in (it.promise, it.file) or name in it.what for name in names)
     ]
-    absent = {it.environment for it in guards if not (records.ROOT / ".venv" / it.environment).exists()}
+    others = {it.environment for it in guards} - {HERE}
+    absent = {name for name in others if not (records.ROOT / ".venv" / name).exists()}
     if absent:
         print(f"not here, so their guards are left out: {', '.join(sorted(absent))}")
     told = campaign([guard for guard in guards if guard.environment not in absent], chosen.jobs)
