@@ -43,7 +43,7 @@ TREE = (
 """What tests read."""
 HERE = "genai3"
 """The environment of all but a few; whichever it is, in which the campaign runs, is taken for it."""
-PATIENCE = 600
+PATIENCE = 1500
 """Seconds for one test, a slow machine included."""
 SETTINGS = {"PYTHONDONTWRITEBYTECODE": "1", "CI": "1", "COLUMNS": "200", "RESUMEKIT_SCHEDULES": "2000"}
 """A test marked `proof` explores so many schedules."""
@@ -65,7 +65,7 @@ class Guard:
     """Stands in the file once."""
     new: str
     test: str
-    """Arguments of pytest, or `replay PROFILE FROM:TO`, schedules of which one has to fail."""
+    """Arguments of pytest; or `replay PROFILE FROM:TO`, schedules of which one has to fail; or `run MODULE`."""
     fails: str
     """A regular expression; found in what the failing test says."""
     environment: str = HERE
@@ -125,6 +125,8 @@ def _command(test: str) -> list[str]:
     replay = _REPLAY.fullmatch(test)
     if replay:
         return ["-m", "tests.core.replay", replay[1], replay[2], "--first"]
+    if test.startswith("run "):
+        return ["-m", *shlex.split(test)[1:]]
     options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:randomly", "--no-header", "--tb=short", "--timeout=100"]
     return ["-m", "pytest", *options, *shlex.split(test)]
 
