@@ -253,9 +253,6 @@ PROMISES: tuple[Promise, ...] = (
         promised="an hour of outage with audio, video and messages: < 8 MiB, and the limits plus 10 %; reconnects leave nothing",
         held_by=("tests/proofs/test_outage.py", "tests/adapters/test_genai.py", "tests/drivers/test_driver.py"),
         measured=_g6,
-        why="The text of a control message that waits is kept twice: in its frame, which is what the limits count, and as the "
-        "turn that a fresh start would replay. With all buffers full of large messages that shows; with messages of usual size "
-        "(200 bytes) the limits hold.",
     ),
     Promise(
         key="G7",

@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.harness import RESULTS
 from benchmarks.report import table
 from benchmarks.results import Results
-from tests.proofs import guards, records
+from tests.proofs import records
 from tests.proofs.promises import PROMISES, Figures
 
 __all__ = ["PAGES", "figures", "main", "page"]
@@ -104,18 +104,16 @@ def _shortfalls(measured: Figures) -> str:
 
 
 def _guards(measured: Figures) -> str:
-    seen = {(it["promise"], it["what"]): it for it in measured.records.get("guards", {}).get("guards", ())}
-    rows = []
-    for guard in guards.all_guards():
-        told = seen.get((guard.promise, guard.what))
-        how = (
-            "not run yet"
-            if told is None
-            else f"`{_code(told['how'])}`"
-            if told["result"] == "seen failing"
-            else told["result"]
+    rows = [
+        (
+            it["promise"],
+            it["what"],
+            f"`{it['file']}`",
+            f"`{_code(it['test'])}`",
+            f"`{_code(it['how'])}`" if it["result"] == "seen failing" else f"**{it['result']}**",
         )
-        rows.append((guard.promise, guard.what, f"`{guard.file}`", f"`{_code(guard.test)}`", how))
+        for it in measured.records.get("guards", {}).get("guards", ())
+    ]
     return table(("", "what the code then does", "where", "the test", "how it failed"), rows, words=5)
 
 
