@@ -158,6 +158,8 @@ class _Way:
         self.framing = _Framing(inside=connection.proxy.inside)
         self.state: Literal["open", "hole", "ended"] = "open"
         self.stalled_until = 0.0
+        self.last = 0.0
+        """When something was passed on; on the clock of the loop."""
         self._connection = connection
         self._reader = reader
         self._writer = writer
@@ -215,8 +217,9 @@ class _Way:
                 self.framing.passed(step)
                 size += len(step)
             await self._until(0.0)
-            if self.state == "open":
+            if self.state == "open" and not self._writer.is_closing():
                 with contextlib.suppress(OSError):
+                    self.last = asyncio.get_running_loop().time()
                     self._writer.write(piece[:size])
                     await self._writer.drain()
             piece = piece[size:]
@@ -252,6 +255,7 @@ class _Connection:
     def __init__(self, proxy: Proxy, number: int) -> None:
         self.proxy = proxy
         self.number = number
+        self.accepted_at = asyncio.get_running_loop().time()
         self.secret_for = 0.0
         self.ways: dict[Way, _Way] = {}
         self._ends: list[tuple[Any, asyncio.StreamWriter]] = []

@@ -1,6 +1,8 @@
 """A client in a process of its own, to be frozen: asks what stdin says, and writes what it gets, and its events, to stdout.
 
-    python -m tests.faults.sleeper BASE_URL CA_FILE
+    python -m tests.faults.sleeper BASE_URL CA_FILE [STORE]
+
+With a file to store the handle in, the next process goes on where this one ended, whatever ended it.
 
 One JSON value a line, both ways: a question is a string; what comes is `["said", text]`, `["answer", text]` or
 `["event", name, fields]`.
@@ -12,6 +14,7 @@ import asyncio
 import json
 import ssl
 import sys
+from pathlib import Path
 
 import msgspec
 from google import genai
@@ -19,6 +22,7 @@ from google.genai import types
 
 from resumekit import Policy
 from resumekit.adapters import genai as resumable
+from resumekit.stores import StoredHandle
 
 POLICY = Policy(
     frozen_after=0.5,
@@ -37,7 +41,31 @@ def tell(*words: object) -> None:
     print(json.dumps(words), flush=True)
 
 
-async def main(base_url: str, ca_file: str) -> None:
+class FileStore:
+    """Keeps the handle of one conversation in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def load(self, key: str) -> StoredHandle | None:
+        return StoredHandle.from_json(self._path.read_bytes()) if self._path.exists() else None
+
+    async def save(self, key: str, record: StoredHandle) -> None:
+        new = self._path.with_suffix(".new")
+        new.write_bytes(record.to_json())
+        new.replace(self._path)
+
+    async def forget(self, key: str) -> None:
+        self._path.unlink(missing_ok=True)
+
+    async def poison(self, key: str, digest: str) -> None:
+        self._path.unlink(missing_ok=True)
+
+    async def close(self) -> None:
+        pass
+
+
+async def main(base_url: str, ca_file: str, store: str = "") -> None:
     loop = asyncio.get_running_loop()
     questions = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(questions), sys.stdin)
@@ -49,6 +77,7 @@ async def main(base_url: str, ca_file: str) -> None:
         model="gemini-2.5-flash-live",
         config={"response_modalities": ["TEXT"]},
         policy=POLICY,
+        **({"key": "a-conversation", "store": FileStore(Path(store))} if store else {}),
         on_event=lambda event: tell("event", type(event).__name__, msgspec.to_builtins(event)),
     ) as session:
         while line := await questions.readline():

@@ -28,6 +28,11 @@ class Sleeper:
     def __init__(self, process):
         self.process = process
         self.events = []
+        self.killed = False
+
+    def kill(self):
+        self.killed = True
+        os.kill(self.process.pid, signal.SIGKILL)
 
     async def ask(self, text):
         self.process.stdin.write(json.dumps(text).encode() + b"\n")
@@ -56,21 +61,22 @@ class Sleeper:
 
 
 @contextlib.asynccontextmanager
-async def sleeper(server, folder):
+async def sleeper(server, folder, *store):
     ca_file = folder / "ca.pem"
     ca_file.write_text(server._pem)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "tests.faults.sleeper", server.base_url, str(ca_file)),
+        *("-m", "tests.faults.sleeper", server.base_url, str(ca_file), *store),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     try:
-        yield Sleeper(process)
+        client = Sleeper(process)
+        yield client
         process.stdin.close()
-        assert await process.wait() == 0
+        assert await process.wait() == (-signal.SIGKILL if client.killed else 0)
     finally:
         if process.returncode is None:
             process.kill()

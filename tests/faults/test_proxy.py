@@ -158,30 +158,32 @@ def passed(way):
     return sum(way.framing.sizes) + way.framing.at[1]
 
 
+ENDS = {"rst": "reset", "fin": "end", "hole": "open"}
+
+
 @pytest.mark.parametrize(
-    ("says", "inside", "at", "passes"),
+    ("do", "says", "inside", "at", "passes"),
     [
-        (RECORDS, False, (0, 0), 0),
-        (RECORDS, False, (0, 3), 3),
-        (RECORDS, False, (0, 7), 7),
-        (RECORDS, False, (1, 0), 10),
-        (RECORDS, False, (1, 100), 15),  # that record is shorter
-        (RECORDS, False, (2, 6), 21),
-        (FRAMES, True, (0, 4), 4),
-        (FRAMES, True, (1, 0), len(HEAD)),
-        (FRAMES, True, (1, 1), len(HEAD) + 1),
-        (FRAMES, True, (2, 3), len(HEAD) + 7 + 3),
-        (FRAMES, True, (3, 0), len(HEAD) + 7 + 304),
-        (FRAMES, True, (4, 0), len(FRAMES) - 1),
+        ("rst", RECORDS, False, (0, 0), 0),
+        ("fin", RECORDS, False, (0, 3), 3),
+        ("hole", RECORDS, False, (0, 7), 7),
+        ("fin", RECORDS, False, (1, 0), 10),
+        ("fin", RECORDS, False, (1, 100), 15),  # that record is shorter
+        ("rst", RECORDS, False, (2, 6), 21),
+        ("hole", FRAMES, True, (0, 4), 4),
+        ("fin", FRAMES, True, (1, 0), len(HEAD)),
+        ("rst", FRAMES, True, (1, 1), len(HEAD) + 1),
+        ("fin", FRAMES, True, (2, 3), len(HEAD) + 7 + 3),
+        ("hole", FRAMES, True, (3, 0), len(HEAD) + 7 + 304),
+        ("rst", FRAMES, True, (4, 0), len(FRAMES) - 1),
     ],
 )
-@pytest.mark.parametrize(("do", "ends"), [("rst", "reset"), ("fin", "end"), ("hole", "open")])
-async def test_a_fault_strikes_at_its_byte(says, inside, at, passes, do, ends):
+async def test_a_fault_strikes_at_its_byte(do, says, inside, at, passes):
     async with (
         Server(says) as server,
         Plain(server, [Fault(do, "down", *at)], inside=inside, weather=Weather(slices=7)) as proxy,
     ):
-        assert await what_comes_through(proxy) == (says[:passes], ends)
+        assert await what_comes_through(proxy) == (says[:passes], ENDS[do])
         assert await what_comes_through(proxy) == (says, "open")  # it strikes once
         assert [strike.connection for strike in proxy.strikes] == [0]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import Any
 
 from tests.faults.proxy import Proxy
-from tests.faults.runner import Connector, Profile, Run, Scenario, converse, resumekit_session
+from tests.faults.runner import TIMEOUT, Connector, Loop, Profile, Run, Scenario, converse, resumekit_session
 
-__all__ = ["converse_through", "through"]
+__all__ = ["converse_through", "lateness", "through"]
 
 
 def through(proxies: list[Proxy], connect: Connector = resumekit_session, **options: Any) -> Connector:
@@ -25,10 +26,38 @@ def through(proxies: list[Proxy], connect: Connector = resumekit_session, **opti
 
 
 async def converse_through(
-    scenario: Scenario, *, profile: Profile = "developer", connect: Connector = resumekit_session, **options: Any
+    scenario: Scenario,
+    *,
+    profile: Profile = "developer",
+    loop: Loop = "classic",
+    family: str = "2.5",
+    connect: Connector = resumekit_session,
+    timeout: float = TIMEOUT,
+    **options: Any,
 ) -> Run:
     """Run a scenario through a proxy made with `options`, which is then `run.proxy`."""
     proxies: list[Proxy] = []
-    run = await converse(scenario, profile=profile, connect=through(proxies, connect, **options))
+    connector = through(proxies, connect, **options)
+    run = await converse(scenario, profile=profile, loop=loop, family=family, connect=connector, timeout=timeout)
     run.proxy = proxies[0]
     return run
+
+
+@contextlib.asynccontextmanager
+async def lateness():
+    """Give a list of (when, by how much): how late this process's timers are, all the time."""
+    loop = asyncio.get_running_loop()
+    late: list[tuple[float, float]] = []
+
+    async def watch():
+        while True:
+            due = loop.time() + 0.01
+            await asyncio.sleep(0.01)
+            late.append((due, loop.time() - due))
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield late
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
