@@ -22,7 +22,7 @@ import ssl
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import trustme
 
@@ -197,7 +197,7 @@ class _Way:
                 await self._pass_on(piece)
 
     async def _until(self, due: float) -> None:
-        while (wait := max(due, self.stalled_until) - asyncio.get_running_loop().time()) > 0:
+        while (wait := max(due, self.stalled_until) - asyncio.get_running_loop().time()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(wait)
 
     def _pieces(self, data: bytes) -> Iterable[bytes]:
@@ -434,7 +434,7 @@ class Proxy:
         with contextlib.suppress(asyncio.CancelledError):  # by `__aexit__`, which is the end of it
             await connection.run(reader, writer)
 
-    async def __aenter__(self) -> Proxy:
+    async def __aenter__(self) -> Self:
         await self.accept()
         return self
 

@@ -6,7 +6,6 @@ How late this machine's timers were meanwhile is measured, and is no fault of th
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
 
@@ -101,7 +100,9 @@ async def holes(seeds):
         assert seconds <= limit + GRACE + 2 * late, f"seed {seed}, {kind}, {only}: {seconds:.3f} s, late by {late:.3f}"
     over = max(seconds - limit for _, _, seconds, _, limit in found)
     stalls = max(late for _, _, _, late, _ in found)
-    print(f"{len(found)} black holes: told {1000 * over:.0f} ms after the limit at most; timers late by {1000 * stalls:.0f} ms")
+    print(
+        f"{len(found)} black holes: told {1000 * over:.0f} ms after the limit at most; timers late by {1000 * stalls:.0f} ms"
+    )
 
 
 async def test_a_black_hole_at_a_random_moment_is_told_within_the_idle_limits():
@@ -138,5 +139,5 @@ async def test_control_a_plain_websocket_with_its_defaults_takes_50_s():
                 seconds = (loop.time() - struck) / PLAIN_SCALE
         stalls = max(value for _, value in late) / PLAIN_SCALE
     print(f"a plain websocket: {seconds:.1f} s (its defaults, scaled)")
-    assert 39 <= seconds  # the ping, the pong; and the close, of which not every version waits for all
+    assert seconds >= 39  # the ping, the pong; and the close, of which not every version waits for all
     assert seconds <= 50 + 5 + 4 * stalls

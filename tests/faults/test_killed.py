@@ -14,7 +14,17 @@ from resumekit.core import events
 from resumekit.emulator import EmulatorProcess
 from resumekit.errors import ResumekitError
 from tests.faults.proxy import Proxy
-from tests.faults.runner import FAMILIES, PROFILES, RequestApp, Scenario, client_of, config_of, policy, read_answer, words
+from tests.faults.runner import (
+    FAMILIES,
+    PROFILES,
+    RequestApp,
+    Scenario,
+    client_of,
+    config_of,
+    policy,
+    read_answer,
+    words,
+)
 from tests.faults.test_freeze import sleeper
 from tests.faults.zygote import Emulator
 
@@ -60,7 +70,12 @@ async def until_it_speaks(app, question):
     return answering
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+def one_of_both(short):
+    """Both backends, one of them in the short form."""
+    return [profile if profile == short else pytest.param(profile, marks=pytest.mark.proof) for profile in PROFILES]
+
+
+@pytest.mark.parametrize("profile", one_of_both("vertex"))
 async def test_a_service_that_stands_still_and_then_goes_on(profile):
     async with EmulatorProcess(profile=profile, time_scale=SCALE, chunk_interval=0.4) as server:
         app = RequestApp(Scenario(name="stopped"), "2.5", server, None)
@@ -80,7 +95,7 @@ async def test_a_service_that_stands_still_and_then_goes_on(profile):
     assert app.count(events.TurnCut) >= 1
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", one_of_both("developer"))
 async def test_a_service_that_is_killed_and_another_that_knows_nothing(profile):
     settings = {"profile": profile, "time_scale": SCALE, "chunk_interval": 0.4}
     async with contextlib.AsyncExitStack() as stack:
@@ -99,7 +114,9 @@ async def test_a_service_that_is_killed_and_another_that_knows_nothing(profile):
                 assert await ask(app, "three") == "three"
             report = await second.ledger_report(["one", LONG, "three"])
             assert (report.lost, report.doubled, report.reordered) == ([], [], []), report
-        assert [len([e for e in app.told if isinstance(e, kind)]) for kind in (events.HandleRefused, events.FreshStarted)] == [
+        assert [
+            len([e for e in app.told if isinstance(e, kind)]) for kind in (events.HandleRefused, events.FreshStarted)
+        ] == [
             1,
             1,
         ]

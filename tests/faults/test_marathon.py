@@ -64,14 +64,16 @@ async def test_twenty_cuts_without_a_pause(profile):
     assert not [problem for problem in run.problems() if "fresh" not in problem], str(run)
 
 
-@pytest.mark.parametrize(("profile", "reconnects"), [("developer", 25), pytest.param("vertex", 200, marks=pytest.mark.proof)])
+@pytest.mark.parametrize(
+    ("profile", "reconnects"), [("developer", 25), pytest.param("vertex", 200, marks=pytest.mark.proof)]
+)
 async def test_reconnects_leave_no_task_descriptor_or_timer_behind(profile, reconnects):
     loop = asyncio.get_running_loop()
     seen = []
 
     async def take_stock(app):
         await app.anchored()
-        while len(app.proxy._tasks) > 1:  # the proxy's own, of connections that have ended
+        while len(app.proxy._tasks) > 1:  # noqa: ASYNC110 -- the proxy's own, of connections that have ended
             await asyncio.sleep(0.01)
         gc.collect()
         await asyncio.sleep(0.1)  # what was collected closes itself

@@ -47,9 +47,7 @@ def need(tool):
 async def play(cases, profile):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     words = [*namespace(), sys.executable, "-m", "tests.faults.netns", profile, *cases]
-    process = await asyncio.create_subprocess_exec(
-        *words, stdout=asyncio.subprocess.PIPE, cwd=ROOT, env=environment
-    )
+    process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE, cwd=ROOT, env=environment)
     try:
         said, _ = await process.communicate()
     finally:

@@ -15,7 +15,7 @@ from tests.faults.runner import PROFILES
 
 pytestmark = pytest.mark.network
 
-AT_ONCE = 8
+AT_ONCE = 10
 SHARDS = 2
 
 
@@ -230,7 +230,10 @@ async def test_the_same_seed_gives_the_same_weather():
 async def test_latency_rate_and_a_stall_take_their_time_and_lose_nothing():
     says = record(b"x" * 1000) * 10
     weather = Weather(latency=0.03, jitter=0.01, rate=200_000)  # 50 ms
-    async with Server(says) as server, Proxy(server, [Fault("stall", "down", 5, seconds=0.05)], weather=weather) as proxy:
+    async with (
+        Server(says) as server,
+        Proxy(server, [Fault("stall", "down", 5, seconds=0.05)], weather=weather) as proxy,
+    ):
         loop = asyncio.get_running_loop()
         begun = loop.time()
         reader, writer = await asyncio.open_connection(proxy.host, proxy.port)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tests.faults.places import FAULTS, POLICY
-from tests.faults.proxy import Fault, Weather
+from tests.faults.proxy import Weather
 from tests.faults.runner import Run
 from tests.faults.scenarios import OLD_BINDING
 from tests.faults.schedules import draw_schedule
@@ -21,7 +21,14 @@ AT_ONCE = 8
 SHARDS = 2
 SHORT = 20
 LONG = 420
-PATIENT = {**POLICY, "connect_timeout": 100, "setup_timeout": 100, "abort_expecting": 40, "abort_idle": 60, "max_outage": 2000}
+PATIENT = {
+    **POLICY,
+    "connect_timeout": 100,
+    "setup_timeout": 100,
+    "abort_expecting": 40,
+    "abort_idle": 60,
+    "max_outage": 2000,
+}
 """A line that passes on single bytes takes its time, and so does a machine that passes them on for many."""
 
 
@@ -40,7 +47,12 @@ def draw_line(seed):
         what = FAULTS[draw.choice(list(FAULTS))]
         way = draw.choice(["up", "down", "down"])
         records = (8 if way == "up" else 30) + (0 if inside else 8)
-        where = {"way": way, "record": draw.randrange(records), "byte": draw.choice([0, 1, 3, 10, 60]), "on": connection}
+        where = {
+            "way": way,
+            "record": draw.randrange(records),
+            "byte": draw.choice([0, 1, 3, 10, 60]),
+            "on": connection,
+        }
         faults.append(replace(what, **where))
     return weather, faults, inside
 
@@ -83,7 +95,9 @@ async def play(seeds):
     wrong = [f"run_line({seed}), {draw_line(seed)}: {run}" for seed, run in runs if run.problems()]
     assert not wrong, f"{len(wrong)} of {len(runs)} went wrong\n" + "\n\n".join(wrong[:3])
     struck = [strike.fault.do for _, run in runs for strike in run.proxy.strikes]
-    print(f"{len(runs)} conversations, {len(struck)} faults: {({do: struck.count(do) for do in sorted(set(struck))})}")
+    print(
+        f"{len(runs)} conversations, {len(struck)} faults: { ({do: struck.count(do) for do in sorted(set(struck))}) }"
+    )
     assert {"rst", "fin", "hole", "stall"} == set(struck)
 
 
