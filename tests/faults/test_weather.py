@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.places import FAULTS, POLICY
 from tests.faults.proxy import Weather
-from tests.faults.runner import Run
+from tests.faults.runner import ARM, Run
 from tests.faults.scenarios import OLD_BINDING
 from tests.faults.schedules import draw_schedule
 from tests.faults.through import converse_through
@@ -64,6 +64,7 @@ async def run_line(seed) -> Run:
     scenario = replace(
         schedule.scenario,
         name=f"line {seed}",
+        steps=tuple(step for step in schedule.scenario.steps if step is not ARM),
         faults=(),
         armed=(),
         # A service that says something all the time is alive, even if nothing reaches it (and a slow line would be full).
