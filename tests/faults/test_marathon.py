@@ -9,9 +9,7 @@ import pytest
 
 from resumekit.core import events
 from resumekit.emulator import Fault, Trigger
-from tests.faults.proxy import Fault as NetworkFault
 from tests.faults.runner import PROFILES, Arm, Ask, Do, Say, Scenario, converse, traces
-from tests.faults.through import converse_through
 
 pytestmark = pytest.mark.network
 
@@ -62,37 +60,3 @@ async def test_twenty_cuts_without_a_pause(profile):
     scenario = Scenario(name="sprint", armed=(cut,), steps=(Arm(anchored=False), *questions), strikes=CUTS)
     run = await converse(scenario, profile=profile, loop="request")
     assert not [problem for problem in run.problems() if "fresh" not in problem], str(run)
-
-
-@pytest.mark.parametrize(
-    ("profile", "reconnects"), [("developer", 25), pytest.param("vertex", 200, marks=pytest.mark.proof)]
-)
-async def test_reconnects_leave_no_task_descriptor_or_timer_behind(profile, reconnects):
-    loop = asyncio.get_running_loop()
-    seen = []
-
-    async def take_stock(app):
-        await app.anchored()
-        while len(app.proxy._tasks) > 1:  # noqa: ASYNC110 -- the proxy's own, of connections that have ended
-            await asyncio.sleep(0.01)
-        gc.collect()
-        await asyncio.sleep(0.1)  # what was collected closes itself
-        tasks, descriptors = traces()
-        timers = [handle for handle in loop._scheduled if not handle.cancelled()]
-        seen.append((len(tasks), descriptors, len(timers)))
-
-    async def cut(app):
-        await app.anchored()
-        before = app.count(events.Resumed)
-        app.proxy.strike(NetworkFault("rst"))
-        await app.until(lambda: app.count(events.Resumed) > before)
-
-    steps = [Ask("begin"), Do(take_stock)]
-    for number in range(reconnects):
-        steps += [Do(cut), Ask(f"question {number}")]
-    patient = {"ping_expecting": 100, "abort_expecting": 300, "progress_watchdog": 600, "max_reanswers_per_turn": 100}
-    scenario = Scenario(name="reconnects", steps=(*steps, Do(take_stock)), scale=0.01, policy=patient)
-    run = await converse_through(scenario, profile=profile, timeout=100.0)
-    assert not run.problems(), str(run)
-    assert run.report.resumes >= reconnects
-    assert seen[0] == seen[1]

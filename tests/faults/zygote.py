@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import functools
 import json
 import os
@@ -36,18 +37,25 @@ class Emulator(EmulatorProcess):
         first, second = dial(address), dial(address)  # without a pause: nobody else's come between
         _, self._writer = await asyncio.open_unix_connection(sock=first)
         self._reader, self._other_writer = await asyncio.open_unix_connection(sock=second, limit=2**26)
+        self._pid = (await self._read())["pid"]
         await self._write(self._config)
         ready = await self._read()
         assert "error" not in ready, ready
         self.port, self._pem = ready["port"], ready["ca"]
         return self
 
+    @property
+    def pid(self):
+        return self._pid
+
     async def _stop(self):
-        self._writer.write_eof()
+        with contextlib.suppress(OSError):  # it was killed
+            self._writer.write_eof()
         last_words = await self._reader.read()
         for writer in (self._writer, self._other_writer):
             writer.close()
-            await writer.wait_closed()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
         return int(FAILED in last_words)
 
     async def _write(self, message):
@@ -109,6 +117,7 @@ def become_emulator(*streams: socket.socket) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream.fileno(), number)
         stream.close()
+    os.write(1, json.dumps({"pid": os.getpid()}).encode() + b"\n")
     try:
         asyncio.run(control())
     except BaseException:

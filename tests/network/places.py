@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from resumekit.core import events
-from tests.faults.proxy import Fault, Way
 from tests.faults.runner import Ask, Do, Profile, Run, Scenario
 from tests.faults.scenarios import OLD_BINDING
-from tests.faults.through import converse_through
+from tests.network.proxy import Fault, Way
+from tests.network.through import converse_through
 
 __all__ = ["CASES", "FAULTS", "PLACES", "POLICY", "SHORT", "Case", "run_case"]
 
@@ -102,12 +102,13 @@ class Case:
 
 
 CASES = tuple(Case(fault, when, place) for when, place in PLACES for fault in FAULTS)
-SHORT = tuple(
-    Case(list(FAULTS)[(3 * number + turn) % len(FAULTS)], when, place)
-    for number, (when, place) in enumerate(PLACES)
-    for turn in (0, 5)
+SHORT: tuple[Case, ...] = tuple(
+    Case(list(FAULTS)[3 * number % len(FAULTS)], when, place)
+    for number, (when, place) in enumerate(
+        [*((("first", "again")[number % 2], place) for number, place in enumerate(DIALLING)), *PLACES[-len(LIVE) :]]
+    )
 )
-"""Two faults at each place, each fault at ten places."""
+"""A fault at each place; each fault at three places or four."""
 
 
 async def run_case(case: Case, profile: Profile) -> tuple[Run, list[str]]:

@@ -1,9 +1,8 @@
 """What is run inside of a network namespace of its own, where the rules of a firewall hurt nobody else.
 
-    unshare --net python -m tests.faults.netns NAME
+    unshare --net python -m tests.network.netns nft vertex drop "drop in silence"
 
-A conversation with the emulator meets a rule in the middle, on the loopback of the namespace; what is wrong with it is
-printed as JSON. `nft` or `iptables` set the rules, of which a rule that is taken away again lets the kernel's retransmissions through.
+Conversations with emulators meet a rule each, on the loopback of the namespace; what is wrong with them is printed as JSON. `nft` or `iptables` set the rules, of which a rule that is taken away again lets the kernel's retransmissions through.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from resumekit.core import events
-from tests.faults.places import POLICY
 from tests.faults.runner import Ask, Do, Profile, Scenario, converse
 from tests.faults.scenarios import OLD_BINDING
+from tests.network.places import POLICY
 
 __all__ = ["RULES", "TOOLS", "Rule"]
 
@@ -32,7 +31,8 @@ class Rule:
 
     nft: str
     iptables: str
-    ways: tuple[Literal["up", "down"], ...] = ("up", "down")
+    sides: tuple[Literal["dport", "sport"], ...] = ("dport", "sport")
+    """To the server, to the client."""
     seconds: float | None = None
     """Then it is taken away again; None: when the connection has been given up."""
     cuts: bool = True
@@ -47,8 +47,8 @@ UNREACHABLE = {"nft": "reject with icmp port-unreachable", "iptables": "REJECT -
 RULES = {
     "drop": Rule(**DROP),
     "drop in silence": Rule(**DROP, idle=True),
-    "drop to the server": Rule(**DROP, ways=("up",)),
-    "drop to the client": Rule(**DROP, ways=("down",)),
+    "drop to the server": Rule(**DROP, sides=("dport",)),
+    "drop to the client": Rule(**DROP, sides=("sport",)),
     "drop for a moment": Rule(**DROP, seconds=0.25, cuts=False),
     "reject with a reset": Rule(**RESET),
     "reject with a reset in silence": Rule(**RESET, idle=True),
@@ -62,21 +62,24 @@ def run(*words: str) -> None:
 
 def set_rule(tool: Tool, rule: Rule, port: int) -> None:
     if tool == "nft":
-        run("nft", "add", "table", "inet", "faults")
-        run("nft", "add", "chain", "inet", "faults", "out", "{ type filter hook output priority 0; }")
-    for way in rule.ways:
-        side = "dport" if way == "up" else "sport"
-        if tool == "nft":
-            run("nft", "add", "rule", "inet", "faults", "out", "tcp", side, str(port), *rule.nft.split())
-        else:
-            run("iptables", "-A", "OUTPUT", "-p", "tcp", f"--{side}", str(port), "-j", *rule.iptables.split())
-
-
-def drop_rules(tool: Tool) -> None:
-    if tool == "nft":
-        run("nft", "delete", "table", "inet", "faults")
+        run("nft", "add", "table", "inet", f"port{port}")
+        run("nft", "add", "chain", "inet", f"port{port}", "out", "{ type filter hook output priority 0; }")
+        for side in rule.sides:
+            run("nft", "add", "rule", "inet", f"port{port}", "out", "tcp", side, str(port), *rule.nft.split())
     else:
-        run("iptables", "-F", "OUTPUT")
+        edit_iptables("-A", rule, port)
+
+
+def drop_rule(tool: Tool, rule: Rule, port: int) -> None:
+    if tool == "nft":
+        run("nft", "delete", "table", "inet", f"port{port}")
+    else:
+        edit_iptables("-D", rule, port)
+
+
+def edit_iptables(how: str, rule: Rule, port: int) -> None:
+    for side in rule.sides:
+        run("iptables", "-w", how, "OUTPUT", "-p", "tcp", f"--{side}", str(port), "-j", *rule.iptables.split())
 
 
 async def play(name: str, tool: Tool, profile: Profile) -> list[str]:
@@ -86,7 +89,7 @@ async def play(name: str, tool: Tool, profile: Profile) -> list[str]:
     async def meet(app):
         await app.anchored()
         if not rule.idle:
-            await app.write("two [chunks:99]")
+            await app.write("two [chunks:40]")
             while not app.turns or app.turns[-1] == []:  # noqa: ASYNC110 -- the first frame of the answer
                 await asyncio.sleep(0.002)
         await asyncio.to_thread(set_rule, tool, rule, app.server.port)
@@ -96,7 +99,7 @@ async def play(name: str, tool: Tool, profile: Profile) -> list[str]:
             if rule.idle:
                 app.asking = asyncio.create_task(app.write("two"))  # what wakes a firewall that answers
             await app.until(lambda: app.count(events.ConnectionLost) > 0)
-        await asyncio.to_thread(drop_rules, tool)
+        await asyncio.to_thread(drop_rule, tool, rule, app.server.port)
         await app.take_answer()
 
     scenario = Scenario(
@@ -105,6 +108,7 @@ async def play(name: str, tool: Tool, profile: Profile) -> list[str]:
         knobs={"chunk_interval": 0.4},
         policy={**POLICY, "connect_timeout": 40, "max_outage": 1000},
         refused=OLD_BINDING,
+        alone=False,
     )
     conversation = await converse(scenario, profile=profile, loop="classic")
     found = conversation.problems()
@@ -114,12 +118,10 @@ async def play(name: str, tool: Tool, profile: Profile) -> list[str]:
     return [*found, str(conversation)] if found else []
 
 
-async def main(profile: Profile, *cases: str) -> None:
+async def main(tool: Tool, profile: Profile, *names: str) -> None:
     run("ip", "link", "set", "lo", "up")
-    for case in cases:
-        tool, name = case.split(":")
-        found = await play(name, tool, profile)  # type: ignore[arg-type]
-        print(json.dumps([case, found]), flush=True)
+    found = await asyncio.gather(*(play(name, tool, profile) for name in names))
+    print(json.dumps(dict(zip(names, found, strict=True))))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from typing import Any
 
-from tests.faults.proxy import Proxy
 from tests.faults.runner import TIMEOUT, Connector, Loop, Profile, Run, Scenario, converse, resumekit_session
+from tests.network.proxy import Proxy
 
 __all__ = ["converse_through", "lateness", "through"]
 

@@ -11,9 +11,6 @@ import pytest
 
 from resumekit.adapters import genai as resumable
 from resumekit.core import events
-from resumekit.emulator import EmulatorProcess
-from resumekit.errors import ResumekitError
-from tests.faults.proxy import Proxy
 from tests.faults.runner import (
     FAMILIES,
     PROFILES,
@@ -27,11 +24,12 @@ from tests.faults.runner import (
 )
 from tests.faults.test_freeze import sleeper
 from tests.faults.zygote import Emulator
+from tests.network.proxy import Proxy
 
 pytestmark = pytest.mark.network
 
 SCALE = 0.05
-LONG = "two [chunks:99]"
+LONG = "two [chunks:40]"
 QUICK = {"connect_timeout": 20, "setup_timeout": 20, "ping_expecting": 6, "abort_expecting": 16, "max_outage": 2000}
 PATIENT = {"old_binding_grace": 2000, "progress_watchdog": 2000}
 
@@ -72,12 +70,12 @@ async def until_it_speaks(app, question):
 
 def one_of_both(short):
     """Both backends, one of them in the short form."""
-    return [profile if profile == short else pytest.param(profile, marks=pytest.mark.proof) for profile in PROFILES]
+    return [profile if profile == short else pytest.param(profile, marks=pytest.mark.wide) for profile in PROFILES]
 
 
 @pytest.mark.parametrize("profile", one_of_both("vertex"))
 async def test_a_service_that_stands_still_and_then_goes_on(profile):
-    async with EmulatorProcess(profile=profile, time_scale=SCALE, chunk_interval=0.4) as server:
+    async with Emulator(profile=profile, time_scale=SCALE, chunk_interval=0.4) as server:
         app = RequestApp(Scenario(name="stopped"), "2.5", server, None)
         async with conversation(server, app):
             assert await ask(app, "one") == "one"
@@ -98,29 +96,25 @@ async def test_a_service_that_stands_still_and_then_goes_on(profile):
 @pytest.mark.parametrize("profile", one_of_both("developer"))
 async def test_a_service_that_is_killed_and_another_that_knows_nothing(profile):
     settings = {"profile": profile, "time_scale": SCALE, "chunk_interval": 0.4}
-    async with contextlib.AsyncExitStack() as stack:
-        stack.enter_context(contextlib.suppress(ResumekitError))  # of the first, whose status is not 0
-        first = await stack.enter_async_context(EmulatorProcess(**settings))
-        async with EmulatorProcess(**settings, seed=1) as second, Proxy(first, inside=True) as proxy:
-            app = RequestApp(Scenario(name="killed"), "2.5", first, None)
-            async with conversation(proxy, app):
-                assert await ask(app, "one") == "one"
-                await app.anchored()
-                answering = await until_it_speaks(app, LONG)
-                os.kill(first.pid, signal.SIGKILL)
-                await app.until(lambda: app.count(events.ConnectionLost) > 0)
-                proxy.upstream = second
-                await answering
-                assert await ask(app, "three") == "three"
-            report = await second.ledger_report(["one", LONG, "three"])
-            assert (report.lost, report.doubled, report.reordered) == ([], [], []), report
-        assert [
-            len([e for e in app.told if isinstance(e, kind)]) for kind in (events.HandleRefused, events.FreshStarted)
-        ] == [
-            1,
-            1,
-        ]
-        assert app.count(events.TurnCut) >= 1
+    async with (
+        Emulator(**settings) as first,
+        Emulator(**settings, seed=1) as second,
+        Proxy(first, inside=True) as proxy,
+    ):
+        app = RequestApp(Scenario(name="killed"), "2.5", first, None)
+        async with conversation(proxy, app):
+            assert await ask(app, "one") == "one"
+            await app.anchored()
+            answering = await until_it_speaks(app, LONG)
+            os.kill(first.pid, signal.SIGKILL)
+            await app.until(lambda: app.count(events.ConnectionLost) > 0)
+            proxy.upstream = second
+            await answering
+            assert await ask(app, "three") == "three"
+        report = await second.ledger_report(["one", LONG, "three"])
+        assert (report.lost, report.doubled, report.reordered) == ([], [], []), report
+    assert [app.count(kind) for kind in (events.HandleRefused, events.FreshStarted)] == [1, 1]
+    assert app.count(events.TurnCut) >= 1
 
 
 async def test_an_application_that_is_killed_and_the_next_one(tmp_path):
