@@ -300,8 +300,9 @@ async def run(
         async with asyncio.timeout(TIMEOUT):
             yield talk
     finally:
-        talk.task.cancel()
-        await asyncio.wait({talk.task})
+        while not talk.task.done():  # google-adk's loop of reconnects swallows one now and then
+            talk.task.cancel()
+            await asyncio.wait({talk.task}, timeout=0.5)
         with contextlib.suppress(BaseException):
             talk.task.result()
 

@@ -318,7 +318,7 @@ class _Connection:
         """Let a fault strike."""
         now = asyncio.get_running_loop().time()
         self.proxy.strikes.append(Strike(fault, self.number, now))
-        ways = [self.ways[name] for name in fault.ways]
+        ways = [self.ways[name] for name in fault.ways if name in self.ways]  # none while the server is dialled
         match fault.do:
             case "rst":
                 self._reset()
