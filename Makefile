@@ -1,7 +1,7 @@
 # The commands of this project. `make` alone lists them; each sets up in .venv/ whatever it needs.
 #
 #   PYTHON=/path/to/python3.12   the base Python, 3.11 or newer; without it the first that runs of the list below
-#   ARGS="--help"                passed on to `resumekit demo` and to the benchmarks
+#   ARGS="--help"                passed on to `resumekit demo`, the benchmarks and the soak
 #   PYTEST="-x -k goaway"        passed on to pytest, in place of what is said below
 
 .DEFAULT_GOAL := help
@@ -87,6 +87,11 @@ prove: setup  ## a million schedules, or an hour of them, and everything else th
 guards: setup  ## take out, one by one, what guards each promise: its test has to fail (ARGS="--jobs 2 G7")
 	$(ENV) setup adk2
 	@$(BIN)/python -m tests.proofs.guards $(ARGS)
+
+.PHONY: soak
+soak: setup  ## an hour of real sockets, a fault somewhere every few seconds (ARGS="--minutes 5"; results in out/proofs/)
+	$(ENV) setup adk2
+	@$(BIN)/python -m tests.soak --adk .venv/adk2/bin/python $(ARGS)
 
 .PHONY: bench
 bench: setup-bench  ## the benchmarks, short form (results in out/benchmarks/)

@@ -24,7 +24,7 @@ from tests.faults.runner import (
     converse,
 )
 
-__all__ = ["Schedule", "draw_schedule", "run_schedule"]
+__all__ = ["Schedule", "draw_schedule", "draw_steps", "run_schedule"]
 
 FIELDS: dict[str, list[Any]] = {
     "tool_position": [None, "before", "amid", "end"],
@@ -94,7 +94,7 @@ def draw_schedule(seed: int) -> Schedule:
     scenario = Scenario(
         name=f"schedule {seed}",
         knobs=knobs,
-        steps=(Ask("begin"), *([ARM] if safe else []), *_steps(draw, family, str(knobs["overlap"])), Ask("end")),
+        steps=(Ask("begin"), *([ARM] if safe else []), *draw_steps(draw, family, str(knobs["overlap"])), Ask("end")),
         strikes="any",
         fresh=None,
         parts=True,
@@ -113,9 +113,10 @@ async def run_schedule(seed: int) -> Run:
     )
 
 
-def _steps(draw: random.Random, family: str, overlap: str) -> list[Step]:
+def draw_steps(draw: random.Random, family: str, overlap: str, first: int = 0) -> list[Step]:
+    """Return a few questions and what belongs to them; they are numbered, so that no two are alike."""
     steps: list[Step] = []
-    for number in range(draw.choice([1, 2, 2, 3])):
+    for number in range(first, first + draw.choice([1, 2, 2, 3])):
         question = f"q{number} {_calls(draw)}"
         if family == "2.5" and draw.random() < 0.3:
             steps.append(AskAndTell(question, f"context {number}", draw.choice([0.05, 0.3, 1.0])))

