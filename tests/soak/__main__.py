@@ -39,6 +39,13 @@ def tables(result: dict[str, Any]) -> str:
     )
 
 
+def keep(result: dict[str, Any], *, publish: bool) -> None:
+    record = {"about": "python -m tests.soak", **records.stamp(), **result}
+    records.save("soak", record)
+    if publish:
+        records.save("soak", record, publish=True)
+
+
 def _nothing(line: str) -> None:
     if line.startswith("WRONG"):
         print(line, file=sys.stderr, flush=True)
@@ -69,6 +76,7 @@ def main() -> int:
         stop_every=None if arguments.alone else arguments.stop_every,
         say=_nothing if arguments.alone else say,
         kinds=(arguments.kind,) if arguments.kind else tuple(KINDS),
+        keep=None if arguments.alone else functools.partial(keep, publish=False),
         adk=(arguments.adk, arguments.adk_sessions) if arguments.adk else None,
     )
 
@@ -82,10 +90,7 @@ def main() -> int:
         return 0
     say(f"seed {seed}")
     result = asyncio.run(run())
-    record = {"about": "python -m tests.soak", **records.stamp(), **result}
-    records.save("soak", record)
-    if arguments.publish:
-        records.save("soak", record, publish=True)
+    keep(result, publish=arguments.publish)
     print(tables(result))
     return int(any(each["broken"] for each in result["promises"]))
 

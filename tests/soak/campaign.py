@@ -54,6 +54,7 @@ class Campaign:
         stop_every: Seconds; so often this whole process is stopped for a while (SIGSTOP). None: never.
         say: Gets a line each minute, and every complaint.
         kinds: Which of them there are, by turns.
+        keep: Gets the result up to now, each minute.
         adk: A Python with google-adk, and how many sessions there are in it; each has a process of its own.
     """
 
@@ -68,6 +69,7 @@ class Campaign:
         say: Callable[[str], None] = print,
         kinds: tuple[Kind, ...] = tuple(KINDS),
         adk: tuple[str, int] | None = None,
+        keep: Callable[[dict[str, Any]], object] | None = None,
     ) -> None:
         self.seconds, self.sessions, self.seed, self.gap = seconds, sessions, seed, gap
         self.stop_every = stop_every
@@ -80,7 +82,8 @@ class Campaign:
         self.wrong: list[tuple[str, str]] = []
         self.rss: list[tuple[float, int]] = []
         self.stops = 0
-        self.adk = adk
+        self.adk, self.keep = adk, keep
+        self.left: dict[str, int] = {}
         self._begun = 0.0
 
     async def run(self) -> None:
@@ -168,6 +171,8 @@ class Campaign:
             self.rss.append((self.elapsed, _rss()))
             if len(self.rss) > 1:
                 self.say(self.line())
+                if self.keep is not None:
+                    self.keep(self.result())
             await asyncio.sleep(min(60.0, self.seconds / 3))
 
     def line(self) -> str:
