@@ -13,7 +13,6 @@ from unittest import mock
 
 from google import genai
 
-from resumekit.core import events
 from tests.adk import support
 from tests.faults.runner import policy
 from tests.network.places import POLICY
@@ -78,12 +77,13 @@ class AdkLife(Life):
                         async with asyncio.timeout(HANGS):
                             await talk.answered(asked[-1])
                             if number == 0:
-                                await talk.told_of(events.HandleReceived)
+                                await talk.anchored()
+                                self.begin()
                         self.app.turns.append(asked[-1])
-                        self.ready = loop.time() < until
-                        if not self.ready:
+                        if loop.time() >= until:
                             break
                         await asyncio.sleep(self.draw.uniform(1.0, 10.0) * SCALE)
+                    self.ready = False
                     await self._calm()
                     answers = talk.answers()
             except Exception as error:

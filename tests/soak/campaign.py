@@ -304,11 +304,12 @@ def _figures(life: Life) -> dict[str, Any]:
 
 
 def _sum(figures: list[dict[str, Any]]) -> Mapping[str, Any]:
-    total: dict[str, Any] = {"faults": Counter()}
+    total: dict[str, Any] = Counter()
+    total["faults"] = Counter()
     for one in figures:
         for name, value in one.items():
             if isinstance(value, int | float):
-                total[name] = total.get(name, 0) + value
+                total[name] += value
         total["faults"] += one["faults"]
     return total
 

@@ -165,6 +165,8 @@ class Life:
     app: App | None = None
     proxy: Any = None
     service: Any = None
+    _told_before: int = 2**30
+    """Events; of a session that is lost before its first handle nothing is promised."""
     _faults: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -212,8 +214,8 @@ class Life:
                 async with connect(self.scenario, self.proxy, self.family, app) as app.session, app:
                     await self._step(Ask("begin"))
                     async with asyncio.timeout(HANGS):
-                        await app.until(lambda: app.count(events.HandleReceived) > 0)
-                    self.ready = True
+                        await app.anchored()
+                    self.begin()
                     for step in self._steps():
                         if loop.time() >= until:
                             break
@@ -249,6 +251,11 @@ class Life:
                 yield from draw_steps(self.draw, self.family, str(self.scenario.knobs["overlap"]), number)
 
     # --- what happens to it -----------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Let faults come, from now on: there is a handle."""
+        self._told_before = len(self.app.told)
+        self.ready = True
 
     def may_suffer(self) -> list[str]:
         """Return the faults that may come now."""
@@ -304,11 +311,9 @@ class Life:
     def unexplained_fresh_starts(self) -> int:
         """Return how many there were, unless a handle was made dead, or the session told why none is left."""
         told = [type(event) for event in self.app.told] if self.app else []
-        if events.HandleReceived not in told or events.ResumePointDropped in told:
+        if events.ResumePointDropped in told or any(name in DEADLY for _, name in self.struck):
             return 0
-        if any(name in DEADLY for _, name in self.struck):
-            return 0
-        return told[told.index(events.HandleReceived) :].count(events.FreshStarted)
+        return told[self._told_before :].count(events.FreshStarted)
 
     @property
     def speech_told_lost(self) -> float:
