@@ -23,7 +23,7 @@ from resumekit.core.speech import Speech
 from resumekit.core.stats import Counters
 from resumekit.core.tools import Tools
 from resumekit.core.transcript import Transcript
-from resumekit.core.turns import Call, Turn
+from resumekit.core.turns import Call, Turn, keep
 from resumekit.wire import (
     INTERRUPTED_FRAME,
     TURN_COMPLETE_FRAME,
@@ -656,8 +656,8 @@ def _has_output(content: ServerContent) -> bool:
 
 def _note_words(turn: Turn, content: ServerContent) -> None:
     if content.output_transcription is not None and content.output_transcription.text:
-        turn.spoken.append(content.output_transcription.text)
+        keep(turn.spoken, content.output_transcription.text)
     if content.model_turn is not None:
         for part in content.model_turn.parts or ():
             if part.text and not part.thought:
-                turn.written.append(part.text)
+                keep(turn.written, part.text)

@@ -30,7 +30,7 @@ from resumekit.core.state import FINAL, Machine, State, Trigger
 from resumekit.core.stats import Counters
 from resumekit.core.timers import TimerName, Timers
 from resumekit.core.watch import Watch
-from resumekit.errors import BufferFull, ResumekitError, SessionClosed
+from resumekit.errors import BufferFull, RemoteProtocolError, ResumekitError, SessionClosed
 from resumekit.wire import (
     ClientKind,
     ClientMessage,
@@ -45,6 +45,8 @@ __all__ = ["Engine"]
 
 _IN_FLIGHT = 16
 """Frames that the transport may hold; more wait in the outbox, where they can still be dropped."""
+_UNREADABLE = 16
+"""Frames in a row that are no JSON, after which something other than the service is at the other end."""
 _ON_AIR = (State.LIVE, State.DRAINING)
 
 
@@ -508,8 +510,13 @@ class Engine:
                 self._discard_frame(link, len(message.raw), "it came before setupComplete")
             return
         link.arrive(self._now)
-        ended = self._talk.receive(link, message, self._now)
+        try:
+            ended = self._talk.receive(link, message, self._now)
+        except RemoteProtocolError as error:  # nested so deep that it can be read, and not edited
+            ended = False
+            self._discard_frame(link, len(message.raw), str(error))
         link.hear(self._now)
+        link.unreadable = 0
         if message.server_content is not None or message.tool_call is not None:
             link.answered_at = self._now
         if ended:
@@ -539,9 +546,14 @@ class Engine:
 
     def _on_unreadable(self, happened: inputs.FrameUnreadable) -> None:
         link = self._link
-        if link is not None and link.number == happened.connection:
-            link.hear(self._now)
-            self._discard_frame(link, happened.size, happened.problem)
+        if self.state is State.MOVING or link is None or link.number != happened.connection:
+            return
+        link.hear(self._now)
+        self._discard_frame(link, happened.size, happened.problem)
+        link.unreadable += 1
+        if link.unreadable == _UNREADABLE:
+            phase = Phase.BIND if link.bound_at is None else Phase.LIVE
+            self._give_up_connection(phase, f"{_UNREADABLE} frames in a row that cannot be read")
 
     def _discard_frame(self, link: Link, size: int, problem: str) -> None:
         self._notify(events.FrameDiscarded(connection=link.number, size=size, problem=problem))

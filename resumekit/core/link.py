@@ -22,7 +22,7 @@ class Link:  # no Struct: its attributes are set for each frame, and a Struct lo
         "behind_until", "bound_at", "closing", "content_as_text", "covered_index", "ended", "floor_index", "heard",
         "in_flight", "lane_released", "last_byte", "last_control_index", "lost_ahead", "mark_index", "mute_reply", "next_index",
         "number", "opened", "owed", "owed_wait", "pace_over", "pinged", "postponed", "proven", "pruned_index", "record",
-        "speaking", "steady_until", "suspected_at", "turn_end_at", "turn_end_index", "turn_end_last_index", "turns",
+        "speaking", "steady_until", "suspected_at", "turn_end_at", "turn_end_index", "turn_end_last_index", "turns", "unreadable",
     )  # fmt: skip
 
     def __init__(self, number: int) -> None:
@@ -99,6 +99,8 @@ class Link:  # no Struct: its attributes are set for each frame, and a Struct lo
         self.pinged = False
         self.suspected_at: float | None = None
         """The process was frozen then, and nothing has come since."""
+        self.unreadable = 0
+        """Frames since the last one that could be read."""
         self.behind = 0.0
         """What comes before `behind_until` may have waited this long in the socket."""
         self.behind_until = 0.0

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from resumekit.core import events
-from resumekit.core.turns import Call, Turn
+from resumekit.core.turns import Call, Turn, keep
 from resumekit.wire import (
     ClientMessage,
     FunctionResponse,
@@ -114,7 +114,7 @@ class Tools:
             call = turn.issue(request)
             call.background = call.name in self._background
             if not turn.whole:
-                turn.tools.append(f"[called {call.name}: {_json(request.args or {})}]")
+                keep(turn.tools, f"[called {call.name}: {_json(request.args or {})}]")
             if len(turn.unbound) < known:
                 if call.response is None:
                     self._notify(events.ToolCallRebound(name=call.name, call_id=call.app_id))
@@ -225,7 +225,7 @@ def _same(one: FunctionResponse, other: FunctionResponse) -> bool:
 
 def _note_result(turn: Turn, call: Call) -> None:
     assert call.response is not None
-    turn.tools.append(f"[result of {call.name}: {_json(call.response.response)}]")
+    keep(turn.tools, f"[result of {call.name}: {_json(call.response.response)}]")
 
 
 def _json(value: object) -> str:

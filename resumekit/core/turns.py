@@ -14,7 +14,17 @@ from msgspec import Struct, field
 from resumekit.core.hearing import Hearing
 from resumekit.wire import FunctionCall, FunctionResponse, ServerMessage, args_key
 
-__all__ = ["Call", "Turn"]
+__all__ = ["Call", "Turn", "keep"]
+
+
+_PIECES = 2000
+
+
+def keep(pieces: list[str], text: str) -> None:
+    """Add words to those of a turn; of one that never ends, the newest are kept."""
+    pieces.append(text)
+    if len(pieces) > _PIECES:
+        del pieces[: _PIECES // 2]
 
 
 class Call(Struct, eq=False):

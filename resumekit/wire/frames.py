@@ -220,7 +220,10 @@ def _setup(setup_frame: str) -> dict[str, Raw]:
 
 
 def _value(raw: object) -> object:
-    return msgspec.json.decode(raw) if isinstance(raw, Raw) else raw
+    try:
+        return msgspec.json.decode(raw) if isinstance(raw, Raw) else raw
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise LocalProtocolError(f"the setup holds a value that cannot be read ({error})") from error
 
 
 def _dig(setup_frame: str, name: str, *path: str) -> object:
@@ -244,7 +247,10 @@ def _pop(mapping: dict[str, object], name: str) -> object:
 
 
 def _canonical(value: object, *, camel: bool = False) -> str:
-    return ascii(_plain(value, camel=camel))
+    try:
+        return ascii(_plain(value, camel=camel))
+    except RecursionError:  # hundreds of levels: what can be read can still be too deep for Python code
+        return "(too deep)"
 
 
 def _plain(value: object, *, camel: bool) -> object:

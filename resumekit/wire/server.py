@@ -88,7 +88,7 @@ class Blob(Struct, rename="camel", gc=False):  # noqa: PLW1641 -- it can change,
             import json  # see _load
 
             with contextlib.suppress(ValueError):
-                text = str(json.loads(f'"{text}"'))
+                text = _whole(json.loads(f'"{text}"'))
         return text
 
     @property
@@ -266,7 +266,7 @@ def decode_server(frame: bytes | bytearray | memoryview | str) -> ServerMessage:
     try:
         message = _decode_full(data)
     except _UNREADABLE:
-        message = _salvage(_load(data), ServerMessage)
+        message = _salvage(_load(data, halves=False), ServerMessage)
         message.partial = True
     message.raw = data
     return message
@@ -297,7 +297,7 @@ def top_level(frame: bytes | bytearray | memoryview | str) -> dict[str, Raw]:
     try:
         return _decode_top_level(data)
     except _UNREADABLE:
-        return {key: _to_raw(value) for key, value in _load(data).items()}
+        return {_whole(key): _to_raw(value) for key, value in _load(data).items()}
 
 
 def as_object(value: object) -> dict[str, object]:
@@ -319,12 +319,20 @@ def _parse_int(digits: str) -> float:
     return int(digits) if len(digits) < 100 else float(digits)  # int() refuses thousands of digits
 
 
-def _load(data: bytes) -> dict[str, object]:
+def _whole(text: str) -> str:
+    """Replace lone surrogates: JSON can escape them, and nothing can write them."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _load(data: bytes, *, halves: bool = True) -> dict[str, object]:
     import json  # here: few frames need it, importing it is dear, and whoever opened a session has done so
 
     problem = "is not a JSON object"
     try:
-        value: object = json.loads(data.decode(json.detect_encoding(data), "replace"), parse_int=_parse_int)
+        text = data.decode(json.detect_encoding(data), "replace")
+        value: object = json.loads(text, parse_int=_parse_int)
+        if not halves and "\\u" in text:
+            value = json.loads(_whole(json.dumps(value, ensure_ascii=False)), parse_int=_parse_int)
     except (ValueError, RecursionError) as error:
         # Not chained: a JSONDecodeError carries the whole frame.
         value, problem = None, "is empty" if not data.strip() else f"is not JSON ({type(error).__name__})"

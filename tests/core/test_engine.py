@@ -13,8 +13,15 @@ from resumekit.core.failures import Failure, Phase, Side
 from resumekit.core.policy import Policy, Recovery, RecoveryAction, RecoveryDetails
 from resumekit.core.state import State
 from resumekit.defaults.decisions import DefaultDecisions
-from resumekit.errors import ConnectFailed, ConnectRefused, LocalProtocolError, SessionClosed, SessionLost
-from resumekit.wire import HistoryTurn, ResumptionHandle, decode_client
+from resumekit.errors import (
+    ConnectFailed,
+    ConnectRefused,
+    LocalProtocolError,
+    RemoteProtocolError,
+    SessionClosed,
+    SessionLost,
+)
+from resumekit.wire import HistoryTurn, ResumptionHandle, decode_client, decode_server
 from tests.core.bench import (
     INTERRUPTED,
     MODEL_3,
@@ -1328,3 +1335,79 @@ def test_with_resumption_off_a_planned_move_is_a_fresh_start_at_a_quiet_point() 
     bench.bind()
     assert replayed(bench) == ["q0", "a0"]
     assert bench.wire[2:] == []
+
+
+# --- what cannot be read (DESIGN decision 14; the search for more of it is tests/fuzz) ---------------------------------
+
+
+def garbage(bench: Bench, times: int) -> None:
+    for _ in range(times):
+        bench.feed(inputs.FrameUnreadable(bench.live, 7, "is not JSON"))
+
+
+def test_a_connection_that_brings_nothing_but_garbage_is_left_for_another() -> None:
+    bench = Bench()
+    bench.connect()
+    anchored(bench)
+    garbage(bench, 15)
+    bench.says("still there")
+    garbage(bench, 15)
+    assert bench.events(events.ConnectionLost) == []
+    garbage(bench, 1)
+    assert len(bench.events(events.FrameDiscarded)) == 31
+    assert "cannot be read" in bench.events(events.ConnectionLost)[0].reason
+    assert bench.done(actions.AbortConnection) == [actions.AbortConnection(1)]
+    garbage(bench, 1)
+    bench.resume()
+    assert bench.bound_with is not None
+    assert len(bench.events(events.FrameDiscarded)) == 31
+
+
+def test_garbage_in_place_of_setup_complete_is_not_waited_out() -> None:
+    bench = Bench()
+    bench.start()
+    bench.opens()
+    garbage(bench, 16)
+    assert bench.events(events.ConnectionLost)[0].phase == "bind"
+
+
+def test_a_service_that_never_says_anything_else_is_given_up_without_a_hot_loop() -> None:
+    bench = Bench()
+    bench.connect()
+    garbage(bench, 16)
+    dials = [bench.now]
+    while not bench.done(actions.Finish):
+        if bench.connection > len(dials):
+            dials.append(bench.now)
+            bench.opens()
+            bench.server({"setupComplete": {}})
+            garbage(bench, 16)
+        bench.tick()
+    assert isinstance(bench.error, SessionLost)
+    assert sum(at - dials[0] <= 60.0 for at in dials) <= 10
+
+
+def test_garbage_while_the_connection_is_being_closed_changes_nothing() -> None:
+    bench = Bench()
+    bench.connect()
+    bench.feed(inputs.ForceReconnect())
+    before = len(bench.actions)
+    garbage(bench, 20)
+    assert len(bench.actions) == before
+
+
+def test_a_frame_that_is_too_deep_to_be_edited_is_discarded() -> None:
+    """It can be read, and some calls deeper, where a message is taken out of it, it cannot."""
+    bench = Bench()
+    bench.connect()
+    for depth in range(800, 1000):
+        frame = b'{"goAway":{},"new":' + b"[" * depth + b"]" * depth + b"}"
+        try:
+            message = decode_server(frame)
+        except RemoteProtocolError:
+            break
+        bench.feed(inputs.FrameReceived(bench.live, message))
+        if bench.events(events.FrameDiscarded):
+            break
+    assert bench.events(events.FrameDiscarded)
+    assert bench.events(events.GoAwayReceived)

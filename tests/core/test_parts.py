@@ -17,7 +17,7 @@ from resumekit.core.policy import DelayDetails, Exactly, Policy
 from resumekit.core.setup import Setup, TextForm
 from resumekit.core.state import FINAL, TRANSITIONS, Machine, State, Trigger, mermaid
 from resumekit.core.transcript import Transcript
-from resumekit.core.turns import Turn
+from resumekit.core.turns import Turn, keep
 from resumekit.defaults.decisions import DefaultDecisions
 from resumekit.errors import ConfigurationError, LocalProtocolError
 from resumekit.wire import ClientMessage, HistoryTurn, decode_client, decode_server
@@ -420,3 +420,11 @@ def test_history_is_bounded_by_half_of_what_triggers_compression() -> None:
     assert Setup.parse(json.dumps(frame)).replay_bytes(4000) == 2000
     assert Setup.parse(json.dumps(frame)).replay_bytes(100) == 100
     assert Setup.parse(json.dumps({"setup": {"model": MODEL_2}})).replay_bytes(4000) == 4000
+
+
+def test_of_a_turn_without_an_end_the_newest_words_are_kept() -> None:
+    pieces: list[str] = []
+    for number in range(10_000):
+        keep(pieces, str(number))
+        assert len(pieces) <= 2000
+    assert pieces[-1000:] == [str(number) for number in range(9000, 10_000)]

@@ -305,3 +305,19 @@ def test_keys_do_not_change_the_spelling_of_arguments():
 def test_key_survives_the_wire(args):
     [call] = decode_server(tool_call_frame([FunctionCall("1", "f", args)])).tool_call.function_calls
     assert args_key(call.name, call.args) == args_key("f", args)
+
+
+# --- what is beyond all limits ----------------------------------------------------------------------------------------
+
+
+def test_a_value_of_the_setup_that_cannot_be_read_is_told():
+    with pytest.raises(LocalProtocolError, match="Number out of range"):
+        setup_fingerprint('{"setup":{"model":"m","tools":[2e999]}}')
+
+
+def test_arguments_that_are_too_deep_to_be_compared_are_all_alike():
+    def deep(depth: int) -> dict[str, object]:
+        return json.loads('{"a":' * depth + "1" + "}" * depth)
+
+    assert args_key("f", deep(100)) != args_key("f", deep(101))
+    assert args_key("f", deep(900)) == args_key("f", deep(901)) != args_key("g", deep(900))

@@ -530,3 +530,12 @@ def test_marks_and_numbers_in_other_types_are_taken_for_what_they_mean():
     assert message.server_content.interrupted is True
     assert message.usage_metadata is not None
     assert message.usage_metadata.total_token_count == 17
+
+
+def test_half_a_character_becomes_a_whole_one():
+    """JSON can escape it, and nothing can write it: a handle could not be sent back, arguments could not be compared."""
+    frame = b'{"sessionResumptionUpdate":{"newHandle":"a\\ud800","resumable":true},"\\udc00":{"x":"\\ud800"}}'
+    assert decode_server(frame).session_resumption_update.new_handle == "a?"
+    assert server_keys(frame) == ("sessionResumptionUpdate", "?")
+    call = decode_server(b'{"toolCall":{"functionCalls":[{"name":"f","args":{"\\udc00":["\\ud83d"]}}]}}').tool_call
+    assert call.function_calls[0].args == {"?": ["?"]}
