@@ -69,7 +69,15 @@ def test_no_figure_is_typed_by_hand(name):
 
 def campaign(*failures, **row):
     rows = [{"profile": "tools", "mode": "handle only", "schedules": 10, "steps": 1000, **row}]
-    told = {"first": 0, "next": 10, "jobs": 2, "seconds": 5.0, "rows": rows, "failures": list(failures)}
+    told = {
+        "first": 0,
+        "next": 10,
+        "jobs": 2,
+        "seconds": 5.0,
+        "processor": 0.1,
+        "rows": rows,
+        "failures": list(failures),
+    }
     return Figures({"prove": {"about": "prove", "schedules": told}}, Results())
 
 

@@ -112,12 +112,15 @@ class Found:
     counts: dict[tuple[str, str], Counter[str]] = field(default_factory=dict[tuple[str, str], "Counter[str]"])
     """By profile and mode."""
     failures: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    processor: float = 0.0
+    """Seconds of one core."""
 
     def add(self, other: Found) -> None:
         """Take in what another one came to."""
         for key, counter in other.counts.items():
             self.counts.setdefault(key, Counter()).update(counter)
         self.failures += other.failures
+        self.processor += other.processor
 
     def total(self, name: str) -> int:
         """Return one figure, over all profiles and modes."""
@@ -131,16 +134,19 @@ class Found:
         ]
 
     @classmethod
-    def of_rows(cls, rows: Sequence[dict[str, Any]], failures: Sequence[dict[str, Any]]) -> Found:
+    def of_rows(
+        cls, rows: Sequence[dict[str, Any]], failures: Sequence[dict[str, Any]], processor: float = 0.0
+    ) -> Found:
         """Return what `as_rows` told."""
         numbers = [(row, {name: it for name, it in row.items() if isinstance(it, int)}) for row in rows]
         counts = {(row["profile"], row["mode"]): Counter(counted) for row, counted in numbers}
-        return cls(counts, list(failures))
+        return cls(counts, list(failures), processor)
 
 
 def explore(profile: str, seeds: range, judge: Callable[[World], Counter[str]] = tally) -> Found:
     """Run the schedules of some seeds; one that does not end in `PATIENCE` seconds fails, too."""
     found = Found()
+    started = time.process_time()
     before = signal.signal(signal.SIGALRM, _too_long)
     for seed in seeds:
         signal.alarm(PATIENCE)
@@ -161,6 +167,7 @@ def explore(profile: str, seeds: range, judge: Callable[[World], Counter[str]] =
         finally:
             signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
+    found.processor = time.process_time() - started
     return found
 
 

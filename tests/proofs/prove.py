@@ -88,13 +88,14 @@ def _schedules(chosen: argparse.Namespace, before: dict[str, Any]) -> dict[str, 
     print(f"schedules of {len(PROFILES)} profiles, from seed {first} on, in {chosen.jobs} processes", flush=True)
     campaign.run(_progress)
     _progress(campaign)
-    found = Found.of_rows(before.get("rows", ()), before.get("failures", ()))
+    found = Found.of_rows(before.get("rows", ()), before.get("failures", ()), before.get("processor", 0.0))
     found.add(campaign.found)
     return {
         "first": before.get("first", first),
         "next": campaign.next,
         "jobs": chosen.jobs,
         "seconds": round(before.get("seconds", 0.0) + campaign.took, 1),
+        "processor": round(found.processor, 1),
         "rows": found.as_rows(),
         "failures": found.failures,
     }
