@@ -237,7 +237,7 @@ PROMISES: tuple[Promise, ...] = (
             "tests/core/test_engine.py",
             "tests/core/test_watch.py",
             "tests/drivers/test_driver.py",
-            "tests/faults",
+            "tests/network",
         ),
         measured=_guarded("G4"),
     ),
@@ -245,7 +245,7 @@ PROMISES: tuple[Promise, ...] = (
         key="G5",
         what="No hot loop",
         promised="a service that accepts and drops for ever: ≤ 10 dials in any 60 s, and one typed error at `max_outage`",
-        held_by=(SEEDS, "tests/faults/test_storm.py", "tests/core/test_engine.py"),
+        held_by=(SEEDS, "tests/faults/test_storm.py", "tests/network", "tests/core/test_engine.py"),
         measured=_none("dials in 60 s"),
     ),
     Promise(

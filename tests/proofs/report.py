@@ -155,7 +155,9 @@ def _fates(measured: Figures) -> str:
 
 
 def _failures(measured: Figures) -> str:
-    failures = measured.schedules.get("failures", ())
+    failures = measured.schedules.get("failures")
+    if failures is None:
+        return "*Not measured.*"
     return "\n".join(f"- `{one['replay']}`: {one['problem'].splitlines()[0]}" for one in failures) or "None."
 
 
