@@ -710,6 +710,19 @@ def test_a_warm_connection_that_opens_while_the_old_one_closes_is_bound_after_th
     assert bench.bound_with == "h0"
 
 
+def test_a_warm_dial_that_fails_while_the_old_connection_closes_is_repeated_after_that() -> None:
+    bench = Bench()
+    bench.connect()
+    anchored(bench)
+    bench.goes_away("30s")
+    bench.tick(20.0)
+    assert (bench.engine.state, bench.connection) == (State.MOVING, 2)
+    bench.feed(inputs.DialFailed(2, Failure(phase=Phase.DIAL, side=Side.NOBODY)))
+    assert bench.connection == 2
+    bench.closes()
+    assert bench.connection == 3
+
+
 @pytest.mark.parametrize("how", ["fails", "hangs", "closes"])
 def test_a_warm_dial_that_fails_costs_nothing(how: str) -> None:
     bench = Bench()
