@@ -8,6 +8,7 @@ named test has to pass without the defect, and with it to fail as expected: not 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import re
 import shlex
@@ -17,10 +18,12 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 
 from tests.proofs import records
@@ -71,6 +74,12 @@ class Guard:
     environment: str = HERE
     quick: bool = False
     """Takes a few seconds at the most, so that it may be run by `make test`."""
+
+    @property
+    def digest(self) -> str:
+        """Return what changes with the defect, its test and what is expected of it."""
+        told = (self.file, self.old, self.new, self.test, self.fails)
+        return hashlib.blake2b(repr(told).encode(), digest_size=6).hexdigest()
 
     def problem(self, root: Path = records.ROOT) -> str:
         """Return why the defect cannot be planted; empty if it can."""
@@ -150,7 +159,7 @@ def run(test: str, environment: str, root: Path) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def outcome(guard: Guard, clean: dict[tuple[str, str], bool]) -> Outcome:
+def outcome(guard: Guard, clean: Mapping[tuple[str, str], bool]) -> Outcome:
     """Plant a defect, and see what its test says; `clean` tells which tests pass without any."""
     if problem := guard.problem():
         return Outcome("does not match", problem)
@@ -177,29 +186,49 @@ def _shortened(line: str, length: int = 160) -> str:
     return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
-def _passes(test: tuple[str, str]) -> bool:
-    environment, what = test
+class _Clean(dict[tuple[str, str], bool]):
+    """Which tests pass without a defect: asked when the first guard needs it, then known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._locks: defaultdict[tuple[str, str], Lock] = defaultdict(Lock)
+
+    def __missing__(self, test: tuple[str, str]) -> bool:
+        with self._locks[test]:
+            if test not in self:
+                self[test] = _passes(*test)
+        return self[test]
+
+
+def _passes(environment: str, test: str) -> bool:
     with tempfile.TemporaryDirectory(prefix="guard-") as place:
-        code, told = run(what, environment, _copy(Path(place)))
+        code, told = run(test, environment, _copy(Path(place)))
     if code != 0:
-        print(f"without a defect: {what}\n{told[-2000:]}", flush=True)
+        print(f"without a defect: {test}\n{told[-2000:]}", flush=True)
     return code == 0
 
 
-def campaign(guards: Iterable[Guard], jobs: int) -> list[dict[str, Any]]:
-    """Run guards, some at a time; return what became of each."""
-    guards = list(guards)
-    tests = sorted({(guard.environment, guard.test) for guard in guards if not guard.problem()})
+def campaign(
+    guards: Iterable[Guard], jobs: int, save: Callable[[dict[str, Any]], object] = lambda _: None
+) -> list[dict[str, Any]]:
+    """Run guards, some at a time; return what became of each, which `save` is given one by one."""
+    clean = _Clean()
+
+    def take_out(guard: Guard) -> dict[str, Any]:
+        one = outcome(guard, clean)
+        entry = {name: it for name, it in asdict(guard).items() if name not in ("old", "new", "fails", "quick")}
+        return entry | {"defect": guard.digest} | asdict(one)
+
+    told: list[dict[str, Any]] = []
     with ThreadPoolExecutor(jobs) as pool:
-        clean = dict(zip(tests, pool.map(_passes, tests), strict=True))
-        print(f"{sum(clean.values())} of {len(tests)} tests pass without any defect", flush=True)
-        told: list[dict[str, Any]] = []
-        for guard, one in zip(guards, pool.map(lambda guard: outcome(guard, clean), guards), strict=True):
+        for done in as_completed([pool.submit(take_out, guard) for guard in guards]):
+            told.append(entry := done.result())
+            save(entry)
             print(
-                f"{one.result:13} {guard.promise:8} {guard.what}  [{one.seconds:.0f} s]\n{'':22} {one.how}", flush=True
+                f"{entry['result']:13} {entry['promise']:8} {entry['what']}  [{entry['seconds']:.0f} s]\n"
+                f"{'':22} {entry['how']}",
+                flush=True,
             )
-            entry = {name: it for name, it in asdict(guard).items() if name not in ("old", "new", "fails", "quick")}
-            told.append(entry | asdict(one))
     return told
 
 
@@ -208,6 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.proofs.guards", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", help="those whose promise is this one, or whose words have it; all of them")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--resume", action="store_true", help="without those that the last run has seen failing")
     parser.add_argument("--publish", action="store_true", help="keep the outcome in docs/project/proofs")
     chosen = parser.parse_args(arguments)
     names = chosen.names
@@ -220,14 +250,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     absent = {name for name in others if not (records.ROOT / ".venv" / name).exists()}
     if absent:
         print(f"not here, so their guards are left out: {', '.join(sorted(absent))}")
-    told = campaign([guard for guard in guards if guard.environment not in absent], chosen.jobs)
+    order = {guard.digest: place for place, guard in enumerate(all_guards())}
+    before = records.load("guards", published=False).get("guards", []) if chosen.resume or names else []
+    told = [it for it in before if it["result"] == "seen failing" and it.get("defect") in order]
+    if chosen.resume:
+        guards = [guard for guard in guards if guard.digest not in {it["defect"] for it in told}]
+
+    def save(entry: dict[str, Any]) -> None:
+        told[:] = [it for it in told if it["defect"] != entry["defect"]] + [entry]
+        told.sort(key=lambda it: order[it["defect"]])
+        records.save("guards", {"about": "python -m tests.proofs.guards", **records.stamp(), "guards": told})
+
+    campaign([guard for guard in guards if guard.environment not in absent], chosen.jobs, save)
     good = sum(entry["result"] == "seen failing" for entry in told)
-    print(f"{good} of {len(guards)} guards were seen failing")
-    record = {"about": "python -m tests.proofs.guards", **records.stamp(), "guards": told}
-    records.save("guards", record)
-    if chosen.publish and not names:
-        records.save("guards", record, publish=True)
-    return good < len(guards)
+    print(f"{good} of {len(order)} guards were seen failing")
+    if chosen.publish:
+        records.save("guards", records.load("guards", published=False), publish=True)
+    return any(entry["result"] != "seen failing" for entry in told) or bool(absent)
 
 
 if __name__ == "__main__":
