@@ -83,3 +83,28 @@ def test_what_counts_as_noticed(monkeypatch, code, told, clean, result):
     monkeypatch.setattr(guards, "run", lambda *_: (code, told))
 
     assert guards.outcome(guard, {("genai3", "t"): clean}).result == result
+
+
+def test_what_was_seen_failing_is_kept_and_not_run_again(monkeypatch, tmp_path):
+    guard = guards.Guard(
+        promise="G1", what="-", file="Makefile", old=".DEFAULT_GOAL", new="x", test="t", fails="assert"
+    )
+    runs = []
+
+    def run(test, environment, root):
+        planted = ".DEFAULT_GOAL" not in (root / "Makefile").read_text("utf-8")
+        runs.append(planted)
+        return (1, "E   assert 1 <= 0") if planted else (0, "1 passed")
+
+    monkeypatch.setattr(records, "OUT", tmp_path)
+    monkeypatch.setattr(guards, "all_guards", lambda: [guard])
+    monkeypatch.setattr(guards, "run", run)
+    for _ in range(2):
+        assert guards.main(["--jobs", "1", "--resume"]) == 0
+        (told,) = records.load("guards", published=False)["guards"]
+        assert (told["promise"], told["result"], told["how"]) == ("G1", "seen failing", "E   assert 1 <= 0")
+    assert runs == [False, True]
+
+    monkeypatch.setattr(guards, "run", lambda *_: (0, "1 passed"))
+    assert guards.main(["--jobs", "1"]) == 1
+    assert records.load("guards", published=False)["guards"][0]["result"] == "NOT NOTICED"
