@@ -130,3 +130,23 @@ def test_a_guard_that_was_not_noticed_breaks_the_promise():
 
     assert one("G12").verdict(Figures({"guards": {"guards": told[:1]}}, Results())) == "holds"
     assert one("G12").verdict(Figures({"guards": {"guards": told}}, Results())) == "does not hold"
+
+
+def test_what_a_soak_broke_is_shown():
+    soak = {
+        "about": "soak", "minutes": 1, "sessions_at_once": 2, "seconds_between_faults": 3.0, "seed": 4,
+        "promises": [{"promise": "nothing lost", "broken": 2}, {"promise": "in order", "broken": 0}],
+        "complaints": [["nothing lost", "m3"]], "figures": {"turns": 5, "left_behind": {"tasks": 0}, "not_there": None},
+        "faults": {"a reset": 6},
+    }  # fmt: skip
+    page = report.page("proofs.md", Figures({"soak": soak}, Results()))
+
+    for line in (
+        "| nothing lost | **broken 2 times** |",
+        "| in order | holds |",
+        "- nothing lost / m3",
+        "| left behind | tasks 0 |",
+        "| a reset | 6 |",
+    ):
+        assert line in page
+    assert "not there" not in page

@@ -26,7 +26,7 @@ PAGES = {
     "promises.md": records.ROOT / "docs" / "explanation" / "promises.md",
 }
 """Which words make which page."""
-_OWN = ("prove", "guards")
+_OWN = ("prove", "guards", "soak")
 """Records that have a place of their own on the page."""
 
 
@@ -49,6 +49,7 @@ def _values(measured: Figures) -> dict[str, Callable[[], str]]:
         "guards": lambda: _guards(measured),
         "schedules": lambda: _schedules(measured),
         "fates": lambda: _fates(measured),
+        "soak": lambda: _soak(measured),
         "tables": lambda: "\n\n".join(_tables(measured)),
         "runs": lambda: "\n".join(_runs(measured)),
         "failures": lambda: _failures(measured),
@@ -171,6 +172,40 @@ def _tables(measured: Figures) -> Iterator[str]:
             yield f"### {one['title']}\n\n`{record['about']}`\n\n{table(one['heads'], rows)}"
 
 
+def _soak(measured: Figures) -> str:
+    """What sessions over real sockets came to."""
+    soak = measured.records.get("soak")
+    if not soak:
+        return "*Not measured.*"
+    promises = [
+        (it["promise"], "holds" if not it["broken"] else f"**broken {it['broken']} times**") for it in soak["promises"]
+    ]
+    figures = [(name.replace("_", " "), _told(value)) for name, value in soak["figures"].items() if value is not None]
+    faults = [(name, f"{count:,}") for name, count in sorted(soak["faults"].items(), key=lambda it: (-it[1], it[0]))]
+    complaints = [f"- {' / '.join(map(str, it))}" for it in soak["complaints"]]
+    head = (
+        f"{soak['minutes']:g} minutes, {soak['sessions_at_once']} sessions at once, a fault every "
+        f"{soak['seconds_between_faults']:g} s, seed {soak['seed']}."
+    )
+    return "\n\n".join(
+        [
+            head,
+            table(("promise", ""), promises, words=2),
+            *(["\n".join(complaints)] if complaints else []),
+            table(("figure", ""), figures),
+            table(("fault", "times"), faults),
+        ]
+    )
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {count}" for name, count in sorted(value.items()))
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return _cell(value)
+
+
 def _cell(cell: Any) -> str:
     if isinstance(cell, float):
         return f"{cell:,.2f}"
@@ -207,6 +242,9 @@ def main() -> int:
         verdict = promise.verdict(measured)
         if verdict != "holds":
             print(f"{verdict}: {promise.key}: {promise.measured(measured)[0]}")
+    for it in measured.records.get("soak", {}).get("promises", ()):
+        if it["broken"]:
+            print(f"broken in the soak: {it['promise']}")
     return 0
 
 
