@@ -94,38 +94,24 @@ class Bridge(genai.Bridge):
         super().__init__(driver)
         self.surfaces_updates = False
         """The application asked for handles."""
-        self.current: ServerMessage | None = None
-        """The frame that ADK makes responses of."""
-        self.is_media = False
-        """That frame is media of an answer that goes on, and nothing else."""
+        self.frame: ServerMessage | bytes | None = None
+        """What ADK makes responses of; bytes: media of an answer that goes on, and nothing else."""
         self.cancelled: set[str] = set()
         """Ids of tool calls that are not to be run any more."""
         self._put_back: ServerMessage | None = None
 
-    async def _next(self) -> bytes:
-        while True:
-            message = await self._take()
-            self.is_media = isinstance(message, bytes)
-            if isinstance(message, bytes):  # nothing is asked of it, but that it is another one
-                self.current = ServerMessage(raw=message)
-                return message
-            if isinstance(message, _Inserted) and message.error is not None:
-                raise message.error
-            self.current = message
-            if message.tool_call_cancellation is not None:
-                self.cancelled.update(message.tool_call_cancellation.ids or ())
-            raw = message.raw if message.session_resumption_update is None else self._without_handle(message)
-            if raw is not None and can_read(message):
-                return raw
+    def _next(self) -> ServerMessage | bytes | None:
+        if self._put_back is not None:
+            self.frame, self._put_back = self._put_back, None
+        else:
+            self.frame = frame = self._driver.take_frame()
+            if isinstance(frame, ServerMessage) and frame.cut is not None:
+                self.frame = self._before_cut(frame)
+        return self.frame
 
-    async def _take(self) -> ServerMessage | bytes:
-        put_back, self._put_back = self._put_back, None
-        if put_back is not None:
-            return put_back
-        message = await self._driver.recv_frame()
-        if isinstance(message, bytes):
-            return message
-        if message.cut is not None and message.server_content is not None and message.server_content.interrupted:
+    def _before_cut(self, message: ServerMessage) -> ServerMessage:
+        """Return what ADK has to get before a frame that marks a cut, which is put back then, or the frame."""
+        if message.server_content is not None and message.server_content.interrupted:
             self._put_back = message
             flush = decode_server(_FLUSH)
             flush.cut = message.cut
@@ -134,6 +120,18 @@ class Bridge(genai.Bridge):
             self._put_back = decode_server(_END)  # ADK keeps calls of some models until the turn is over
             self._put_back.cut = Cut.UNSEEN
         return message
+
+    def _shown(self, message: ServerMessage) -> bytes | None:
+        if isinstance(message, _Inserted) and message.error is not None:
+            self.frame = None
+            raise message.error
+        if message.tool_call_cancellation is not None:
+            self.cancelled.update(message.tool_call_cancellation.ids or ())
+        raw = message.raw if message.session_resumption_update is None else self._without_handle(message)
+        return raw if can_read(message) else None
+
+    def _told(self, end: errors.ResumekitError) -> Exception:
+        return end
 
     def _without_handle(self, message: ServerMessage) -> bytes | None:
         """Return a frame that ADK may log; None if nothing is left of it."""
@@ -161,28 +159,27 @@ class Session(genai.Session):
     bridge_type = Bridge
     bridge: Bridge
 
-    async def _receive(self) -> types.LiveServerMessage:
-        # Here google-genai reads one frame. An error that went further would end ADK's generator, and with it the calls
-        # and the text that this keeps of the turn.
+    async def _received_by_google_genai(self) -> types.LiveServerMessage:
+        # An error that went further would end ADK's generator, and with it the calls and the text that this keeps of the
+        # turn.
         while True:
-            before = self.bridge.current
             try:
-                return await super()._receive()
+                return await super()._received_by_google_genai()
             except Exception as error:  # noqa: BLE001 -- see `absorb`
-                self.absorb(error, before)
+                self.absorb(error)
 
-    def absorb(self, error: Exception, before: ServerMessage | None) -> None:
+    def absorb(self, error: Exception) -> None:
         """Report a frame that google-genai or ADK cannot read: it is no reason to end the conversation.
 
         Args:
             error: What they raised. If it is about something else, it is raised again.
-            before: The frame that they had before.
         """
-        frame = self.bridge.current
-        if frame is None or frame is before or isinstance(error, errors.ResumekitError):
+        frame = self.bridge.frame
+        if frame is None or isinstance(error, errors.ResumekitError):
             raise error
+        size = len(frame if isinstance(frame, bytes) else frame.raw)
         problem = f"it cannot be read ({type(error).__name__})"  # the error itself may quote it
-        self.report(events.FrameDiscarded(connection=0, size=len(frame.raw), problem=problem))
+        self.report(events.FrameDiscarded(connection=0, size=size, problem=problem))
 
     def report(self, event: events.Event) -> None:
         """Tell the application what happened in the adapter."""
@@ -265,13 +262,13 @@ class Connection(BaseLlmConnection):
             SessionClosed: After `close`, where ADK needs an exception to end the run.
         """
         self._watch_sender()
-        empty = True
+        bridge, empty = self._bridge, True
         while empty:
-            before = self._bridge.current
+            bridge.frame = None
             try:
                 async with contextlib.aclosing(self._inner.receive()) as responses:
                     async for response in responses:
-                        if self._bridge.is_media and not (self._answer or self._heard or self._bridge.cancelled):
+                        if isinstance(bridge.frame, bytes) and not (self._answer or self._heard or bridge.cancelled):
                             empty = False
                             yield response  # as the filter would: nine of ten responses
                             continue
@@ -289,11 +286,13 @@ class Connection(BaseLlmConnection):
                     return
                 raise _closed() from end
             except Exception as error:  # noqa: BLE001 -- see `absorb`
-                self._session.absorb(error, before)
+                self._session.absorb(error)
 
     def _filter(self, response: LlmResponse) -> Iterator[LlmResponse]:
-        frame = self._bridge.current
+        frame = self._bridge.frame
         assert frame is not None
+        if isinstance(frame, bytes):  # nothing is asked of it
+            frame = ServerMessage(raw=frame)
         if isinstance(frame, _Inserted):
             assert frame.event is not None
             yield self._notice(frame.event)

@@ -90,7 +90,8 @@ class Bridge:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._receiving = False
+        self._waiting = False
+        """Somebody is receiving, and there is no frame."""
         self._handed_back: bytes | Exception | None = None
 
     async def send(self, frame: str) -> None:
@@ -101,23 +102,53 @@ class Bridge:
             raise _as_api_error(lost) from lost.__cause__
 
     async def recv(self, decode: bool | None = None) -> bytes:  # noqa: ARG002, FBT001 -- as websockets has it
-        """Return the next frame that the installed google-genai can read. Cancelling it loses nothing.
+        """Return the next frame, as `take`, or what was handed back. Cancelling it loses nothing. Raises as both."""
+        frame, self._handed_back = self._handed_back, None
+        if isinstance(frame, Exception):
+            raise frame
+        while frame is None and (frame := self.take()) is None:
+            await self.more()
+        return frame
+
+    def take(self) -> bytes | None:
+        """Return the next frame that the installed google-genai can read; None: there is none, wait for `more`.
 
         Raises:
             RuntimeError: (a `ConcurrencyError` of websockets 13.1 or newer) Somebody else is receiving, as on a connection of websockets.
         """
-        if (outcome := self._handed_back) is not None:
-            self._handed_back = None
-            if isinstance(outcome, Exception):
-                raise outcome
-            return outcome
-        if self._receiving:
+        if self._waiting:
             raise _ConcurrencyError("cannot receive: another receive() of this session is running")
-        self._receiving = True
+        while (frame := self._next()) is not None:
+            if isinstance(frame, bytes):
+                return frame
+            if (shown := self._shown(frame)) is not None:
+                return shown
+        return None
+
+    def _next(self) -> ServerMessage | bytes | None:
+        return self._driver.take_frame()
+
+    def _shown(self, message: ServerMessage) -> bytes | None:
+        return message.raw if seam.can_read(message) else None  # else it was reported when it came
+
+    async def more(self) -> None:
+        """Return when there may be another frame. Raises what a connection of websockets would."""
+        self._waiting = True
         try:
-            return await self._next()
+            await self._driver.more()
+        except errors.ResumekitError as end:
+            raise self._told(end) from end.__cause__
         finally:
-            self._receiving = False
+            self._waiting = False
+
+    def _told(self, end: errors.ResumekitError) -> Exception:
+        """Return the end of the session as it is told."""
+        if isinstance(end, errors.SessionLost):
+            return _as_api_error(end)
+        if not isinstance(end, errors.SessionClosed):
+            return end
+        close = Close(CloseCode.NORMAL, "")
+        return ConnectionClosedOK(close, close, rcvd_then_sent=False)
 
     def hand_back(self, outcome: bytes | Exception) -> None:
         """Have the next `recv` return, or raise, what the last one did."""
@@ -131,20 +162,6 @@ class Bridge:
             self._driver.publish(FrameDiscarded(connection=0, size=len(frame), problem=str(error)))
             return True
         return False
-
-    async def _next(self) -> bytes:
-        while True:
-            try:
-                frame = await self._driver.recv_frame()
-            except errors.SessionClosed:
-                end = Close(CloseCode.NORMAL, "")
-                raise ConnectionClosedOK(end, end, rcvd_then_sent=False) from None
-            except errors.SessionLost as lost:
-                raise _as_api_error(lost) from lost.__cause__
-            if isinstance(frame, bytes):
-                return frame
-            if seam.can_read(frame):  # else it was reported when it came
-                return frame.raw
 
     async def close(self) -> None:
         """End the session."""
@@ -165,15 +182,20 @@ class Session(AsyncSession):
     async def _receive(self) -> types.LiveServerMessage:
         if self._lane is not None:
             try:
-                while (message := self._lane.decode(frame := await self.bridge.recv())) is None:
-                    if not self.bridge.discards(frame):
+                while True:
+                    if (frame := self.bridge.take()) is None:
+                        await self.bridge.more()
+                    elif (message := self._lane.decode(frame)) is not None:
+                        return message
+                    elif not self.bridge.discards(frame):
                         break
-                else:
-                    return message
             except Exception as error:  # noqa: BLE001 -- google-genai has its own for some of them
                 self.bridge.hand_back(error)
             else:
                 self.bridge.hand_back(frame)
+        return await self._received_by_google_genai()
+
+    async def _received_by_google_genai(self) -> types.LiveServerMessage:
         # It takes what was handed back without a wait, so that no frame is lost where this is cancelled.
         return await super()._receive()
 

@@ -74,7 +74,8 @@ class Session:
 
     async def recv_bytes(self) -> bytes:
         """Return the next frame of the service as it came. Raises as `recv`."""
-        frame = await self._driver.recv_frame()
+        while (frame := self._driver.take_frame()) is None:
+            await self._driver.more()
         return frame if isinstance(frame, bytes) else frame.raw
 
     def __aiter__(self) -> Session:

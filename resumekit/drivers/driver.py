@@ -253,22 +253,24 @@ class Driver:
             SessionLost: The conversation cannot go on; frames that came before are returned first.
         """
         while (message := self._engine.take()) is None:
-            await self._more()
+            await self.more()
         if self._paused:
             self._taken()
         return message
 
-    async def recv_frame(self) -> ServerMessage | bytes:
-        """As `recv`, but plain media, which need not be decoded for anything else, may come as bytes."""
-        while (frame := self._engine.take_frame()) is None:
-            await self._more()
-        if self._paused:
+    def take_frame(self) -> ServerMessage | bytes | None:
+        """Return what `recv` would without a wait; None: await `more`, and ask again.
+
+        Plain media, which need not be decoded for anything else, may come as bytes.
+        """
+        frame = self._engine.take_frame()
+        if self._paused and frame is not None:
             self._taken()
         return frame
 
-    def _more(self) -> asyncio.Future[None]:
-        if self._over:
-            raise self._outcome()
+    def more(self) -> asyncio.Future[None]:
+        """Return what is done when there may be another frame. Cancelling it is no harm. Raises as `recv`."""
+        self._check_open()
         return self._receivers.wait()
 
     async def close(self, *, forget: bool = False) -> None:

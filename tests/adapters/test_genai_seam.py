@@ -317,7 +317,7 @@ async def test_each_key_that_is_let_through_can_be_read(make):
         def __init__(self, frames):
             self.frames = iter([*frames, b'{"serverContent": {"turnComplete": true}}'])
 
-        async def recv_frame(self):
+        def take_frame(self):
             return decode_server(next(self.frames))
 
     for frame in [

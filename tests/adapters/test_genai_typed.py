@@ -444,14 +444,16 @@ class Driver:
         self.frames = list(frames)
         self.comes = asyncio.Event()
 
-    async def recv_frame(self):
-        while not self.frames:
-            self.comes.clear()
-            await self.comes.wait()
-        one = self.frames.pop(0)
-        if isinstance(one, Exception):
-            raise one
-        return decode_server(one)
+    def take_frame(self):
+        if not self.frames or isinstance(self.frames[0], Exception):
+            return None
+        return decode_server(self.frames.pop(0))
+
+    def more(self):
+        if self.frames:
+            raise self.frames.pop(0)
+        self.comes.clear()
+        return self.comes.wait()
 
     def add(self, *frames):
         self.frames += frames

@@ -43,7 +43,7 @@ class Bridge(genai.Bridge):
 
     left = 0
 
-    async def _next(self):
+    def take(self):
         return self.frame
 
     def discards(self, frame):  # that is for the engine, were it not for media that it does not look at
@@ -225,13 +225,13 @@ def is_read(frame, *, vertex):
 async def test_what_comes_through_the_engine(vertex, fast, monkeypatch):
     """A whole answer over a connection: media by the express lane, and all that may come in between."""
 
-    async def counted(driver):
-        frame = await recv_frame(driver)
+    def counted(driver):
+        frame = take_frame(driver)
         undecoded.append(isinstance(frame, bytes))
         return frame
 
-    recv_frame, undecoded = Driver.recv_frame, []
-    monkeypatch.setattr(Driver, "recv_frame", counted)
+    take_frame, undecoded = Driver.take_frame, []
+    monkeypatch.setattr(Driver, "take_frame", counted)
     monkeypatch.setenv(FAST, fast)
     sound = [pretty(turn(audio(base64.b64encode(bytes([number]) * 1920).decode()))) for number in range(9)]
     parts = [frame for frame in map(FRAMES.get, TAKEN) if is_of_an_answer(frame) and is_read(frame, vertex=vertex)]

@@ -32,10 +32,11 @@ class Driver:
     def __init__(self, frames):
         self.frames = frames
 
-    async def recv_frame(self):
-        if not self.frames:
-            raise errors.SessionClosed("closed")
-        return self.frames.pop(0)
+    def take_frame(self):
+        return self.frames.pop(0) if self.frames else None
+
+    def more(self):
+        raise errors.SessionClosed("closed")
 
 
 class Inner:
