@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -27,6 +26,7 @@ from resumekit.adapters._genai_seam import as_dict, can_read
 from resumekit.core import events
 from resumekit.core.failures import CloseCode
 from resumekit.wire import Cut, ResumptionHandle, ServerMessage, UsageMetadata, decode_server, without_key
+from resumekit.wire.server import top_level
 
 if TYPE_CHECKING:
     from resumekit.drivers.driver import Driver
@@ -142,7 +142,7 @@ class Bridge(genai.Bridge):
         shown: dict[str, object] = {"newHandle": repr(update.handle), "resumable": True}
         if update.last_consumed_client_message_index is not None:
             shown["lastConsumedClientMessageIndex"] = str(update.last_consumed_client_message_index)
-        return json.dumps({**json.loads(rest), "sessionResumptionUpdate": shown}).encode()
+        return msgspec.json.encode({**top_level(rest), "sessionResumptionUpdate": shown})
 
     def tell(self, event: events.Event) -> None:
         """Put an event behind the frames that wait."""
@@ -262,15 +262,15 @@ class Connection(BaseLlmConnection):
             SessionClosed: After `close`, where ADK needs an exception to end the run.
         """
         self._watch_sender()
-        bridge, empty = self._bridge, True
+        empty = True
         while empty:
-            bridge.frame = None
+            self._bridge.frame = None
             try:
                 async with contextlib.aclosing(self._inner.receive()) as responses:
                     async for response in responses:
-                        if isinstance(bridge.frame, bytes) and not (self._answer or self._heard or bridge.cancelled):
+                        if self._is_plain(response):
                             empty = False
-                            yield response  # as the filter would: nine of ten responses
+                            yield response
                             continue
                         for shown in self._filter(response):
                             empty = False
@@ -287,6 +287,21 @@ class Connection(BaseLlmConnection):
                 raise _closed() from end
             except Exception as error:  # noqa: BLE001 -- see `absorb`
                 self._session.absorb(error)
+
+    def _is_plain(self, response: LlmResponse) -> bool:
+        """Tell whether the filter would show a response as it is: nearly all."""
+        frame = self._bridge.frame
+        if self._answer is not None or self._heard or self._bridge.cancelled:
+            return False
+        if isinstance(frame, bytes):
+            return True
+        said = response.output_transcription
+        return (
+            type(frame) is ServerMessage
+            and frame.cut is None
+            and frame.session_resumption_update is None
+            and not (said is not None and said.finished)
+        )
 
     def _filter(self, response: LlmResponse) -> Iterator[LlmResponse]:
         frame = self._bridge.frame
