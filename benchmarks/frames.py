@@ -66,9 +66,9 @@ def audio(
     return [dump(_audio(random_, milliseconds, vertex=vertex), pretty=pretty) for _ in range(count)]
 
 
-def microphone() -> str:
-    """Return what a client sends of 40 ms: 16,000 samples a second."""
-    sound = base64.b64encode(random.Random(0).randbytes(1280)).decode()
+def microphone(*, shorter: bool = False) -> str:
+    """Return what a client sends of 40 ms, or a sample less: 16,000 a second."""
+    sound = base64.b64encode(random.Random(0).randbytes(1278 if shorter else 1280)).decode()
     return json.dumps({"realtimeInput": {"audio": {"mimeType": "audio/pcm;rate=16000", "data": sound}}})
 
 

@@ -31,6 +31,8 @@ ENVIRONMENTS = ["bench"]
 RECV, SEND = "websockets recv", "websockets send"
 CALL = "a call"
 _MANY = 1000
+_A_SECOND = 25
+"""Frames of 40 ms."""
 
 
 def measure(bench: Bench) -> None:
@@ -109,9 +111,9 @@ def _time_beside_recv(bench: Bench) -> None:
 
 def _time_sending(bench: Bench, runner: asyncio.Runner) -> None:
     frame = frames.microphone()
-    message = decode_client(frame)
+    message, shorter = decode_client(frame), decode_client(frames.microphone(shorter=True))
     engine, whole = _engine.live_engine(), _engine.live_engine(express=False)
-    outbox, limit = Outbox(), Policy().audio_resend
+    outbox, beside, uneven = (Outbox(Policy().audio_resend) for _ in range(3))
 
     async def send() -> None:
         for _ in range(_MANY):
@@ -132,7 +134,18 @@ def _time_sending(bench: Bench, runner: asyncio.Runner) -> None:
 
     def through_outbox() -> None:
         for _ in range(_MANY):
-            outbox.stream(message, next(indices), limit)
+            outbox.stream(message, next(indices))
+
+    def with_others() -> None:
+        for place in range(_MANY):
+            if place % _A_SECOND == 0:
+                beside.skip()  # counts a message that is no audio
+            beside.stream(message, next(indices))
+
+    def of_two_lengths() -> None:
+        for _ in range(_MANY // 2):
+            uneven.stream(message, next(indices))
+            uneven.stream(shorter, next(indices))
 
     contenders: dict[str, Callable[[], object]] = {
         SEND: lambda: runner.run(send()),
@@ -140,6 +153,8 @@ def _time_sending(bench: Bench, runner: asyncio.Runner) -> None:
         "engine, whole": through(whole),
         "engine, with the buffer": through(engine),
         "the buffer": through_outbox,
+        "the buffer, something else each second": with_others,
+        "the buffer, frames of two lengths": of_two_lengths,
     }
     with sink() as port:
         socket = runner.run(_connected(f"ws://127.0.0.1:{port}"))

@@ -61,7 +61,6 @@ class Conversation:
     """Messages, turns and the point that the service can resume from."""
 
     __slots__ = (
-        "_audio_kept",
         "_notify",
         "_policy",
         "_setup",
@@ -93,7 +92,9 @@ class Conversation:
         self._transparent = transparent
         self._notify = notify
         self._stats = stats
-        self.outbox = Outbox()
+        held = transparent and policy.handles_hold_audio
+        # RULES 10: handle-only mode keeps `audio_resend` seconds, transparent mode the buffer.
+        self.outbox = Outbox(policy.audio_seconds if held else policy.audio_resend)
         self.room = Room(policy, self.outbox, notify=notify, stats=stats)
         self.inbox = Inbox(max_frames=policy.inbox_frames, max_bytes=policy.inbox_bytes)
         self.point = ResumePoint(
@@ -105,9 +106,6 @@ class Conversation:
         self.seeding = setup.seeds_history
         """The app's next content is history, up to its turn_complete."""
         self._speech = Speech(policy, self.outbox, setup.text_form)
-        held = transparent and policy.handles_hold_audio
-        self._audio_kept = policy.audio_seconds if held else policy.audio_resend
-        """RULES 10: handle-only mode keeps `audio_resend` seconds, transparent mode the buffer."""
         self._tools = Tools(notify, setup.background_tools)
 
     # ------------------------------------------------------------------ the app sends
@@ -180,7 +178,6 @@ class Conversation:
         if body.kind is ClientKind.AUDIO:
             link.audio_since_turn = True
             link.audio_from = link.audio_from or index
-            self.outbox.bound_sent_audio(self._audio_kept)
             return body.frame
         if body.kind is ClientKind.VIDEO:
             return body.frame
@@ -211,7 +208,7 @@ class Conversation:
         link.next_index = index + 1
         link.audio_since_turn = True
         link.audio_from = link.audio_from or index
-        self.outbox.stream(body, index, self._audio_kept)
+        self.outbox.stream(body, index)
 
     def _asks(self, body: ClientMessage, link: Link) -> bool:
         """Whether the service answers this message with a turn."""
@@ -514,7 +511,7 @@ class Conversation:
         shown, turn.shown = turn.shown, False
         end, begun = turn.speech_end, turn.begun
         counts = turn.seen and not turn.shadow
-        answerable = turn.number is not None or bool(self.outbox.audio.sent or self.outbox.before_border)
+        answerable = turn.number is not None or self.outbox.holds_sent_audio
         # A state that may hold the beginning of the speech takes the rest of it only, not its words.
         words = not (self.point.aged and turn.number is None) and self._speech.has_words(turn, end, begun=begun)
         answerable = answerable or words

@@ -1,22 +1,19 @@
 """Client messages that the service's saved state does not hold, in the order they were sent.
 
 Three lanes keep the order of the whole: control (never dropped), audio (bounded, the oldest goes)
-and video (the newest frame only). Each has a sent part, which is kept until a handle covers it,
-and an unsent part. Nothing here knows turns or handles: the engine says what may be pruned.
+and video (the newest frame only). Each has a sent part (of audio a tape), which is kept until a handle
+covers it, and an unsent part. Nothing here knows turns or handles: the engine says what may be pruned.
 """
 
 from __future__ import annotations
 
 from msgspec import Struct
 
+from resumekit.core.tape import Sent, Tape, nanoseconds
 from resumekit.core.turns import Turn
 from resumekit.wire import ClientKind, ClientMessage
 
 __all__ = ["Lane", "Message", "Outbox"]
-
-
-_GRAIN = 64
-"""Frames of audio that are accounted for together, once they are gone."""
 
 
 class Message(Struct, eq=False):
@@ -42,14 +39,6 @@ class Message(Struct, eq=False):
     """It is part of the history that the app itself seeds a new session with."""
 
 
-class _Grain(Struct):
-    """Audio that is gone, by the indices of its first and last frame."""
-
-    first: int
-    last: int = 0
-    seconds: float = 0.0
-
-
 class Lane(Struct):
     """One lane: `sent` is a prefix of `sent` + `unsent`.
 
@@ -60,11 +49,10 @@ class Lane(Struct):
     unsent: list[Message] = []
     unsent_bytes: int = 0
     unsent_seconds: float = 0.0
-    sent_seconds: float = 0.0
 
     @property
     def sent_bytes(self) -> int:
-        """Size of all that was sent. It is not kept, as that would cost each frame of audio something."""
+        """Size of all that was sent."""
         return sum(message.body.size for message in self.sent)
 
     def append(self, message: Message) -> None:
@@ -77,34 +65,19 @@ class Lane(Struct):
         self.unsent.insert(place, message)
         self._count_unsent(message, 1)
 
-    def mark_sent(self, message: Message) -> None:
-        """Move a message over; it need not be the first one that waits."""
+    def take(self, message: Message) -> None:
+        """Let a waiting message go, to be sent; it need not be the first one."""
         if self.unsent[0] is message:
             self.unsent.pop(0)
         else:
             self.unsent.remove(message)
-        self.sent.append(message)
-        size, seconds = message.body.size, message.body.media_seconds
-        self.unsent_bytes -= size
-        self.unsent_seconds -= seconds
-        self.sent_seconds += seconds
-
-    def insert_sent(self, place: int, message: Message) -> None:
-        """Put a message among the sent ones."""
-        self.sent.insert(place, message)
-        self._count_sent(message, 1)
-
-    def drop_sent(self) -> Message:
-        """Let the oldest sent message go."""
-        message = self.sent.pop(0)
-        self._count_sent(message, -1)
-        return message
+        self._count_unsent(message, -1)
 
     def prune(self, index: int) -> list[Message]:
         """Let the sent messages up to `index` go; return them."""
         pruned: list[Message] = []
         while self.sent and self.sent[0].index <= index:
-            pruned.append(self.drop_sent())
+            pruned.append(self.sent.pop(0))
         return pruned
 
     def drop_unsent(self) -> Message:
@@ -116,9 +89,7 @@ class Lane(Struct):
     def rewind(self) -> None:
         """Make everything that was sent wait again, in order."""
         while self.sent:
-            message = self.sent.pop()
-            self._count_sent(message, -1)
-            self.put_back(message)
+            self.put_back(self.sent.pop())
 
     def put_back(self, message: Message) -> None:
         """Make a message that was sent wait again, before everything else."""
@@ -127,45 +98,46 @@ class Lane(Struct):
 
     def remove(self, messages: set[Message]) -> None:
         """Let messages go, wherever they are."""
-        for part, count in ((self.sent, self._count_sent), (self.unsent, self._count_unsent)):
-            for message in [message for message in part if message in messages]:
-                part.remove(message)
-                count(message, -1)
+        self.sent[:] = [message for message in self.sent if message not in messages]
+        for message in [message for message in self.unsent if message in messages]:
+            self.take(message)
 
     def _count_unsent(self, message: Message, sign: int) -> None:
         self.unsent_bytes += sign * message.body.size
         self.unsent_seconds += sign * message.body.media_seconds
 
-    def _count_sent(self, message: Message, sign: int) -> None:
-        self.sent_seconds += sign * message.body.media_seconds
-
 
 class Outbox:
-    """Every message that may have to be sent, or sent again."""
+    """Every message that may have to be sent, or sent again.
+
+    Args:
+        audio_kept: seconds of sent audio that are kept at most.
+    """
 
     __slots__ = (
-        "_gone",
+        "_audio_kept",
         "audio",
         "before_border",
-        "before_border_seconds",
         "control",
         "lost_seconds",
         "next_number",
         "next_seq",
+        "sent_audio",
         "video",
         "waiting",
         "waiting_bytes",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, audio_kept: float) -> None:
+        self._audio_kept = audio_kept
         self.control = Lane()
         self.audio = Lane()
+        """Its sent part is `before_border` + `sent_audio`."""
         self.video = Lane()
-        self.before_border: list[Message] = []
-        """Sent audio from before the answer that is running; kept apart from what follows."""
-        self.before_border_seconds = 0.0
-        self._gone: list[_Grain] = []
-        """Sent audio that was let go before a handle covered it."""
+        self.before_border: list[Sent] = []
+        """Sent audio from before the answer that is running; kept apart from what follows, and never let go for it."""
+        self.sent_audio = Tape(0)
+        self._make_room()
         self.lost_seconds = 0.0
         """Audio of earlier connections that neither the service nor this buffer holds."""
         self.next_seq = 1
@@ -183,7 +155,7 @@ class Outbox:
     def add(self, body: ClientMessage) -> Message:
         """Append a message of the app."""
         message = Message(self.next_seq, body)
-        self.next_seq += 1
+        self._count()
         lane = self.lane(body.kind)
         if lane is self.control:
             message.number = self.next_number
@@ -194,8 +166,12 @@ class Outbox:
 
     def skip(self) -> None:
         """Count a message of the app that is not to be sent."""
-        self.next_seq += 1
+        self._count()
         self.next_number += 1
+
+    def _count(self) -> None:
+        self.sent_audio.pause()  # what is streamed next does not follow what was
+        self.next_seq += 1
 
     def add_own(self, body: ClientMessage) -> Message:
         """Put a message that the engine writes itself before all others; it has no number."""
@@ -235,10 +211,15 @@ class Outbox:
         """Note that a message went out; of video only the newest frame is kept."""
         self._count_waiting(message, -1)
         message.index = index
+        self.sent_audio.pause()
         lane = self.lane(message.body.kind)
-        lane.mark_sent(message)
+        lane.take(message)
+        if lane is self.audio:
+            self.sent_audio.append(message.seq, index, message.body)
+            return
+        lane.sent.append(message)
         if lane is self.video and len(lane.sent) > 1:
-            lane.drop_sent()
+            lane.sent.pop(0)
 
     def remove(self, messages: set[Message]) -> None:
         """Let control messages go, wherever they are."""
@@ -251,81 +232,68 @@ class Outbox:
         """Put a message of the engine's own among the sent ones, as if it had followed index `after`."""
         sent = self.control.sent
         place = next((place for place, message in enumerate(sent) if message.index > after), len(sent))
-        before = (*sent, *self.before_border, *self.audio.sent)
-        seq = max((message.seq for message in before if message.index <= after), default=0)
-        message = Message(seq, body, number, index=after)
-        self.control.insert_sent(place, message)
+        before: tuple[Message | Sent, ...] = (*sent, *self.before_border)
+        seqs = (message.seq for message in before if message.index <= after)
+        message = Message(max([self.sent_audio.seq_at(after), *seqs]), body, number, index=after)
+        sent.insert(place, message)
         return message
 
-    def stream(self, body: ClientMessage, index: int, seconds: float) -> None:
-        """Note audio that goes out at once: the same as `add`, `mark_sent` and `bound_sent_audio`."""
-        seq, lane = self.next_seq, self.audio
+    def stream(self, body: ClientMessage, index: int) -> None:
+        """Note audio that goes out at once: the same as `add` and `mark_sent`."""
+        seq = self.next_seq
         self.next_seq = seq + 1
-        lane.sent.append(Message(seq, body, 0, None, None, index))
-        lane.sent_seconds = sent = lane.sent_seconds + body.media_seconds
-        if sent + self.before_border_seconds > seconds:
-            self.bound_sent_audio(seconds)
+        self.sent_audio.append(seq, index, body)
 
     # Audio around the border of an answer (RULES 10)
 
     def set_border(self, border: int) -> None:
         """Keep the audio before index `border` apart: an answer to it has begun."""
-        while self.audio.sent and self.audio.sent[0].index < border:
-            message = self.audio.drop_sent()
-            self.before_border.append(message)
-            self.before_border_seconds += message.body.media_seconds
+        self.before_border += self.sent_audio.take(border)
+        self._make_room()
 
     def clear_border(self) -> float:
         """Let the audio before the border go; return its seconds."""
-        seconds = self.before_border_seconds
-        self.before_border.clear()
-        self.before_border_seconds = 0.0
-        return seconds
+        return self._let_border_go(len(self.before_border))
 
-    def bound_sent_audio(self, seconds: float) -> None:
-        """Keep at most the newest `seconds` of sent audio in all, and note what went.
+    def prune_border(self, index: int) -> float:
+        """Let audio before the border, up to `index`, go; return its seconds."""
+        return self._let_border_go(sum(frame.index <= index for frame in self.before_border))
 
-        What stands before a border is never touched, so it counts first.
-        """
-        lane, gone = self.audio, self._gone
-        while lane.sent and lane.sent_seconds + self.before_border_seconds > seconds:
-            message = lane.sent.pop(0)
-            length = message.body.media_seconds
-            lane.sent_seconds -= length
-            if not gone or message.index - gone[-1].first > _GRAIN:
-                gone.append(_Grain(message.index))
-            grain = gone[-1]
-            grain.last = message.index
-            grain.seconds += length
+    def _let_border_go(self, frames: int) -> float:
+        gone = sum((frame.body.media_seconds for frame in self.before_border[:frames]), 0.0)
+        del self.before_border[:frames]
+        self._make_room()
+        return gone
+
+    def _make_room(self) -> None:
+        """Have the tape keep what the audio before the border leaves of the bound."""
+        self.sent_audio.pause()
+        border = sum(nanoseconds(frame.body.media_seconds) for frame in self.before_border)
+        self.sent_audio.room = max(nanoseconds(self._audio_kept) - border, 0)
+
+    @property
+    def holds_sent_audio(self) -> bool:
+        """Whether there is any audio that would be sent again."""
+        return bool(self.sent_audio or self.before_border)
 
     def lacks(self, after: int, until: int) -> bool:
-        """Whether any audio with an index in this span was let go."""
-        return any(grain.last > after and grain.first <= until for grain in self._gone)
+        """Whether any sent audio with an index in this span was let go."""
+        return self.sent_audio.lacks(after, until)
 
     def prune_audio(self, index: int) -> None:
         """Let audio and video up to `index` go."""
         self.video.prune(index)
         self.prune_border(index)
-        while self._gone and self._gone[0].last <= index:
-            self._gone.pop(0)
-        self.audio.prune(index)
-
-    def prune_border(self, index: int) -> float:
-        """Let audio before the border, up to `index`, go; return its seconds."""
-        before = self.before_border_seconds
-        while self.before_border and self.before_border[0].index <= index:
-            self.before_border_seconds -= self.before_border.pop(0).body.media_seconds
-        return before - self.before_border_seconds
+        self.sent_audio.forget_gone(index)
+        self.sent_audio.take(index + 1)
 
     def rewind(self) -> None:
         """Make everything wait again that no handle covers: the connection is gone."""
-        self.audio.rewind()
-        for message in reversed(self.before_border):
-            self.audio.put_back(message)
+        for frame in reversed([*self.before_border, *self.sent_audio.take()]):
+            self.audio.put_back(Message(frame.seq, frame.body, index=frame.index))
         self.clear_border()
         self.control.rewind()
         if self.video.unsent and self.video.sent:
-            self.video.drop_sent()
+            self.video.sent.clear()
         self.video.rewind()
-        self.lost_seconds += sum(grain.seconds for grain in self._gone)
-        self._gone.clear()
+        self.lost_seconds += self.sent_audio.forget_gone()

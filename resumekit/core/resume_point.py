@@ -162,7 +162,7 @@ class ResumePoint:
         dropped = 0
         needed = link.mark_index if link.activity_open else 0
         while lane.sent and lane.sent[0].index != needed and lane.sent[0].turn not in link.turns:
-            message = lane.drop_sent()
+            message = lane.sent.pop(0)
             self._keep_words(message)
             size -= message.body.size
             dropped += 1

@@ -273,7 +273,7 @@ def chunk(seconds: float = 1.0) -> ClientMessage:
 
 
 def test_the_lanes_keep_the_order_of_the_whole() -> None:
-    outbox = Outbox()
+    outbox = Outbox(10.0)
     sent = [outbox.add(body) for body in (message("a"), chunk(), message("b"), chunk())]
     order = []
     for index in range(1, 5):
@@ -285,11 +285,12 @@ def test_the_lanes_keep_the_order_of_the_whole() -> None:
     assert outbox.first_unsent() is None
     outbox.rewind()
     assert outbox.first_unsent() is sent[0]
-    assert all(item.resent for item in sent)
+    again = [item for lane in (outbox.control, outbox.audio) for item in lane.unsent]
+    assert sorted((item.seq, item.index, item.resent) for item in again) == [(seq, seq, True) for seq in range(1, 5)]
 
 
 def test_only_messages_that_were_never_sent_count_as_waiting() -> None:
-    outbox = Outbox()
+    outbox = Outbox(10.0)
     first = outbox.add(message("a"))
     assert outbox.waiting == 1
     outbox.mark_sent(first, 1)
@@ -303,7 +304,7 @@ def test_only_messages_that_were_never_sent_count_as_waiting() -> None:
 
 
 def test_a_message_may_be_sent_before_those_in_front_of_it() -> None:
-    outbox = Outbox()
+    outbox = Outbox(10.0)
     outbox.add(message("a"))
     second = outbox.add(message("b"))
     outbox.mark_sent(second, 1)
@@ -311,7 +312,7 @@ def test_a_message_may_be_sent_before_those_in_front_of_it() -> None:
 
 
 def test_pruning_by_index_takes_every_lane() -> None:
-    outbox = Outbox()
+    outbox = Outbox(10.0)
     for index, body in enumerate([chunk(), chunk()], 1):
         outbox.mark_sent(outbox.add(body), index)
     outbox.set_border(100)
@@ -320,29 +321,58 @@ def test_pruning_by_index_takes_every_lane() -> None:
     outbox.prune_audio(4)
     pruned = outbox.control.prune(4)
     assert [item.body.text for item in pruned] == ["a"]
-    assert outbox.before_border_seconds == 0.0
-    assert (outbox.audio.sent_seconds, len(outbox.control.sent)) == (1.0, 1)
+    assert not outbox.before_border
+    assert [(frame.seq, frame.index) for frame in outbox.sent_audio.take()] == [(5, 5)]
+    assert len(outbox.control.sent) == 1
+
+
+def test_audio_that_streams_is_numbered_as_what_is_sent_beside_it_leaves_room() -> None:
+    outbox, body = Outbox(10.0), chunk()
+    outbox.stream(body, 1)
+    outbox.stream(body, 2)
+    outbox.skip()  # counts as a position, and takes no index
+    outbox.stream(body, 3)
+    outbox.mark_sent(outbox.add_own(message("a")), 4)  # takes an index, and has no position
+    outbox.stream(body, 5)
+    outbox.stream(body, 6)
+    assert [(frame.seq, frame.index) for frame in outbox.sent_audio.take()] == [(1, 1), (2, 2), (4, 3), (5, 5), (6, 6)]
+
+
+def test_audio_that_streams_leaves_room_for_what_is_before_the_border() -> None:
+    outbox, body = Outbox(10.0), chunk()
+    for index in range(1, 7):
+        outbox.stream(body, index)
+    outbox.set_border(5)
+    for index in range(7, 20):
+        outbox.stream(body, index)
+    assert (len(outbox.before_border), len(outbox.sent_audio)) == (4, 6)
+    assert outbox.prune_border(2) == 2.0
+    for index in range(20, 25):
+        outbox.stream(body, index)
+    assert (len(outbox.before_border), len(outbox.sent_audio)) == (2, 8)
+    assert outbox.clear_border() == 2.0
+    for index in range(25, 30):
+        outbox.stream(body, index)
+    assert len(outbox.sent_audio) == 10
 
 
 def test_audio_before_the_border_counts_first_and_is_never_trimmed() -> None:
-    outbox = Outbox()
+    outbox = Outbox(10.0)
     for index in range(1, 9):
         outbox.mark_sent(outbox.add(chunk()), index)
     outbox.set_border(100)
     for index in range(9, 14):
         outbox.mark_sent(outbox.add(chunk()), index)
-    outbox.bound_sent_audio(10.0)
-    assert (outbox.before_border_seconds, outbox.audio.sent_seconds) == (8.0, 2.0)
+    assert (len(outbox.before_border), len(outbox.sent_audio)) == (8, 2)
     outbox.rewind()
     assert outbox.audio.unsent_seconds == 10.0
     assert outbox.lost_seconds == 3.0
 
 
 def test_audio_that_was_let_go_is_lost_unless_a_handle_covers_it_after_all() -> None:
-    outbox = Outbox()
+    outbox = Outbox(10.0)
     for index in range(1, 201):
         outbox.mark_sent(outbox.add(chunk()), index)
-        outbox.bound_sent_audio(10.0)
     outbox.prune_audio(100)
     outbox.rewind()
     assert outbox.audio.unsent_seconds == 10.0

@@ -173,7 +173,7 @@ def _(patch: pytest.MonkeyPatch) -> None:
     original = Outbox.rewind
 
     def rewind(self):
-        self.audio.sent.clear()
+        self.sent_audio.take()
         self.before_border.clear()
         return original(self)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import astuple
 
 from resumekit.core import turns
 from resumekit.core.conversation import Conversation
@@ -224,11 +225,16 @@ def _(patch: pytest.MonkeyPatch) -> None:
     original = Speech.resend
 
     def resend(self, turn, end, **options):
-        audio, border = list(self._outbox.audio.sent), list(self._outbox.before_border)
+        border = list(self._outbox.before_border)
+        audio = self._outbox.sent_audio.take()
+        for frame in audio:
+            self._outbox.sent_audio.append(*astuple(frame))
         form = original(self, turn, end, **options)
         if form == "transcript":
-            self._outbox.audio.sent.extend(audio)
-            self._outbox.before_border.extend(border)
+            self._outbox.sent_audio.take()
+            for frame in audio:
+                self._outbox.sent_audio.append(*astuple(frame))
+            self._outbox.before_border[:] = border
         return form
 
     patch.setattr(Speech, "resend", resend)
@@ -248,18 +254,22 @@ def _(patch: pytest.MonkeyPatch) -> None:
 
 @plant("all video is resent", "stress", within=1500)
 def _(patch: pytest.MonkeyPatch) -> None:
-    def rewind(self):
-        self.audio.rewind()
-        self.control.rewind()
+    rewind, mark_sent = Outbox.rewind, Outbox.mark_sent
+
+    def rewind_all(self):
+        video, self.video.sent = self.video.sent, []
+        rewind(self)
+        self.video.sent = video
         self.video.rewind()
 
-    def mark_sent(self, message, index):
-        self._count_waiting(message, -1)
-        message.index = index
-        self.lane(message.body.kind).mark_sent(message)
+    def keep_all(self, message, index):
+        video = list(self.video.sent)
+        mark_sent(self, message, index)
+        if message.body.kind is ClientKind.VIDEO:
+            self.video.sent[:0] = video
 
-    patch.setattr(Outbox, "rewind", rewind)
-    patch.setattr(Outbox, "mark_sent", mark_sent)
+    patch.setattr(Outbox, "rewind", rewind_all)
+    patch.setattr(Outbox, "mark_sent", keep_all)
 
 
 @plant("a move does not wait for the end of speech", "speech", within=1000)
