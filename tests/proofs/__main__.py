@@ -92,4 +92,5 @@ if __name__ == "__main__":
         TABLES[name]()
     if chosen.json:
         record = {"about": "python -m tests.proofs", **records.stamp(), "tables": told}
+        chosen.json.parent.mkdir(parents=True, exist_ok=True)
         chosen.json.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
