@@ -101,10 +101,12 @@ bench: setup-bench  ## the benchmarks, short form (results in out/benchmarks/)
 bench-full: setup-bench  ## the benchmarks as they are published (results in benchmarks/results/): the machine must be quiet
 	@.venv/bench/bin/python -m benchmarks $(ARGS)
 	@.venv/bench/bin/python -m benchmarks.report
+	@.venv/bench/bin/python -m tests.proofs.report
 
 .PHONY: bench-report
 bench-report: setup-bench  ## the pages and plots of the figures in benchmarks/results/, and which goals were missed
 	@.venv/bench/bin/python -m benchmarks.report
+	@.venv/bench/bin/python -m tests.proofs.report
 
 .PHONY: gate
 gate:  ## see to it that no path of a frame takes more instructions than on record (needs valgrind)
