@@ -561,7 +561,7 @@ class Engine:
     def _on_pong(self, happened: inputs.PongReceived) -> None:
         link = self._link
         if link is not None and link.number == happened.connection:
-            link.hear(self._now)
+            link.echo(self._now)
             self._watch.wait_for_part(link, self._now, ended=False)
             self._pump()
 
@@ -849,7 +849,7 @@ class Engine:
     def _silent(self) -> None:
         link = self._current
         if self._watch.is_dead(link, self._now):
-            self._give_up_connection(Phase.LIVE, "silence, and no answer to a ping")
+            self._give_up_connection(Phase.LIVE, "no answer to a ping")
         else:
             self._watch_out(link)
 

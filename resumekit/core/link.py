@@ -19,10 +19,11 @@ class Link:  # no Struct: its attributes are set for each frame, and a Struct lo
 
     __slots__ = (
         "_stretch", "activity_open", "answered_at", "asked_at", "audio_from", "audio_since_turn", "behind",
-        "behind_until", "bound_at", "closing", "content_as_text", "covered_index", "ended", "floor_index", "heard",
-        "in_flight", "lane_released", "last_byte", "last_control_index", "lost_ahead", "mark_index", "mute_reply", "next_index",
-        "number", "opened", "owed", "owed_wait", "pace_over", "pinged", "postponed", "proven", "pruned_index", "record",
-        "speaking", "steady_until", "suspected_at", "turn_end_at", "turn_end_index", "turn_end_last_index", "turns", "unreadable",
+        "behind_until", "bound_at", "closing", "content_as_text", "covered_index", "echoed_at", "ended", "floor_index",
+        "heard", "in_flight", "lane_released", "last_byte", "last_control_index", "lost_ahead", "mark_index",
+        "mute_reply", "next_index", "number", "opened", "owed", "owed_wait", "pace_over", "pinged_at", "postponed",
+        "proven", "pruned_index", "record", "speaking", "steady_until", "suspected_at", "turn_end_at", "turn_end_index",
+        "turn_end_last_index", "turns", "unreadable",
     )  # fmt: skip
 
     def __init__(self, number: int) -> None:
@@ -96,7 +97,10 @@ class Link:  # no Struct: its attributes are set for each frame, and a Struct lo
         """When the service last said something to a question."""
         self.heard = False
         """A sign of life came since the last question was sent."""
-        self.pinged = False
+        self.pinged_at: float | None = None
+        """A ping is out since then."""
+        self.echoed_at = 0.0
+        """When a ping was last answered."""
         self.suspected_at: float | None = None
         """The process was frozen then, and nothing has come since."""
         self.unreadable = 0
@@ -147,15 +151,18 @@ class Link:  # no Struct: its attributes are set for each frame, and a Struct lo
         """Return when to ping, or, where a ping is out, when to give the connection up.
 
         An answer is expected only after an explicit question, while no tool of the app runs, and
-        never of a proactive model (DESIGN decision 12).
+        never of a proactive model (DESIGN decision 12). The question must arrive, too: whatever else comes, a
+        ping must be answered, or the question.
         """
         if self.suspected_at is not None:
             return self.suspected_at + policy.suspect_patience
         asked = any(turn.number is not None and not turn.waits_for_app for turn in self.turns)
-        if asked and not proactive:
-            patience = policy.abort_expecting if self.pinged else policy.ping_expecting
-            return max(self.last_byte, self.asked_at) + patience
-        return self.last_byte + (policy.abort_idle if self.pinged else policy.ping_idle)
+        if not asked or proactive:
+            return self.last_byte + (policy.ping_idle if self.pinged_at is None else policy.abort_idle)
+        heard, answered = max(self.last_byte, self.asked_at), max(self.asked_at, self.answered_at)
+        if self.pinged_at is None:
+            return min(heard + policy.ping_expecting, max(answered, self.echoed_at) + policy.ping_idle)
+        return min(heard + policy.abort_expecting, max(answered, self.pinged_at) + policy.abort_idle)
 
     def progress_ends(self, policy: Policy, *, owes_speech: bool) -> float | None:
         """Return when its handle counts as dead; None: it owes nothing, or has proved the handle (RULES 12)."""
@@ -187,8 +194,13 @@ class Link:  # no Struct: its attributes are set for each frame, and a Struct lo
             self.arrive(now)
         self.last_byte = now
         self.heard = True
-        self.pinged = False
         self.suspected_at = None
+
+    def echo(self, now: float) -> None:
+        """Note the answer to a ping."""
+        self.hear(now)
+        self.pinged_at = None
+        self.echoed_at = now
 
     def fall_behind(self, seconds: float, now: float) -> None:
         """Note that nothing was read for a while: what comes next may be old (DESIGN decision 11)."""

@@ -56,12 +56,12 @@ class Watch:
     def is_dead(self, link: Link, now: float) -> bool:
         """Whether there was silence and no pong; silence alone is pinged. Call it when `silence` runs out."""
         if self._inbox.full:  # the socket is not read, so its silence means nothing
-            link.hear(now)
+            link.echo(now)
         if link.silence_ends(self._policy, proactive=self._proactive) > now:
             return False
-        if link.pinged:
+        if link.pinged_at is not None:
             return True
-        self._ping(link)
+        self._ping(link, now)
         return False
 
     def is_mute(self, link: Link, now: float) -> bool:
@@ -76,7 +76,7 @@ class Watch:
         if self._inbox.full or not link.heard:
             link.answered_at = now
             if not self._inbox.full:
-                self._ping(link)
+                self._ping(link, now)
             return False
         self._mute = 0 if any(turn.begun for turn in link.turns) else self._mute + 1
         return True
@@ -108,9 +108,9 @@ class Watch:
         """Ping a connection after the process was frozen; what ran out meanwhile proves nothing."""
         link.fall_behind(seconds, now)
         link.answered_at = link.suspected_at = now
-        link.pinged = False
+        link.pinged_at = None
         self._timers.postpone(now + self._policy.proven_after, "proof")
-        self._ping(link)
+        self._ping(link, now)
 
     def wait_for_part(self, link: Link, now: float, *, ended: bool) -> None:
         """Hold the next question back for the part that a turn is owed, for a while."""
@@ -129,9 +129,9 @@ class Watch:
         link.owed_wait = "pinged"
         self._do(actions.SendPing(link.number))
 
-    def _ping(self, link: Link) -> None:
-        if not link.pinged:
-            link.pinged = True
+    def _ping(self, link: Link, now: float) -> None:
+        if link.pinged_at is None:
+            link.pinged_at = now
             self._do(actions.SendPing(link.number))
 
     def _notify(self, event: events.Event) -> None:

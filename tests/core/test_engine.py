@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import weakref
 from itertools import pairwise
 
@@ -1030,7 +1031,7 @@ def test_silence_while_an_answer_is_expected_is_pinged_and_then_given_up() -> No
     bench.tick(19.0)
     assert bench.events(events.ConnectionLost) == []
     bench.tick(1.0)
-    assert bench.events(events.ConnectionLost)[0].reason == "silence, and no answer to a ping"
+    assert bench.events(events.ConnectionLost)[0].reason == "no answer to a ping"
     assert bench.done(actions.AbortConnection)
 
 
@@ -1043,6 +1044,56 @@ def test_a_model_that_thinks_for_minutes_is_healthy_as_long_as_it_answers_pings(
         if bench.done(actions.SendPing):
             bench.now += 0.1
             bench.feed(inputs.PongReceived(1))
+    assert bench.events(events.ConnectionLost) == []
+
+
+def thinks(bench: Bench, seconds: float, *, pong_after: float | None) -> None:
+    """The service sends a handle every five seconds, and answers pings so late; None: what is sent to it goes nowhere."""
+    end = bench.now + seconds
+    pings, pong_at = len(bench.done(actions.SendPing)), math.inf
+    while bench.now < end and not bench.done(actions.AbortConnection):
+        bench.tick(5.0)
+        if pong_after is not None and len(bench.done(actions.SendPing)) > pings:
+            pings, pong_at = pings + 1, bench.now + pong_after
+        if bench.now >= pong_at:
+            pong_at = math.inf
+            bench.feed(inputs.PongReceived(1))
+        bench.update(f"h{bench.now}")
+
+
+def test_a_question_that_nobody_gets_is_noticed_whatever_else_comes() -> None:
+    """A hole in the way to the service, behind something that acknowledges TCP: only an answer shows that it is there."""
+    bench = Bench()
+    bench.connect()
+    anchored(bench)
+    bench.asks("q1")
+    asked = bench.now
+    thinks(bench, 600.0, pong_after=None)
+    assert bench.events(events.ConnectionLost)[0].reason == "no answer to a ping"
+    assert len(bench.done(actions.SendPing)) == 1
+    assert bench.now - asked <= Policy().ping_idle + Policy().abort_idle + 5.0
+    assert bench.now - asked > Policy().abort_idle
+
+
+def test_slow_pongs_and_handles_that_come_meanwhile_are_healthy() -> None:
+    """Pongs of 30 s were seen on connections that were well."""
+    bench = Bench()
+    bench.connect()
+    anchored(bench)
+    bench.asks("q1")
+    thinks(bench, 600.0, pong_after=30.0)
+    assert bench.events(events.ConnectionLost) == []
+    assert 5 < len(bench.done(actions.SendPing)) <= 20
+
+
+def test_an_answer_is_as_good_as_a_pong() -> None:
+    bench = Bench()
+    bench.connect()
+    anchored(bench)
+    bench.asks("q1")
+    thinks(bench, 60.0, pong_after=None)
+    bench.says("on")
+    thinks(bench, 85.0, pong_after=None)
     assert bench.events(events.ConnectionLost) == []
 
 

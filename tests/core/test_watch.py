@@ -200,7 +200,7 @@ def test_a_network_that_is_silent_is_not_taken_for_a_dead_handle() -> None:
     bench = resumed()
     for _ in range(4):
         bench.redial()
-        assert bench.events(events.ConnectionLost)[-1].reason == "silence, and no answer to a ping"
+        assert bench.events(events.ConnectionLost)[-1].reason == "no answer to a ping"
         bench.bind()
         assert bench.bound_with == "h0"
     assert bench.events(events.HandleRefused) == []
