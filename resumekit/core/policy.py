@@ -148,7 +148,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     ping_idle: _Seconds = 30.0
     """Silence until a ping otherwise ..."""
     abort_idle: _Seconds = 90.0
-    """... and until the connection is given up."""
+    """... and until the connection is given up. While an answer is expected: whatever else comes, a ping goes out after
+    `ping_idle`, and the answer or the pong must come within this time."""
     progress_watchdog: _Seconds = 15.0
     """Just resumed: how long the service may say nothing to a turn that it owes, before its handle counts as dead."""
     frozen_after: _Seconds = 5.0
