@@ -211,13 +211,13 @@ GO_AWAY = [
     ),
     Scenario(
         name="connections-of-a-limited-age",
-        knobs={"connection_age": 4, "go_away_notice": 3},
-        steps=tuple(step for n in range(6) for step in (Ask(f"question {n}"), Pause(1))),
+        knobs={"connection_age": 12, "go_away_notice": 8},
+        steps=tuple(step for n in range(6) for step in (Ask(f"question {n}"), Pause(5))),
     ),
     Scenario(
         name="connections-that-end-unannounced",
-        knobs={"connection_age": 4, "go_away_notice": None, "age_close": "aborted"},
-        steps=tuple(step for n in range(6) for step in (Ask(f"question {n}"), Pause(1))),
+        knobs={"connection_age": 12, "go_away_notice": None, "age_close": "aborted"},
+        steps=tuple(step for n in range(6) for step in (Ask(f"question {n}"), Pause(5))),
         refused=frozenset({"The operation was aborted."}),
     ),
 ]
