@@ -354,6 +354,7 @@ class Driver:
         todo: list[actions.Action] = []
         if (frozen := self._frozen_for(now)) > self._policy.frozen_after:
             todo = self._engine.feed(inputs.ClockJumped(frozen), now)
+            self._timer_at = max(self._timer_at, now)  # told once, whatever else comes before the timer fires
         todo += self._engine.feed(happened, now)
         if todo or self._todo:
             self._todo.extend(todo)
@@ -433,7 +434,7 @@ class Driver:
                 return  # it fires early, or just now, and then looks again: cheaper than a new timer for each frame
             self._timer.cancel()
         self._timer = None if at is None else self._loop.call_at(at, self._alarm)
-        self._timer_at = at or 0.0
+        self._timer_at = 0.0 if at is None else max(at, self._loop.time())
 
     def _alarm(self) -> None:
         if self._timer is not None:
@@ -445,7 +446,6 @@ class Driver:
         if at is not None and at <= self._loop.time():
             self._feed(inputs.Tick())
         else:  # it was set for something that is over, or fired a tick early
-            self._timer = None
             self._set_timer()
 
     def _taken(self) -> None:
@@ -553,7 +553,7 @@ class Driver:
             await self._news.wait()
 
     def _abort_all(self) -> None:
-        if self._keeping is not None:
+        if self._keeping is not None and self._keeper is not None and not self._keeper.closing:
             self._keeping.cancel()
         for link in self._links:
             link.abort()

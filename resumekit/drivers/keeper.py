@@ -57,6 +57,7 @@ class Keeper:
         "_timeout",
         "_validity",
         "_wake",
+        "closing",
     )
 
     def __init__(
@@ -89,6 +90,8 @@ class Keeper:
         """A digest."""
         self._wake = asyncio.Event()
         self._finishing = False
+        self.closing = False
+        """`run` has but to close the store: it is not to be cancelled."""
 
     async def load(self) -> tuple[ResumptionHandle, float] | None:
         """Return the handle to start with, and its age in seconds; None where there is none that may be used."""
@@ -162,6 +165,7 @@ class Keeper:
                 if poisoned is not None:
                     await self._ask("poison", self._store.poison, self._key, poisoned)
         finally:
+            self.closing = True
             if self._closes_store:
                 await self._ask("close", self._store.close)
 

@@ -51,6 +51,11 @@ class PushConnection(ClientConnection):
         self._receiver = receiver
         self.resume()
 
+    def drop(self) -> None:
+        """Let go of the socket, if there is one."""
+        if (transport := getattr(self, "transport", None)) is not None:
+            transport.abort()
+
     def pause(self) -> None:
         """Keep what comes, of which there is no more than one read of the socket."""
         self._flowing = False
@@ -199,7 +204,20 @@ async def dial_websocket(
     arguments = {**(options or {}), **websocket_options(policy)}
     if additional_headers is not None:
         arguments["additional_headers"] = additional_headers
-    connection = await connect(uri, **arguments)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] -- as the user gave them
+    made: list[PushConnection] = []
+
+    def make(*given: Any, **options: Any) -> PushConnection:
+        made.append(PushConnection(*given, **options))
+        return made[-1]
+
+    arguments["create_connection"] = make
+    try:
+        connection = await connect(uri, **arguments)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] -- as the user gave them
+    except BaseException:
+        # Cancelled in the moment in which TLS is there, asyncio says goodbye to the peer, and waits for its answer.
+        for connection in made:
+            connection.drop()
+        raise
     assert isinstance(connection, PushConnection)
     # Nobody asks for the handshake any more: 4 KiB, and the API key is in it.
     connection.request = None
