@@ -86,10 +86,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         while self._scheduled and self._scheduled[0].cancelled():
             self._timer_cancelled_count -= 1
             heapq.heappop(self._scheduled)._scheduled = False
-        if not self._ready:
-            if not self._scheduled:
-                raise Stuck(f"nothing will ever happen: {_running(self)}")
-            self.clock = max(self.clock, self._scheduled[0].when())
+        if not (self._ready or self._scheduled):
+            raise Stuck(f"nothing will ever happen: {_running(self)}")
+        if self._scheduled:
+            when = self._scheduled[0].when()
+            if not self._ready or when <= self.clock + self._clock_resolution:  # asyncio fires so much early
+                self.clock = max(self.clock, when)
         if self.at_turn is not None:
             self.at_turn(self.turns)
         super()._run_once()
