@@ -1,4 +1,4 @@
-"""The tables of what is proved in virtual time: `python -m tests.proofs [herd] [recovery] [outage]` prints them.
+"""The tables of what is proved in virtual time: `python -m tests.proofs [herd] [recovery] [driving] …` prints them.
 
 `--json FILE` keeps them as well.
 """
@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.proofs import herd, outage, records, recovery
+from tests.proofs import cancelling, driving, herd, outage, records, recovery
 
 told: list[dict[str, Any]] = []
 """The tables that were printed."""
@@ -80,7 +81,61 @@ def print_outage() -> None:
     table("An hour of outage: audio all the time, and a frame of video and a message each second", heads, rows)
 
 
-TABLES: dict[str, Callable[[], None]] = {"herd": print_herd, "recovery": print_recovery, "outage": print_outage}
+def print_driving() -> None:
+    """The real driver: what a cut and a move cost, and when a black hole is seen."""
+    heads = ("RTT (ms)", "what", "p50 (ms)", "p99 (ms)", "round trips, p50", "p99")
+    cases: dict[str, Callable[[float], driving.Gaps]] = {
+        "cut": driving.cut,
+        "planned move, warm": functools.partial(driving.move, warm=True),
+        "planned move, cold": functools.partial(driving.move, warm=False),
+    }
+    rows = (
+        (rtt * 1000, case, one.median * 1000, one.p99 * 1000, one.median_rounds, one.p99_rounds)
+        for case, run in cases.items()
+        for rtt in recovery.RTTS
+        for one in [run(rtt)]
+    )
+    table("The real driver, 1,000 sessions each: the round trips of a cut are without the first delay", heads, rows)
+    rows = ((what, driving.black_hole(expecting=due)) for what, due in (("nothing", False), ("an answer", True)))
+    table("A black hole at some moment: 1,000 sessions each", ("is due", "told after at most (s)"), rows)
+
+
+def print_cancelling() -> None:
+    """Everything that an application does, struck wherever it waits, and the process standing still there."""
+    heads = ("scenario", "struck", "how", "at every", "times", "something was wrong")
+    rows = (
+        (name, "a call, made again" if call else "all of it", way, "turn of the loop" if turns else "await", *one)
+        for name, scenario in cancelling.SCENARIOS.items()
+        for call in (False, True)
+        for turns in (False, True)
+        for way in cancelling.WAYS
+        if not turns or way in ("waiting", "ready", "twice")
+        for one in [_counted(cancelling.sweep(scenario, way, call=call, turns=turns))]
+    )
+    table("Cancelled in the bare adapter, with the real websockets and the real emulator", heads, rows)
+    rows = (
+        (name, seconds, "suspended" if asleep else "stopped", then or "lives", *one)
+        for name, scenario in cancelling.SCENARIOS.items()
+        for seconds in (10.0, 600.0, 10800.0)
+        for asleep in (False, True)
+        for then in cancelling.THEN
+        for one in [_counted(cancelling.stand_still(scenario, seconds, asleep=asleep, then=then))]
+    )
+    heads = ("scenario", "seconds", "how", "the connection", "times", "something was wrong")
+    table("The process stands still, at every await", heads, rows)
+
+
+def _counted(swept: tuple[int, dict[Any, list[str]]]) -> tuple[int, int]:
+    return swept[0], len(swept[1])
+
+
+TABLES: dict[str, Callable[[], None]] = {
+    "herd": print_herd,
+    "recovery": print_recovery,
+    "driving": print_driving,
+    "cancelling": print_cancelling,
+    "outage": print_outage,
+}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.proofs", description=(__doc__ or "").splitlines()[0])

@@ -33,6 +33,9 @@ Way = Literal["waiting", "ready", "later", "twice", "timeout", "wait_for", "grou
 WAYS: tuple[Way, ...] = ("waiting", "ready", "later", "twice", "timeout", "wait_for", "group")
 """`task.cancel()` while it waits; when what it waits for has just come; a moment later; again while it cleans up; and the
 three ways in which asyncio itself cancels."""
+Then = Literal["", "cut", "swallow"]
+THEN: tuple[Then, ...] = ("", "cut", "swallow")
+"""What becomes of the connections of a process that stands still: nothing, an end, a black hole."""
 _COMES_OUT = {"timeout": TimeoutError, "wait_for": TimeoutError, "group": ExceptionGroup}
 """What comes out of them; it does not if what was struck was done in the same moment."""
 PATIENCE = 12.0
@@ -73,7 +76,7 @@ class Strike:
     """Nothing is cancelled; the process stands still for so many seconds instead."""
     asleep: bool = False
     """And the monotonic clock with it."""
-    then: Literal["", "cut", "swallow"] = ""
+    then: Then = ""
     """What has become of the connections meanwhile."""
 
 
@@ -673,7 +676,7 @@ def sweep(
 
 
 def stand_still(
-    scenario: Scenario, seconds: float, *, asleep: bool, then: Literal["", "cut", "swallow"], step: int = 1
+    scenario: Scenario, seconds: float, *, asleep: bool, then: Then, step: int = 1
 ) -> tuple[int, dict[Strike, list[str]]]:
     """Let the process stand still at every point; else as `sweep`."""
     met = 0
