@@ -243,7 +243,7 @@ class Engine:
             case inputs.ForceReconnect():
                 self._on_force_reconnect()
             case inputs.ClockJumped():
-                self._on_clock_jumped(happened.seconds)
+                self._on_clock_jumped(happened.seconds, happened.seconds - happened.uncounted)
             case _:
                 self._on_close(happened)
         todo, self._actions = self._actions, []
@@ -862,12 +862,12 @@ class Engine:
         else:
             self._watch_out(link)
 
-    def _on_clock_jumped(self, seconds: float) -> None:
+    def _on_clock_jumped(self, seconds: float, counted: float) -> None:
         """DESIGN decision 1: what ran out while the process was frozen proves nothing, save a missed deadline."""
         self._notify(events.ClockJumped(seconds=seconds))
         self._talk.point.ageing = None  # what came meanwhile comes late, so the silence since was none
-        self._outage.slept(seconds, self._now)
-        self._timers.shift(seconds, "first", "outage")
+        self._outage.slept(counted, self._now)
+        self._timers.shift(counted, "first", "outage")
         self._timers.postpone(self._now + self._policy.suspect_patience, "dial", "bind", "history")
         if self._warm is not None:
             self._drop_warm(self._warm)

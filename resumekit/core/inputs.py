@@ -68,6 +68,8 @@ class ClockJumped(Struct, frozen=True):
     """The process was frozen. Fed before everything that is found out after it."""
 
     seconds: float
+    uncounted: float = 0.0
+    """Of these the monotonic clock stood still, or the wall clock was set: no timer ran."""
 
 
 class Dialed(Struct, frozen=True):

@@ -353,7 +353,8 @@ class Driver:
         now = self._loop.time()
         todo: list[actions.Action] = []
         if (frozen := self._frozen_for(now)) > self._policy.frozen_after:
-            todo = self._engine.feed(inputs.ClockJumped(frozen), now)
+            late = 0.0 if self._timer is None else max(now - self._timer_at, 0.0)
+            todo = self._engine.feed(inputs.ClockJumped(frozen, frozen - late), now)
             self._timer_at = max(self._timer_at, now)  # told once, whatever else comes before the timer fires
         todo += self._engine.feed(happened, now)
         if todo or self._todo:

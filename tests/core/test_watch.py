@@ -473,6 +473,20 @@ def test_frozen_time_does_not_count_as_outage() -> None:
     assert bench.bound_with == "h0"
 
 
+def test_time_that_no_timer_counted_makes_an_outage_no_longer() -> None:
+    """A machine that was suspended, or whose wall clock was set: the monotonic clock stood still."""
+    bench = Bench(policy=Policy(max_outage=100.0))
+    bench.connect()
+    anchored(bench)
+    bench.cut()
+    bench.redial()
+    bench.feed(inputs.DialFailed(bench.connection, Failure(phase=Phase.DIAL, side=Side.NOBODY, reason="unreachable")))
+    bench.feed(inputs.ClockJumped(3600.0, 3600.0))
+    bench.now += 100.0
+    bench.feed(inputs.Tick())
+    assert bench.engine.state is State.LOST
+
+
 def test_time_in_which_the_process_was_frozen_ripens_no_handle() -> None:
     """RULES 3: the frames that came meanwhile come late, so a turn may have opened long ago."""
     bench = Bench(transparent=True)

@@ -678,6 +678,24 @@ async def test_a_suspended_machine_is_noticed_by_the_wall_clock(service, monkeyp
 
 
 @in_virtual_time
+async def test_a_wall_clock_that_is_set_makes_an_outage_no_longer(service, monkeypatch):
+    loop = asyncio.get_running_loop()
+    wall = [1.75e9]
+    monkeypatch.setattr("resumekit.drivers.driver.time.time", lambda: wall[0] + loop.time())
+    driver = driver_of(service, policy=Policy(max_outage=100.0))
+    await driver.start()
+    service.dials = [ConnectionRefusedError(111, "no")] * 1000
+    service.current.close_with(1011, "Internal error encountered.")
+    begun = loop.time()
+    await asyncio.sleep(10)
+    wall[0] += 3 * 3600.0
+    with pytest.raises(SessionLost):
+        await ask(driver, "one")
+    assert loop.time() - begun < 130.0
+    await driver.close()
+
+
+@in_virtual_time
 async def test_a_pong_that_waited_in_the_socket_while_the_process_was_frozen_keeps_the_connection(service):
     driver = driver_of(service)
     await driver.start()

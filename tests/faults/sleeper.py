@@ -1,11 +1,11 @@
 """A client in a process of its own, to be frozen: asks what stdin says, and writes what it gets, and its events, to stdout.
 
-    python -m tests.faults.sleeper BASE_URL CA_FILE [STORE]
+    python -m tests.faults.sleeper BASE_URL CA_FILE [STORE [SECONDS]]
 
-With a file to store the handle in, the next process goes on where this one ended, whatever ended it.
+With a file to store the handle in, the next process goes on where this one ended, whatever ended it; its wall clock may be set.
 
-One JSON value a line, both ways: a question is a string; what comes is `["said", text]`, `["answer", text]` or
-`["event", name, fields]`.
+One JSON value a line, both ways: a question is a string, a number sets the wall clock so many seconds ahead; what comes
+is `["said", text]`, `["answer", text]` or `["event", name, fields]`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import asyncio
 import json
 import ssl
 import sys
+import time
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import msgspec
@@ -22,6 +24,7 @@ from google.genai import types
 
 from resumekit import Policy
 from resumekit.adapters import genai as resumable
+from resumekit.drivers import keeper
 from resumekit.stores import StoredHandle
 
 POLICY = Policy(
@@ -35,6 +38,26 @@ POLICY = Policy(
     progress_watchdog=30.0,
 )
 """A freeze is longer than every patience of it."""
+
+
+ahead = 0.0
+"""Seconds. A mock, as no namespace has a wall clock of its own, and to set the machine's would be felt by all."""
+the_time = time.time
+
+
+class Datetime(datetime):
+    """Tells the time of the wall clock that was set."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        return datetime.fromtimestamp(time.time(), tz)
+
+
+def set_the_clock(seconds: float) -> None:
+    global ahead  # noqa: PLW0603 -- a process has one wall clock
+    ahead = seconds
+    time.time = lambda: the_time() + ahead
+    keeper.datetime = Datetime  # type: ignore[misc]
 
 
 def tell(*words: object) -> None:
@@ -65,7 +88,9 @@ class FileStore:
         pass
 
 
-async def main(base_url: str, ca_file: str, store: str = "") -> None:
+async def main(base_url: str, ca_file: str, store: str = "", seconds: str = "") -> None:
+    if seconds:
+        set_the_clock(float(seconds))
     loop = asyncio.get_running_loop()
     questions = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(questions), sys.stdin)
@@ -81,7 +106,10 @@ async def main(base_url: str, ca_file: str, store: str = "") -> None:
         on_event=lambda event: tell("event", type(event).__name__, msgspec.to_builtins(event)),
     ) as session:
         while line := await questions.readline():
-            content = types.Content(role="user", parts=[types.Part(text=json.loads(line))])
+            if not isinstance(question := json.loads(line), str):
+                set_the_clock(question)
+                continue
+            content = types.Content(role="user", parts=[types.Part(text=question)])
             await session.send_client_content(turns=content, turn_complete=True)
             answer = ""
             async for message in session.receive():

@@ -61,10 +61,11 @@ class Sleeper:
 
 
 @contextlib.asynccontextmanager
-async def sleeper(server, folder, *store):
+async def sleeper(server, folder, *store, within=()):
     ca_file = folder / "ca.pem"
     ca_file.write_text(server._pem)
     process = await asyncio.create_subprocess_exec(
+        *within,
         sys.executable,
         *("-m", "tests.faults.sleeper", server.base_url, str(ca_file), *store),
         stdin=asyncio.subprocess.PIPE,
