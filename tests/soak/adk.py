@@ -15,9 +15,8 @@ from google import genai
 
 from tests.adk import support
 from tests.faults.runner import policy
-from tests.network.places import POLICY
 from tests.network.proxy import Proxy, _authority
-from tests.soak.lives import HANGS, SCALE, Life, Service
+from tests.soak.lives import HANGS, PATIENT, SCALE, Life, Service
 
 __all__ = ["AdkLife"]
 
@@ -65,7 +64,7 @@ class AdkLife(Life):
             self.proxy = await stack.enter_async_context(Proxy(self.service, seed=self.seed, inside=True))
             stack.enter_context(self._environment())
             stack.enter_context(mock.patch.object(support, "TIMEOUT", self.seconds + 2 * HANGS))
-            fields = {"policy": policy(SCALE, **{**POLICY, "max_outage": 3000})}
+            fields = {"policy": policy(SCALE, **PATIENT)}
             asked = []
             try:
                 async with support.run(self.service, tools=[look], **fields) as talk:

@@ -39,8 +39,9 @@ from tests.network.proxy import CALM, Fault, Proxy, Weather
 __all__ = ["FAULTS", "KINDS", "Life", "Service"]
 
 SCALE = 0.1
-HANGS = 150.0
+HANGS = 300.0
 """Real seconds after which a question hangs: patience with a handle that is dead takes twenty, a machine may be slow."""
+PATIENT = {**POLICY, **dict.fromkeys(("max_outage", "old_binding_grace", "first_connect_deadline"), 3000)}
 MORTAL_TURNS = 30
 """A new session of the service is told no more than the newest hundred turns, the model's included."""
 
@@ -135,6 +136,11 @@ class LifeRun(Run):
     def _wrong_ledger(self, report: Any) -> list[str]:
         if not self.scenario.speech:
             return super()._wrong_ledger(report)
+        if report.fresh_starts:  # what was heard before is there in words
+            said = {question for question, _ in self.app.questions}
+            report = replace(report, unexpected=[item for item in report.unexpected if item not in said])
+            self.scenario = replace(self.scenario, forgets=frozenset({"-"}))
+            return super()._wrong_ledger(report)
         missing = (len(self.app.pcm) - len(self.audio)) / 32000
         told = self.told_lost
         found = [] if 0 <= missing <= told + 0.15 else [f"speech: {missing:.2f} s are missing, {told:.2f} s were told"]
@@ -184,7 +190,7 @@ class Life:
             knobs=knobs,
             parts=self.mortal,
             alone=False,
-            policy={**POLICY, "max_outage": 3000},
+            policy=PATIENT,
             scale=SCALE,
             speech=speech,
             strikes="any",
@@ -309,11 +315,23 @@ class Life:
         return [*self.run.problems(), *([f"{fresh} fresh starts, and no handle was made dead"] if fresh else [])]
 
     def unexplained_fresh_starts(self) -> int:
-        """Return how many there were, unless a handle was made dead, or the session told why none is left."""
-        told = [type(event) for event in self.app.told] if self.app else []
-        if events.ResumePointDropped in told or any(name in DEADLY for _, name in self.struck):
-            return 0
-        return told[self._told_before :].count(events.FreshStarted)
+        """Return how many there were without a handle that was given up, and told.
+
+        A service that did not let go of the old connection for as long as the policy has patience has a reason, too: a
+        machine that is busy with other things.
+        """
+        found = 0
+        reason: events.Event | None = None
+        for event in self.app.told[self._told_before :] if self.app else ():
+            if isinstance(event, events.ResumePointDropped | events.HandleRefused):
+                reason = event
+            elif isinstance(event, events.FreshStarted):
+                struck = any(name in DEADLY for _, name in self.struck)
+                late = isinstance(reason, events.HandleRefused) and reason.reason in OLD_BINDING
+                found += not (struck or late or isinstance(reason, events.ResumePointDropped))
+            elif isinstance(event, events.Resumed):
+                reason = None
+        return found
 
     @property
     def speech_told_lost(self) -> float:

@@ -10,7 +10,7 @@ from tests.soak.__main__ import tables
 from tests.soak.campaign import PROMISES, Campaign
 from tests.soak.lives import FAULTS, KINDS
 
-pytestmark = [pytest.mark.network, pytest.mark.timeout(400), pytest.mark.allow_blocking]
+pytestmark = [pytest.mark.network, pytest.mark.timeout(700), pytest.mark.allow_blocking]
 
 
 async def test_every_promise_holds_for_a_while():
