@@ -47,8 +47,6 @@ class AdkLife(Life):
         self.wrong = []
 
     async def live(self):
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self.seconds
         ran = []
 
         def look(n: int) -> dict:
@@ -63,7 +61,7 @@ class AdkLife(Life):
             await self.service.start()
             self.proxy = await stack.enter_async_context(Proxy(self.service, seed=self.seed, inside=True))
             stack.enter_context(self._environment())
-            stack.enter_context(mock.patch.object(support, "TIMEOUT", self.seconds + 2 * HANGS))
+            stack.enter_context(mock.patch.object(support, "TIMEOUT", 1e6))
             fields = {"policy": policy(SCALE, **PATIENT)}
             asked = []
             try:
@@ -79,7 +77,7 @@ class AdkLife(Life):
                                 await talk.anchored()
                                 self.begin()
                         self.app.turns.append(asked[-1])
-                        if loop.time() >= until:
+                        if self.is_over():
                             break
                         await asyncio.sleep(self.draw.uniform(1.0, 10.0) * SCALE)
                     self.ready = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import json
 import os
@@ -51,6 +52,7 @@ class Campaign:
         sessions: At once.
         gap: Seconds from one fault to the next, on average.
         seed: Of everything that is drawn. When a fault hits is up to the machine.
+        least: Faults; a slow machine goes on until there were so many.
         stop_every: Seconds; so often this whole process is stopped for a while (SIGSTOP). None: never.
         say: Gets a line each minute, and every complaint.
         kinds: Which of them there are, by turns.
@@ -65,6 +67,7 @@ class Campaign:
         sessions: int,
         seed: int,
         gap: float = 2.0,
+        least: int = 0,
         stop_every: float | None = None,
         say: Callable[[str], None] = print,
         kinds: tuple[Kind, ...] = tuple(KINDS),
@@ -82,6 +85,7 @@ class Campaign:
         self.wrong: list[tuple[str, str]] = []
         self.rss: list[tuple[float, int]] = []
         self.stops = 0
+        self.least, self.faults = least, 0
         self.adk, self.keep = adk, keep
         self.left: dict[str, int] = {}
         self._begun = 0.0
@@ -114,11 +118,12 @@ class Campaign:
     async def _slot(self, slot: int, kind: Kind) -> None:
         number = 0
         await asyncio.sleep(slot * min(1.0, self.seconds / 60))
-        while number == 0 or self.elapsed < self.seconds - 10:
+        while number == 0 or not self._is_over(self.seconds - 10):
             left = self.seconds - self.elapsed
             whole = kind == "google-genai, the whole time"
             seconds = left if whole else min(self.draw.uniform(*LIVES), left)
-            life = _type(kind)(kind, self.seed * 1_000_000 + slot * 10_000 + number, seconds)
+            is_over = functools.partial(self._is_over, self.elapsed + seconds)
+            life = _type(kind)(kind, self.seed * 1_000_000 + slot * 10_000 + number, is_over)
             self.alive.add(life)
             await life.live()
             self.alive.discard(life)
@@ -128,6 +133,9 @@ class Campaign:
                 self.say(f"WRONG: {life.scenario.name}, struck {life.struck}: {problems}\n{life.run}")
             self.over.append(_figures(life))
             number += 1
+
+    def _is_over(self, until: float) -> bool:
+        return self.elapsed >= until and self.faults >= self.least
 
     async def _elsewhere(self, number: int) -> None:
         """Have a session with google-adk live in a process of its own."""
@@ -152,11 +160,12 @@ class Campaign:
         self.over += [{**one, "faults": Counter(one["faults"])} for one in found["over"]]
 
     async def _chaos(self) -> None:
-        while self.elapsed < self.seconds:
+        while not self._is_over(self.seconds):
             await asyncio.sleep(self.draw.uniform(0.2, 1.8) * self.gap)
             ready = [life for life in self.alive if life.may_suffer()]
             if ready:
                 life = self.draw.choice(sorted(ready, key=lambda life: life.seed))
+                self.faults += 1
                 life.suffer(self.draw.choice(life.may_suffer()), self.elapsed)
 
     async def _stop_now_and_then(self) -> None:

@@ -162,7 +162,8 @@ class Life:
 
     kind: Kind
     seed: int
-    seconds: float
+    is_over: Callable[[], bool]
+    """Asked before each step."""
     ready: bool = False
     """Faults may come."""
     struck: list[tuple[float, str]] = field(default_factory=list)
@@ -200,8 +201,6 @@ class Life:
 
     async def live(self) -> None:
         """Talk until the time is over, then look back."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self.seconds
         async with contextlib.AsyncExitStack() as stack:
             config = {"profile": self.profile, "model": self.family, "time_scale": SCALE}
             self.service = Service(stack, **config, **self.scenario.knobs)
@@ -223,7 +222,7 @@ class Life:
                         await app.anchored()
                     self.begin()
                     for step in self._steps():
-                        if loop.time() >= until:
+                        if self.is_over():
                             break
                         await self._step(step)
                     self.ready = False
