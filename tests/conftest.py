@@ -13,6 +13,8 @@ import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
+from tests.secrets import watched
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -39,6 +41,19 @@ settings.load_profile("suite")
 def schedules() -> int:
     """Tell how many schedules to explore."""
     return SCHEDULES
+
+
+_WATCHED = tuple(f"tests/{folder}/" for folder in ("adapters", "adk", "drivers", "faults", "frameworks"))
+
+
+@pytest.fixture(autouse=True)
+def no_secret_is_told(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test of a whole session in which a handle or a key is told anywhere (DESIGN decision 14, ENGINE G12)."""
+    if not request.node.nodeid.startswith(_WATCHED):
+        yield
+        return
+    with watched():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,7 @@ from resumekit import errors
 from resumekit.core import events
 from resumekit.emulator import Fault, Trigger, parse_answer
 from tests.adapters.support import CANARY, MODEL, nothing_is_left, policy, server, settled
+from tests.secrets import API_KEY
 
 genai = pytest.importorskip("google.genai")
 from google.genai import errors as genai_errors  # noqa: E402
@@ -33,7 +34,7 @@ PROFILES = pytest.mark.parametrize("profile", ["developer", "vertex"])
 CONFIG = {"response_modalities": ["TEXT"]}
 
 
-def client_of(live, *, api_key="k", tls=None, made_by=genai.Client, **arguments):
+def client_of(live, *, api_key=API_KEY, tls=None, made_by=genai.Client, **arguments):
     options = types.HttpOptions(base_url=live.base_url, async_client_args={"ssl": tls or live.client_ssl_context()})
     if live.settings.profile == "developer":
         return made_by(api_key=api_key, http_options=options, **arguments)

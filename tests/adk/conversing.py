@@ -38,6 +38,7 @@ from tests.faults import runner as faults
 from tests.faults.runner import FAMILIES, App, Ask, AskAndTell, Profile, Run, Say, Scenario, Tell, Together, policy
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.zygote import Emulator
+from tests.secrets import API_KEY, TOKEN
 
 __all__ = ["AdkApp", "AdkRun", "converse", "found_by_task"]
 
@@ -62,9 +63,9 @@ class _Client(genai.Client):
         server = _server.get()
         http_options.base_url = server.base_url
         http_options.async_client_args = {"ssl": server.client_ssl_context()}
-        account: dict[str, Any] = {"api_key": "a-key"}
+        account: dict[str, Any] = {"api_key": API_KEY}
         if server.settings.profile == "vertex":
-            token = Credentials("a-token")
+            token = Credentials(TOKEN)
             account = {"vertexai": True, "project": "a-project", "location": "us-central1", "credentials": token}
         super().__init__(http_options=http_options, **account)
 

@@ -34,6 +34,7 @@ from resumekit.core import events
 from resumekit.emulator import ConnectionRecord, response_item, silence, spoken
 from tests.faults.runner import SCALE, client_of, policy
 from tests.faults.zygote import Emulator
+from tests.secrets import API_KEY, TOKEN
 
 __all__ = [
     "ADK", "FAMILIES", "OURS", "PLAIN", "SCALE", "RunOver", "Talk", "Tool", "a_handle", "both", "config",
@@ -66,7 +67,7 @@ async def service(profile: str = "developer", *, family: str = "2.5", **knobs: A
             ca_file.flush()
             variables = {
                 "SSL_CERT_FILE": ca_file.name,
-                "GOOGLE_API_KEY": "a-key",
+                "GOOGLE_API_KEY": API_KEY,
                 "GOOGLE_GEMINI_BASE_URL": server.base_url,
             }
             client = genai.Client
@@ -79,7 +80,7 @@ async def service(profile: str = "developer", *, family: str = "2.5", **knobs: A
 
 def account_of_vertex(base_url: str) -> type[genai.Client]:
     """Return a client for ADK to make: no account of Vertex can be had here, so this one has a token of its own."""
-    account = {"project": "a-project", "location": "us-central1", "credentials": Credentials("a-token")}
+    account = {"project": "a-project", "location": "us-central1", "credentials": Credentials(TOKEN)}
 
     class Client(genai.Client):
         def __init__(self, *, http_options, **_):

@@ -37,6 +37,7 @@ from resumekit.emulator import (
 from resumekit.emulator.answers import directives
 from resumekit.emulator.frames import canonical
 from tests.faults.zygote import Emulator
+from tests.secrets import API_KEY
 
 SCALE = 0.05
 """Real seconds for each second of the service."""
@@ -71,7 +72,7 @@ def scaled_fields(scale: float, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def client_of(server: EmulatorProcess, *, key: str = "a-key") -> AsyncIterator[genai.Client]:
+async def client_of(server: EmulatorProcess, *, key: str = API_KEY) -> AsyncIterator[genai.Client]:
     """Give a plain google-genai client of an emulator; its pools for REST are closed in the end."""
     http = types.HttpOptions(base_url=server.base_url, async_client_args={"ssl": server.client_ssl_context()})
     account: dict[str, Any] = {"api_key": key}

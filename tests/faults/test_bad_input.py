@@ -30,6 +30,7 @@ from tests.faults.runner import (
 )
 from tests.faults.scenarios import CUT
 from tests.faults.zygote import Emulator
+from tests.secrets import API_KEY
 
 pytestmark = pytest.mark.network
 
@@ -47,7 +48,7 @@ def by_turns(things, start=0):
 class Both:
     """Connects to one emulator as plain google-genai does, and through resumekit."""
 
-    def __init__(self, server, *, key="a-key", model=MODEL, config=TEXT):
+    def __init__(self, server, *, key=API_KEY, model=MODEL, config=TEXT):
         self.server = server
         self.key = key
         self.arguments = {"model": model, "config": config}
@@ -174,7 +175,7 @@ class Nothing:
 @contextlib.asynccontextmanager
 async def nobody():
     """A client of a port where nobody listens: whoever dials gets another error."""
-    client = genai.Client(api_key="a-key", http_options={"base_url": "https://127.0.0.1:9"})
+    client = genai.Client(api_key=API_KEY, http_options={"base_url": "https://127.0.0.1:9"})
     try:
         yield client
     finally:
@@ -184,7 +185,7 @@ async def nobody():
 
 GARBAGE = {
     "client-none": {"client": None},
-    "client-string": {"client": "a-key"},
+    "client-string": {"client": API_KEY},
     "client-object": {"client": Nothing()},
     "client-callable": {"client": lambda: 42},
     "on-event-coroutine": {"on_event": asyncio.sleep},

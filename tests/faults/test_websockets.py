@@ -11,6 +11,7 @@ import pytest
 from resumekit.adapters import websockets as resumable
 from tests.faults.runner import FAMILIES, LOOPS, PROFILES, config_of, converse, policy
 from tests.faults.scenarios import SCENARIOS
+from tests.secrets import API_KEY, TOKEN
 
 pytestmark = pytest.mark.network
 
@@ -40,7 +41,7 @@ PATHS = {
     "developer": "google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent",
     "vertex": "google.cloud.aiplatform.v1.LlmBidiService/BidiGenerateContent",
 }
-HEADERS = {"developer": {"x-goog-api-key": "a-key"}, "vertex": {"Authorization": "Bearer a-token"}}
+HEADERS = {"developer": {"x-goog-api-key": API_KEY}, "vertex": {"Authorization": f"Bearer {TOKEN}"}}
 PREFIX = {"developer": "models/", "vertex": "projects/p/locations/l/publishers/google/models/"}
 
 
