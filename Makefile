@@ -93,6 +93,11 @@ soak: setup  ## an hour of real sockets, a fault somewhere every few seconds (AR
 	$(ENV) setup adk2
 	@$(BIN)/python -m tests.soak --adk .venv/adk2/bin/python $(ARGS)
 
+.PHONY: fuzz
+fuzz:  ## look for frames that break something, led by coverage, for ten minutes (ARGS="--seconds 3600")
+	$(ENV) setup fuzz
+	@.venv/fuzz/bin/python -m tests.fuzz $(ARGS)
+
 .PHONY: bench
 bench: setup-bench  ## the benchmarks, short form (results in out/benchmarks/)
 	@.venv/bench/bin/python -m benchmarks --quick $(ARGS)

@@ -39,7 +39,7 @@ from resumekit.core.policy import (
 from resumekit.defaults import BUILT_IN
 from resumekit.errors import ConfigurationError
 from resumekit.stores import HandleStore
-from resumekit.wire import HistoryTurn, redact
+from resumekit.wire import HistoryTurn, RedactingFilter, redact
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -61,6 +61,7 @@ SLOW = 0.05
 HOOKS = tuple(name for name in hookspecs.__all__ if name not in ("hookimpl", "hookspec"))
 
 _log = logging.getLogger("resumekit.plugins")
+_log.addFilter(RedactingFilter())  # errors of foreign code are logged here
 _Problem = Literal["raised", "slow", "nonsense"]
 
 

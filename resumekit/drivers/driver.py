@@ -36,7 +36,15 @@ from resumekit.drivers.log import log_event
 from resumekit.drivers.transport import Dialer
 from resumekit.drivers.waiters import Waiters
 from resumekit.errors import LocalProtocolError, RemoteProtocolError, ResumekitError, SessionClosed, SessionLost
-from resumekit.wire import ClientKind, ClientMessage, HistoryTurn, ServerMessage, decode_client, decode_server
+from resumekit.wire import (
+    ClientKind,
+    ClientMessage,
+    HistoryTurn,
+    RedactingFilter,
+    ServerMessage,
+    decode_client,
+    decode_server,
+)
 
 __all__ = ["Driver", "HistoryLoader", "OnEvent"]
 
@@ -44,6 +52,7 @@ HistoryLoader: TypeAlias = Callable[[], Awaitable[Sequence[HistoryTurn]]]
 OnEvent: TypeAlias = Callable[[Event], object]
 
 _log = logging.getLogger("resumekit.driver")
+_log.addFilter(RedactingFilter())  # errors of foreign code are logged here: of tokens, headers, addresses
 _numbers = itertools.count(1)
 _STREAMED = 8
 """So many frames of audio may go out one after another before others run."""

@@ -58,7 +58,10 @@ def failure_of(error: BaseException, phase: Phase, *, utc_now: datetime | None =
         )
     text = redact(str(error))
     reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return Failure(phase=phase, side=Side.NOBODY, reason=reason, error=error)
+    told = (
+        None if text != str(error) and isinstance(error, _NOT_THE_NETWORK) else error
+    )  # it would become the cause of ours
+    return Failure(phase=phase, side=Side.NOBODY, reason=reason, error=told)
 
 
 def _closed(error: ConnectionClosed, phase: Phase) -> Failure:

@@ -71,6 +71,7 @@ _RULES = (
     ),
     # URL parameters and name=value.
     (rf"({_NAME}=)(?!h#[0-9a-f]{{8}}\b|None\b|[\"'\[])[^\s&;,\"'<>)}}\]]+", rf"\1{_SHOWN}"),
+    (r"(://)[^\s@\"']+(?=@)", rf"\1{_SHOWN}"),
     # Credentials that show what they are, wherever they stand.
     (r"(\bbearer\s+)[^\s\"'\\,;\[]+", rf"\1{_SHOWN}"),
     (r"\bAIza[\w-]{16,}|\bya29\.[\w.-]+|\bauth_tokens/[\w.-]+", _SHOWN),
@@ -105,6 +106,7 @@ class RedactingFilter(logging.Filter):
         record.msg, record.args = redact(text), None
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
-        if record.exc_text:
-            record.exc_text = redact(record.exc_text)
+        clean = redact(record.exc_text or "")
+        if clean != (record.exc_text or ""):
+            record.exc_text, record.exc_info = clean, None  # a handler that writes it anew would show it
         return True

@@ -72,6 +72,7 @@ PLACES = {
     "yaml": "newHandle: {0}",
     "url": "wss://host/ws/x.BidiGenerateContent?key={0}",
     "url in a repr": "InvalidURI('wss://host/ws?alt=1&key={0}', 'no')",
+    "url with a password": "no store at redis://user:{0}@host:6379/0",
     "url with a token": "> GET /ws?access_token={0}&x=1 HTTP/1.1",
     "header line": "> x-goog-api-key: {0}",
     "authorization line": "> Authorization: Bearer {0}\n> Host: x",
@@ -196,6 +197,17 @@ def test_a_traceback_that_was_already_formatted_is_scrubbed():
     record.exc_text = f"key={CANARY}"
     assert RedactingFilter().filter(record)
     assert record.exc_text == "key=[redacted]"
+    assert record.exc_info is None, "a handler would write it anew"
+
+
+def test_a_traceback_without_secrets_stays_as_it_is():
+    try:
+        raise ValueError("nothing to hide")
+    except ValueError:
+        record = logging.LogRecord("n", logging.ERROR, "p", 1, "m", (), sys.exc_info())
+    assert RedactingFilter().filter(record)
+    assert record.exc_info is not None
+    assert "nothing to hide" in record.exc_text
 
 
 @pytest.mark.parametrize("arguments", [("a", "b"), ("x",), ({"a": 1},)], ids=["too many", "type", "mapping"])
