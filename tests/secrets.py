@@ -27,7 +27,7 @@ _PREFIX = 9
 _SHORT = 20
 """A text of fewer characters is no handle of a service but one of a test, which may stand anywhere."""
 _LOGGERS = {
-    **dict.fromkeys(("resumekit", "google_genai", "httpx", "httpcore"), logging.DEBUG),
+    **dict.fromkeys(("resumekit", "httpx", "httpcore"), logging.DEBUG),
     "google_adk": logging.INFO,  # at DEBUG it writes out every event, and takes longer for that than for the event
     "asyncio": logging.INFO,  # at DEBUG it logs when a loop is closed, where a test's own clock may not work any more
 }
