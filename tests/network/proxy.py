@@ -239,9 +239,15 @@ class _Way:
             raise _Over
         self.end()
 
+    def release(self) -> None:
+        """Keep nothing but where it was."""
+        self._reader = self._writer = None
+
     def end(self) -> None:
         """Let the receiving side see the end of the stream."""
         self.state = "ended"
+        if self._writer is None:
+            return
         with contextlib.suppress(OSError):
             if self._writer.can_write_eof():
                 self._writer.write_eof()
@@ -273,6 +279,9 @@ class _Connection:
             pass
         finally:
             self._reset()
+            self._ends.clear()  # a proxy may see thousands of connections
+            for way in self.ways.values():
+                way.release()
 
     async def _run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server_reader, server_writer = await self.proxy.dial()
