@@ -16,7 +16,7 @@ from google import genai
 from tests.adk import support
 from tests.faults.runner import policy
 from tests.network.proxy import Proxy, _authority
-from tests.soak.lives import HANGS, PATIENT, SCALE, Life, Service
+from tests.soak.lives import HANGS, PATIENT, SCALE, Life, Service, anchored
 
 __all__ = ["AdkLife"]
 
@@ -64,6 +64,7 @@ class AdkLife(Life):
             stack.enter_context(mock.patch.object(support, "TIMEOUT", 1e6))
             fields = {"policy": policy(SCALE, **PATIENT)}
             asked = []
+            has_begun = False
             try:
                 async with support.run(self.service, tools=[look], **fields) as talk:
                     self.app = Talked(talk, ran)
@@ -73,9 +74,9 @@ class AdkLife(Life):
                         talk.queue.send_content(support.question(asked[-1]))
                         async with asyncio.timeout(HANGS):
                             await talk.answered(asked[-1])
-                            if number == 0:
-                                await talk.anchored()
-                                self.begin()
+                        has_begun = has_begun or await anchored(talk)
+                        if has_begun and not self.ready:
+                            self.begin()
                         self.app.turns.append(asked[-1])
                         if self.is_over():
                             break

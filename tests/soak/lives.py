@@ -36,11 +36,13 @@ from tests.faults.zygote import Emulator
 from tests.network.places import POLICY
 from tests.network.proxy import CALM, Fault, Proxy, Weather
 
-__all__ = ["FAULTS", "KINDS", "Life", "Service"]
+__all__ = ["FAULTS", "HANGS", "KINDS", "PATIENT", "SCALE", "Life", "Service", "anchored"]
 
 SCALE = 0.1
 HANGS = 300.0
 """Real seconds after which a question hangs: patience with a handle that is dead takes twenty, a machine may be slow."""
+ANCHORED = 15.0
+"""Real seconds in which the handle of a turn comes, or never."""
 PATIENT = {**POLICY, **dict.fromkeys(("max_outage", "old_binding_grace", "first_connect_deadline"), 3000)}
 MORTAL_TURNS = 30
 """A new session of the service is told no more than the newest hundred turns, the model's included."""
@@ -218,9 +220,10 @@ class Life:
             connect = KINDS[self.kind]
             try:
                 async with connect(self.scenario, self.proxy, self.family, app) as app.session, app:
-                    await self._step(Ask("begin"))
-                    async with asyncio.timeout(HANGS):
-                        await app.anchored()
+                    for number in itertools.count():
+                        await self._step(Ask(f"begin {number}"))
+                        if await anchored(app):
+                            break
                     self.begin()
                     for step in self._steps():
                         if self.is_over():
@@ -348,6 +351,16 @@ class Life:
                 found.append(event.at - lost)
                 lost = None
         return found
+
+
+async def anchored(app: Any) -> bool:
+    """Wait for the handle of the last turn; tell whether it came: a busy machine may lose the connection before it."""
+    try:
+        async with asyncio.timeout(ANCHORED):
+            await app.anchored()
+    except TimeoutError:
+        return False
+    return True
 
 
 def _weather(draw: random.Random) -> Weather:
