@@ -216,5 +216,7 @@ async def test_questions_that_the_service_merges_are_answered_together_and_kept(
         await app.take_answer()
 
     steps = (Ask("one"), Do(two_at_once), Ask("four"), Tell("context"), Ask("five"))
-    run = await converse(Scenario(name="merge", knobs={"overlap": "merge"}, steps=steps), profile=profile)
+    run = await converse(
+        Scenario(name="merge", knobs={"overlap": "merge", "think_time": 5}, steps=steps), profile=profile
+    )
     assert not run.problems(), str(run)

@@ -41,7 +41,7 @@ class Rule:
     """While nothing is going on; else while an answer comes."""
 
 
-PATIENT = dict.fromkeys(("ping_idle", "ping_expecting", "abort_idle", "abort_expecting"), 1000)
+PATIENT = dict.fromkeys(("ping_idle", "ping_expecting", "abort_idle", "abort_expecting", "frozen_after"), 1000)
 DROP = {"nft": "drop", "iptables": "DROP"}
 RESET = {"nft": "reject with tcp reset", "iptables": "REJECT --reject-with tcp-reset"}
 UNREACHABLE = {"nft": "reject with icmp port-unreachable", "iptables": "REJECT --reject-with icmp-port-unreachable"}
