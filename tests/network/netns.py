@@ -18,6 +18,7 @@ from resumekit.core import events
 from tests.faults.runner import Ask, Do, Profile, Scenario, converse
 from tests.faults.scenarios import OLD_BINDING
 from tests.network.places import POLICY
+from tests.network.through import anchored
 
 __all__ = ["RULES", "TOOLS", "Rule"]
 
@@ -88,7 +89,7 @@ async def play(name: str, tool: Tool, profile: Profile) -> list[str]:
     rule = RULES[name]
 
     async def meet(app):
-        await app.anchored()
+        await anchored(app)
         if not rule.idle:
             await app.write("two [chunks:40]")
             while not app.turns or app.turns[-1] == []:  # noqa: ASYNC110 -- the first frame of the answer

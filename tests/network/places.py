@@ -9,7 +9,7 @@ from resumekit.core import events
 from tests.faults.runner import Ask, Do, Profile, Run, Scenario
 from tests.faults.scenarios import OLD_BINDING
 from tests.network.proxy import Fault, Way
-from tests.network.through import converse_through
+from tests.network.through import anchored, converse_through
 
 __all__ = ["CASES", "FAULTS", "PLACES", "POLICY", "SHORT", "Case", "run_case"]
 
@@ -119,7 +119,7 @@ async def run_case(case: Case, profile: Profile) -> tuple[Run, list[str]]:
     fault = replace(what, way=place.way, record=place.record, byte=place.byte)
 
     async def arm(app):
-        await app.anchored()
+        await anchored(app)
         if case.when == "again":
             app.proxy.plan(replace(fault, on=len(app.proxy.connections)))
             app.proxy.arm(Fault("rst", "down", record=2))

@@ -18,7 +18,7 @@ from tests.faults.runner import PROFILES, Ask, Do, Scenario
 from tests.faults.test_websockets import HEADERS, PATHS
 from tests.faults.zygote import Emulator
 from tests.network.proxy import Fault, Proxy
-from tests.network.through import converse_through, lateness
+from tests.network.through import anchored, converse_through, lateness
 
 pytestmark = pytest.mark.network
 
@@ -55,7 +55,7 @@ async def fall_silent(seed):
     told = []
 
     async def silence(app):
-        await app.anchored()
+        await anchored(app)
         if question is not None:
             app.questions.append(("", range(99)))
             content = {"role": "user", "parts": [{"text": question}]}

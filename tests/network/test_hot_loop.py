@@ -15,7 +15,7 @@ from tests.faults.runner import PROFILES, Ask, Do, Scenario
 from tests.faults.test_websockets import HEADERS, PATHS
 from tests.faults.zygote import Emulator
 from tests.network.proxy import Fault, Proxy
-from tests.network.through import converse_through
+from tests.network.through import anchored, converse_through
 
 pytestmark = pytest.mark.network
 
@@ -37,7 +37,7 @@ async def dials(after, profile, scale, **policy):
     inside, fault = AFTER[after]
 
     async def arm(app):
-        await app.anchored()
+        await anchored(app)
         app.proxy.arm(Fault("rst", "down", record=2))
         app.proxy.plan(fault)
         app.proxy.planned[-1].had.add(app.proxy.connections[-1].number)  # not this one, which was let in

@@ -9,7 +9,11 @@ from typing import Any
 from tests.faults.runner import TIMEOUT, Connector, Loop, Profile, Run, Scenario, converse, resumekit_session
 from tests.network.proxy import Proxy
 
-__all__ = ["converse_through", "lateness", "through"]
+__all__ = ["anchored", "converse_through", "lateness", "through"]
+
+
+ANCHORED = 15.0
+"""Real seconds in which the handle of a turn comes, or never."""
 
 
 def through(proxies: list[Proxy], connect: Connector = resumekit_session, **options: Any) -> Connector:
@@ -61,3 +65,13 @@ async def lateness():
     finally:
         watching.cancel()
         await asyncio.wait([watching])
+
+
+async def anchored(app: Any) -> bool:
+    """Wait for the handle of the last turn; tell whether it came: a busy machine may lose the connection before it."""
+    try:
+        async with asyncio.timeout(ANCHORED):
+            await app.anchored()
+    except TimeoutError:
+        return False
+    return True

@@ -16,7 +16,8 @@ from google import genai
 from tests.adk import support
 from tests.faults.runner import policy
 from tests.network.proxy import Proxy, _authority
-from tests.soak.lives import HANGS, PATIENT, SCALE, Life, Service, anchored
+from tests.network.through import anchored
+from tests.soak.lives import HANGS, PATIENT, SCALE, Life, Service
 
 __all__ = ["AdkLife"]
 

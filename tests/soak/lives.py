@@ -35,14 +35,13 @@ from tests.faults.test_websockets import bare
 from tests.faults.zygote import Emulator
 from tests.network.places import POLICY
 from tests.network.proxy import CALM, Fault, Proxy, Weather
+from tests.network.through import anchored
 
-__all__ = ["FAULTS", "HANGS", "KINDS", "PATIENT", "SCALE", "Life", "Service", "anchored"]
+__all__ = ["FAULTS", "HANGS", "KINDS", "PATIENT", "SCALE", "Life", "Service"]
 
 SCALE = 0.1
 HANGS = 300.0
 """Real seconds after which a question hangs: patience with a handle that is dead takes twenty, a machine may be slow."""
-ANCHORED = 15.0
-"""Real seconds in which the handle of a turn comes, or never."""
 PATIENT = {**POLICY, **dict.fromkeys(("max_outage", "old_binding_grace", "first_connect_deadline"), 3000)}
 MORTAL_TURNS = 30
 """A new session of the service is told no more than the newest hundred turns, the model's included."""
@@ -351,16 +350,6 @@ class Life:
                 found.append(event.at - lost)
                 lost = None
         return found
-
-
-async def anchored(app: Any) -> bool:
-    """Wait for the handle of the last turn; tell whether it came: a busy machine may lose the connection before it."""
-    try:
-        async with asyncio.timeout(ANCHORED):
-            await app.anchored()
-    except TimeoutError:
-        return False
-    return True
 
 
 def _weather(draw: random.Random) -> Weather:
