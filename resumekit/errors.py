@@ -4,6 +4,7 @@
 
     ResumekitError
     ├── ConfigurationError        an argument makes no sense; also a ValueError
+    ├── KeyInUse                  another session has the conversation of this key
     ├── ConnectRefused            the first connection was refused for good
     ├── ConnectFailed             the first connection did not succeed in time
     ├── SessionLost               the conversation cannot go on
@@ -24,6 +25,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectFailed",
     "ConnectRefused",
+    "KeyInUse",
     "LocalProtocolError",
     "ProtocolError",
     "RemoteProtocolError",
@@ -40,6 +42,27 @@ class ResumekitError(Exception):
 
 class ConfigurationError(ResumekitError, ValueError):
     """An argument, a policy field or a config makes no sense; nothing was started."""
+
+
+class KeyInUse(ResumekitError):
+    """Another session has the conversation of this key, and has not left it within the time that there was.
+
+    Handle stores raise it from `claim`; sessions raise it where `Policy.key_in_use` says so.
+    """
+
+    def __init__(self, seconds: float, waited: float = 0.0) -> None:
+        super().__init__(seconds, waited)
+        self.seconds = seconds
+        """Until the other's time is over, unless it is renewed."""
+        self.waited = waited
+        """Seconds that were spent waiting for it."""
+
+    def __str__(self) -> str:
+        waited = f" after {self.waited:.1f} s of waiting" if self.waited else ""
+        return (
+            f"another session has the conversation of this key{waited}, for {self.seconds:.1f} s more if it is dead;"
+            " close it, use another key, or set Policy.key_in_use"
+        )
 
 
 class ConnectRefused(ResumekitError):

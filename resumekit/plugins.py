@@ -307,6 +307,8 @@ class PluginDecisions:
         for opinion in self._opinions["provide_handle_store"]:
             try:
                 store = opinion.ask(url)
+            except ConfigurationError:
+                raise
             except Exception as error:
                 raise ConfigurationError(
                     f"the plugin {opinion.plugin!r} cannot provide the handle store: {type(error).__name__}"

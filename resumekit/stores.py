@@ -1,7 +1,8 @@
-"""What a handle store has to do, and what it keeps: `HandleStore` and `StoredHandle`.
+"""What a handle store has to do, and what it keeps: `HandleStore`, `Entry`, `Claim`, and the record in an entry.
 
-A store maps the application's key of a conversation to the newest record, so that another process, or the same one
-later, can go on with it. Nothing here talks to a store; `resumekit.testing.HandleStoreConformance` tests one.
+A store maps the application's key of a conversation to its newest record, so that another process, or the same one
+later, can go on with it; and it sees to it that one session at a time has the conversation. Nothing here talks to a
+store; `resumekit.testing.HandleStoreConformance` and `LeaseConformance` test one.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ from typing import Protocol, runtime_checkable
 import msgspec
 from msgspec import Struct
 
+from resumekit.core.handles import PendingMessage
 from resumekit.wire import ResumptionHandle
 
-__all__ = ["HandleStore", "StoredHandle"]
+__all__ = ["SEALED", "Claim", "Entry", "HandleStore", "StoredHandle"]
+
+SEALED = b"RKS1"
+"""What the data of an encrypted record begins with."""
 
 
-class StoredHandle(Struct, frozen=True, kw_only=True):
+class StoredHandle(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A resumption handle as it is kept: all that another process needs to decide whether it may use it.
 
     The handle opens a private conversation. `repr` and log lines show its digest; `to_json` gives the text itself, so
@@ -35,11 +40,17 @@ class StoredHandle(Struct, frozen=True, kw_only=True):
     """When the service forgets it; UTC, wall clock."""
     model: str
     transparent: bool
-    """The backend: True where the service reports what it consumed (Vertex)."""
+    """The backend: True where the service reported what it consumed (Vertex)."""
     fingerprint: str
     """Of the config without resumption and history; a handle serves the config that it was issued for."""
     poisoned: bool = False
     """The service took it, and then did not go on: nobody may use it again."""
+    pending: tuple[PendingMessage, ...] = ()
+    """What the application sent, and the saved state does not hold, in order."""
+    left_out: int = 0
+    """So many more, which were too large to be kept (`Policy.store_bytes`)."""
+    detached: bool = False
+    """The session left in order: this is all that there was."""
 
     @property
     def digest(self) -> str:
@@ -71,31 +82,87 @@ def _conceal(kind: type, value: object) -> ResumptionHandle:
     return ResumptionHandle(value)
 
 
+class Entry(Struct, frozen=True, kw_only=True):
+    """What a store keeps for a key. It need not, and often cannot, read the data."""
+
+    data: bytes
+    """A `StoredHandle` as JSON, or sealed."""
+    sequence: int
+    """Counts the writes of one owner, from 1."""
+    expires_at: datetime
+    """When it is of no use any more; UTC, wall clock. A store may delete it then."""
+
+    def __repr__(self) -> str:
+        return (
+            f"Entry({len(self.data)} bytes, sequence={self.sequence}, expires_at={self.expires_at:%Y-%m-%d %H:%M:%S})"
+        )
+
+
+class Claim(Struct, frozen=True, kw_only=True):
+    """A conversation is this owner's now."""
+
+    fence: int
+    """Greater than that of every earlier claim of the key; every write names it."""
+    entry: Entry | None
+    """What is kept; an expired entry may be left out."""
+    held_for: float = 0.0
+    """Seconds for which an owner that was thrown out may still believe that it owns the conversation."""
+
+
 @runtime_checkable
 class HandleStore(Protocol):
-    """Keeps one record for each key.
+    """Keeps one entry for each key, and one owner of it at a time.
 
-    Keys are the application's, any non-empty text. Methods may be called from any event loop, several at a time for
-    different keys; for one key, one at a time. What a method raises, or a call that takes longer than
-    `Policy.store_timeout`, is reported as `StoreFailed`, and the session goes on without.
+    Keys are the application's, any non-empty text. A claim makes its owner the only one who may write, until the time
+    that it asked for is over by the store's own clock; then another may claim the key. A *fence* tells owners apart:
+    each claim gives a greater one, also after `forget` and after a restart of the store, and what comes with an older
+    one is refused. So a process that slept too long cannot overwrite what its successor wrote.
+
+    Every method is one atomic step. Methods may be called from any event loop, several at a time for different keys.
+    What a method raises, or a call that takes longer than `Policy.store_timeout`, is reported as `StoreFailed`, and
+    the session goes on without; a `ConfigurationError` from `claim` ends `connect`.
     """
 
-    async def load(self, key: str) -> StoredHandle | None:
-        """Return the newest record, or None. An expired record may be left out."""
+    async def claim(self, key: str, owner: str, seconds: float, *, force: bool = False) -> Claim:
+        """Make `owner` the owner for so many seconds, and give it a new fence.
+
+        The owner itself may claim again at any time, and with `force` anybody may.
+
+        Raises:
+            KeyInUse: Another owner's time is not over.
+        """
         ...
 
-    async def save(self, key: str, record: StoredHandle) -> None:
-        """Keep this record; it replaces the older one."""
+    async def renew(self, key: str, fence: int, seconds: float) -> bool:
+        """Let the owner have so many seconds more, from now on; also if its time is over and nobody else claimed.
+
+        Returns:
+            False: The key was claimed by another since, or nothing is known of it.
+        """
         ...
 
-    async def forget(self, key: str) -> None:
-        """Delete the record, if there is one."""
+    async def save(self, key: str, fence: int, entry: Entry) -> bool:
+        """Keep this entry instead of the older one.
+
+        One with a smaller `sequence` than the entry that this fence wrote before is late, and is left out.
+
+        Returns:
+            False: The key was claimed by another since, or nothing is known of it; nothing was written.
+        """
         ...
 
-    async def poison(self, key: str, digest: str) -> None:
-        """Mark the record `poisoned` if its handle has this digest; a newer record stays as it is."""
+    async def release(self, key: str, fence: int) -> None:
+        """End the owner's time, if it is still the owner; the entry stays."""
+        ...
+
+    async def forget(self, key: str, fence: int) -> bool:
+        """Delete the entry; the owner stays the owner.
+
+        Returns:
+            False: The key was claimed by another since, or nothing is known of it; nothing was deleted.
+        """
         ...
 
     async def close(self) -> None:
-        """Let go of connections and files; the records stay. Called once for each store made from a URL."""
+        """Let go of connections and files; the entries stay. Called once for each store made from a URL."""
         ...

@@ -21,6 +21,7 @@ from resumekit.wire import HistoryTurn, ServerMessage, setup_fingerprint, setup_
 
 if TYPE_CHECKING:
     from resumekit.drivers.driver import Driver, HistoryLoader
+    from resumekit.encryption import EncryptedStore
     from resumekit.plugins import PluginDecisions
     from resumekit.stores import HandleStore
 
@@ -172,7 +173,8 @@ async def session_driver(
             fingerprint=setup_fingerprint(setup),
             transparent=transparent,
             publish=publish,
-            closes_store=store is None or isinstance(store, str),
+            pending=engine.pending,
+            closes_store=store is None or isinstance(getattr(store, "inner", store), str),
             resumes=resumes,
         )
     driver = Driver(
@@ -232,6 +234,9 @@ _PACKAGES = {
 
 def _store_of(store: str | HandleStore, decisions: PluginDecisions) -> HandleStore:
     """Return the store, asking the plugins for a URL; the error never shows the URL, which may hold a password."""
+    inner = getattr(store, "inner", None)
+    if isinstance(inner, str):  # an EncryptedStore, which few import
+        return cast("EncryptedStore", store).over(_store_of(inner, decisions))
     if not isinstance(store, str):
         return store
     found = decisions.provide_handle_store(store)

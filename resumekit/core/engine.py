@@ -13,11 +13,12 @@ from resumekit.core import actions, events, inputs
 from resumekit.core.binding import Binding
 from resumekit.core.conversation import Conversation
 from resumekit.core.failures import Failure, Phase, Side, Verdict
-from resumekit.core.handles import HandleRecord
+from resumekit.core.handles import HandleRecord, PendingMessage
 from resumekit.core.inbox import Inbox, Kind, Origin
 from resumekit.core.limits import SessionAge
 from resumekit.core.link import Link
 from resumekit.core.outage import Outage
+from resumekit.core.pending import pending_messages, restore
 from resumekit.core.policy import (
     Decisions,
     Policy,
@@ -197,6 +198,10 @@ class Engine:
             return None
         return link.turn_end_at + self._policy.handle_wait
 
+    def pending(self) -> tuple[tuple[PendingMessage, ...], int]:
+        """Return what the newest handle does not hold, for another process, and how many messages were left out."""
+        return pending_messages(self._talk.outbox, self._policy.store_bytes)
+
     def feed(self, happened: inputs.Input, now: float) -> list[actions.Action]:
         """Take what happened at `now` (monotonic seconds); return what to do, in order.
 
@@ -319,6 +324,8 @@ class Engine:
         self._outage.begin(self._now)
         self._timers["first"] = self._now + self._policy.first_connect_deadline
         handle, age = (self._given_handle, 0.0) if self._given_handle is not None else (happened.handle, happened.age)
+        if handle is happened.handle:
+            restore(self._talk.outbox, happened.pending)
         if handle is not None and self._policy.resumption == "on":
             point = self._talk.point
             point.base = point.record(handle, None, 0, self._now - age)

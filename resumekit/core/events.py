@@ -15,6 +15,7 @@ __all__ = [
     "ClockJumped",
     "Connected",
     "ConnectionLost",
+    "Continued",
     "Event",
     "FrameDiscarded",
     "FreshStarted",
@@ -34,6 +35,7 @@ __all__ = [
     "SessionExpiring",
     "SlowConsumer",
     "StoreFailed",
+    "StoreRecovered",
     "ToolCallAnswered",
     "ToolCallRebound",
     "ToolResponseDropped",
@@ -42,6 +44,7 @@ __all__ = [
     "TurnSettled",
     "TurnShadowed",
     "VideoDropped",
+    "WaitingForKey",
 ]
 
 
@@ -134,6 +137,30 @@ class FreshStarted(Event, frozen=True, kw_only=True):
     """Turns without any text, which cannot be replayed."""
     resent_messages: int
     lost_audio: float
+
+
+class Continued(Event, frozen=True, kw_only=True):
+    """The conversation of another session goes on here, from what it left in the store: the first event.
+
+    Audio that it had sent since the handle is lost. So is what it did not come to write down, unless it `detached`.
+    """
+
+    digest: str
+    age: float
+    """Seconds since the handle came."""
+    resent_messages: int
+    """Sent again, as the state of the handle does not hold them; answered ones are not answered again."""
+    left_out: int
+    """Messages that were too large to be kept (`Policy.store_bytes`), and are lost."""
+    detached: bool
+    """It left in order; False: its process was killed, or the session was lost."""
+
+
+class WaitingForKey(Event, frozen=True, kw_only=True):
+    """Another session has the conversation of the key (`Policy.key_in_use`)."""
+
+    seconds: float
+    """For at most this long, unless it renews its lease."""
 
 
 class HandleRefused(Event, frozen=True, kw_only=True):
@@ -306,10 +333,20 @@ class HookFailed(Event, frozen=True, kw_only=True):
 
 
 class StoreFailed(Event, frozen=True, kw_only=True):
-    """The handle store did not do what it was asked for, or not in time; the session goes on without."""
+    """The handle store did not do what it was asked for, or not in time; the session goes on without.
 
-    operation: Literal["load", "save", "forget", "poison", "close"]
+    Told once, until `StoreRecovered`.
+    """
+
+    operation: Literal["claim", "renew", "save", "forget", "release", "close"]
     problem: str
+
+
+class StoreRecovered(Event, frozen=True, kw_only=True):
+    """The handle store answers again; the newest record is being written."""
+
+    seconds: float
+    """Since it failed first."""
 
 
 class SessionEnded(Event, frozen=True, kw_only=True):

@@ -1,12 +1,12 @@
-"""Resumption handles as records: what is known of each."""
+"""Resumption handles as records: what is known of each, and what another process needs to go on with one."""
 
 from __future__ import annotations
 
 from msgspec import Struct
 
-from resumekit.wire import ResumptionHandle
+from resumekit.wire import FunctionResponse, ResumptionHandle
 
-__all__ = ["Candidate", "HandleRecord"]
+__all__ = ["Candidate", "HandleRecord", "PendingCall", "PendingMessage"]
 
 
 class HandleRecord(Struct, frozen=True, kw_only=True):
@@ -30,3 +30,28 @@ class Candidate(Struct, frozen=True):
 
     record: HandleRecord
     next_index: int
+
+
+class PendingCall(Struct, frozen=True, omit_defaults=True):
+    """A tool call that was answered, in a turn that the state does not hold: made again, it is answered from here."""
+
+    id: str
+    """As the application knows it."""
+    name: str
+    key: str
+    """Name and canonical arguments."""
+    response: FunctionResponse
+
+
+class PendingMessage(Struct, frozen=True, omit_defaults=True):
+    """A control message that the state does not hold."""
+
+    frame: str
+    sent: bool = False
+    answered: bool = False
+    """It asks, and its answer was heard: what comes again is not shown."""
+    calls: tuple[PendingCall, ...] = ()
+    """Of the turn that it asks."""
+
+    def __repr__(self) -> str:  # it is the user's own words
+        return f"PendingMessage({len(self.frame)} characters, sent={self.sent}, answered={self.answered})"

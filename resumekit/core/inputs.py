@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from resumekit.core.failures import Failure
+from resumekit.core.handles import PendingMessage
 from resumekit.wire import ClientMessage, HistoryTurn, ResumptionHandle, ServerMessage
 
 __all__ = [
@@ -40,6 +41,8 @@ class Start(Struct, frozen=True):
     """From the store; one that the application gave goes before it."""
     age: float = 0.0
     """Seconds since it was issued."""
+    pending: Sequence[PendingMessage] = ()
+    """What it does not hold, of the process that had it."""
 
 
 class Remember(Struct, frozen=True):

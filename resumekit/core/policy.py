@@ -51,6 +51,17 @@ class Policy(Struct, frozen=True, kw_only=True):
 
     store_timeout: _Seconds = 5.0
     """How long one call of the handle store may take; the session does not wait for it, save at its start and end."""
+    store_bytes: int = 256 * 2**10
+    """Messages without an answer that are kept beside the handle, for another process; 0: none."""
+    lease: _Seconds = 15.0
+    """How long a conversation stays this session's after it was last renewed in the store, a third of it ago: a process
+    that stood still for longer writes nothing more, and another may go on."""
+    key_in_use: Literal["wait", "raise", "take_over"] = "wait"
+    """Where another session has the conversation of the key: wait for its end, as far as ``first_connect_deadline``
+    goes, raise `KeyInUse`, or throw it out, and wait until it must have noticed."""
+    lease_outage: Literal["go_on", "stop"] = "go_on"
+    """What becomes of a session that cannot renew its lease because the store does not answer: it goes on, or it writes
+    nothing from the end of the lease until the store is back."""
 
     # Connecting
     connect_timeout: _Seconds = 10.0
@@ -234,6 +245,8 @@ class Policy(Struct, frozen=True, kw_only=True):
 _CHOICES: dict[str, tuple[object, ...]] = {
     "resumption": ("on", "off"),
     "transparent": ("auto", True, False),
+    "key_in_use": ("wait", "raise", "take_over"),
+    "lease_outage": ("go_on", "stop"),
     "cut_turn": ("reanswer", "settle"),
     "reanswer_in": ("auto", "same_turn", "new_turn"),
     "warm_dial": (True, False),

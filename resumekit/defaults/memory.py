@@ -2,56 +2,96 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
-from msgspec.structs import replace
+from msgspec import Struct
 
-from resumekit.hookspecs import hookimpl
-from resumekit.stores import HandleStore, StoredHandle
+from resumekit.errors import KeyInUse
+from resumekit.stores import Claim, Entry
 
-__all__ = ["MemoryStore", "MemoryStores"]
+__all__ = ["MemoryStore"]
+
+
+class _Row(Struct):
+    fence: int
+    owner: str
+    until: float
+    """End of the lease, monotonic; 0: it was released."""
+    entry: Entry | None = None
+    writer: int = 0
+    """Fence that the entry was written with."""
 
 
 class MemoryStore:
-    """Keeps records in a dictionary; those that have expired go as new ones come."""
+    """Keeps entries in a dictionary; those that have expired go as new ones come.
 
-    def __init__(self) -> None:
-        self._records: dict[str, StoredHandle] = {}
-        """The oldest first."""
+    Args:
+        clock: Returns monotonic seconds.
+    """
 
-    async def load(self, key: str) -> StoredHandle | None:
-        """Return the record, or None."""
-        return self._records.get(key)
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._rows: dict[str, _Row] = {}
+        """The one that was written, or claimed, longest ago first."""
+        self._fence = 0
+        """The greatest one, of all keys: it outlives them."""
 
-    async def save(self, key: str, record: StoredHandle) -> None:
-        """Keep the record."""
-        self._records.pop(key, None)
-        self._records[key] = record
-        now = datetime.now(UTC)
-        while (oldest := next(iter(self._records))) != key and self._records[oldest].expires_at <= now:
-            del self._records[oldest]
+    async def claim(self, key: str, owner: str, seconds: float, *, force: bool = False) -> Claim:
+        """See `HandleStore`."""
+        now = self._clock()
+        row = self._rows.get(key)
+        left = 0.0 if row is None or row.owner == owner else max(row.until - now, 0.0)
+        if left and not force:
+            raise KeyInUse(left)
+        self._fence += 1
+        row = self._touch(key, row or _Row(0, "", 0.0))
+        row.fence, row.owner, row.until = self._fence, owner, now + seconds
+        return Claim(fence=row.fence, entry=row.entry, held_for=left)
 
-    async def forget(self, key: str) -> None:
-        """Delete the record."""
-        self._records.pop(key, None)
+    async def renew(self, key: str, fence: int, seconds: float) -> bool:
+        """See `HandleStore`."""
+        row = self._owned(key, fence)
+        if row is not None:
+            row.until = self._clock() + seconds
+        return row is not None
 
-    async def poison(self, key: str, digest: str) -> None:
-        """Mark the record, if it is this one."""
-        record = self._records.get(key)
-        if record is not None and record.digest == digest:
-            self._records[key] = replace(record, poisoned=True)
+    async def save(self, key: str, fence: int, entry: Entry) -> bool:
+        """See `HandleStore`."""
+        row = self._owned(key, fence)
+        if row is not None and (row.entry is None or row.writer != fence or entry.sequence > row.entry.sequence):
+            self._touch(key, row)
+            row.entry, row.writer = entry, fence
+        return row is not None
+
+    async def release(self, key: str, fence: int) -> None:
+        """See `HandleStore`."""
+        row = self._owned(key, fence)
+        if row is not None:
+            row.owner, row.until = "", 0.0
+
+    async def forget(self, key: str, fence: int) -> bool:
+        """See `HandleStore`."""
+        row = self._owned(key, fence)
+        if row is not None:
+            row.entry = None
+        return row is not None
 
     async def close(self) -> None:
-        """Do nothing: the records are the process's."""
+        """Do nothing: the entries are the process's."""
 
+    def _owned(self, key: str, fence: int) -> _Row | None:
+        row = self._rows.get(key)
+        return row if row is not None and row.fence == fence else None
 
-class MemoryStores:
-    """The plugin: one store for each name."""
+    def _touch(self, key: str, row: _Row) -> _Row:
+        """Make it the newest row, and let the oldest go that are of no use any more."""
+        self._rows.pop(key, None)
+        self._rows[key] = row
+        while (oldest := next(iter(self._rows))) != key and self._is_over(self._rows[oldest]):
+            del self._rows[oldest]
+        return row
 
-    def __init__(self) -> None:
-        self._stores: dict[str, MemoryStore] = {}
-
-    @hookimpl
-    def provide_handle_store(self, url: str) -> HandleStore | None:
-        """Answer for ``memory://``."""
-        return self._stores.setdefault(url, MemoryStore()) if url.startswith("memory://") else None
+    def _is_over(self, row: _Row) -> bool:
+        return row.until <= self._clock() and (row.entry is None or row.entry.expires_at <= datetime.now(UTC))

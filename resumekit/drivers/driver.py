@@ -56,6 +56,8 @@ _log.addFilter(RedactingFilter())  # errors of foreign code are logged here: of 
 _numbers = itertools.count(1)
 _STREAMED = 8
 """So many frames of audio may go out one after another before others run."""
+_DRIFT = 1.0
+"""Seconds by which the wall clock may run ahead, between two looks at it, without the machine having been suspended."""
 _NEVER_WAIT = (ClientKind.AUDIO, ClientKind.VIDEO)
 
 
@@ -244,10 +246,12 @@ class Driver:
         if waits or not self._engine.has_room(message):
             await self._wait_for_room(message)
         self._feed(inputs.Send(message))
+        if self._keeper is not None and message.kind not in _NEVER_WAIT:
+            self._keeper.touch()
 
     def _stream(self, message: ClientMessage) -> bool:
         """Write a frame of audio by the express lane, if it may take it; what is still to be done goes first."""
-        if not (self._over or self._todo):
+        if not (self._over or self._todo) and (self._keeper is None or self._is_awake(self._keeper)):
             for link in self._links:
                 if self._engine.streams(link.number, message) and link.write_now(message.frame):
                     self._engine.streamed(message)
@@ -361,7 +365,10 @@ class Driver:
     def _feed(self, happened: inputs.Input) -> None:
         now = self._loop.time()
         todo: list[actions.Action] = []
-        if (frozen := self._frozen_for(now)) > self._policy.frozen_after:
+        frozen = self._frozen_for(now)
+        if self._keeper is not None and now >= self._keeper.deadline:
+            self._leave_the_wire()
+        if frozen > self._policy.frozen_after:
             late = 0.0 if self._timer is None else max(now - self._timer_at, 0.0)
             todo = self._engine.feed(inputs.ClockJumped(frozen, frozen - late), now)
             self._timer_at = max(self._timer_at, now)  # told once, whatever else comes before the timer fires
@@ -378,6 +385,20 @@ class Driver:
         if self._senders:
             self._admit_senders()
 
+    def _is_awake(self, keeper: Keeper) -> bool:
+        """Whether the session is sure to own its conversation: the long path finds out what has happened else."""
+        now = self._loop.time()
+        return now < keeper.deadline and time.time() - now - self._wall <= _DRIFT
+
+    def _leave_the_wire(self) -> None:
+        """The conversation may be another session's by now: drop every connection before anything is written to it.
+
+        It goes on once the store has confirmed that it is not: see `_open`.
+        """
+        for link in self._links:
+            if link.transport is not None:
+                link.abort()
+
     def _act_all(self) -> None:
         self._acting = True
         try:
@@ -393,6 +414,8 @@ class Driver:
         """
         wall = time.time() - now
         asleep, self._wall = wall - self._wall, wall
+        if self._keeper is not None and asleep > _DRIFT:
+            self._keeper.slept(asleep)
         late = 0.0 if self._timer is None else now - self._timer_at
         return max(asleep, late)
 
@@ -515,14 +538,21 @@ class Driver:
         self._abort_all()
 
     async def _keep(self, keeper: Keeper) -> None:
-        """Look up the handle, start with it, and keep what comes."""
+        """Claim the conversation, start with what is kept of it, and keep what comes."""
         try:
             kept = await keeper.load()
         except asyncio.CancelledError:  # the session is over; the store has to be closed all the same
+            keeper.finish()
             await keeper.run()
             raise
-        self._feed(inputs.Start() if kept is None else inputs.Start(handle=kept[0], age=kept[1]))
+        except ResumekitError as error:
+            self._fail(error)
+        else:
+            self._feed(inputs.Start(kept.handle, kept.age, kept.pending) if kept is not None else inputs.Start())
         await keeper.run()
+        if keeper.lost is not None:
+            self._leave_the_wire()
+            self._fail(keeper.lost)
 
     def _finish(self, error: BaseException | None) -> None:
         """The session is over: let everybody know, and wind up."""
@@ -624,6 +654,8 @@ class Driver:
 
     async def _open(self, link: Link) -> Failure | None:
         try:
+            if self._keeper is not None:
+                await self._keeper.hold()
             link.transport = await self._dial()
         except Exception as error:  # noqa: BLE001 -- tokens, headers and addresses come from foreign code
             if self._engine.setup_complete is None and not is_of_the_transport(error):
@@ -673,6 +705,8 @@ class Driver:
         if self._readable is not None and not self._readable(message):
             self.publish(FrameDiscarded(connection=link.number, size=len(frame), problem="no field of it is known"))
         self._feed(inputs.FrameReceived(link.number, message))
+        if self._keeper is not None and message.server_content is not None and message.server_content.turn_complete:
+            self._keeper.touch()
 
     async def _ping(self, link: Link) -> None:
         transport = link.transport

@@ -69,7 +69,7 @@ class Link:
     def write_now(self, frame: str) -> bool:
         """Write a frame if that takes no waiting, and nothing else waits."""
         transport = self.transport
-        if self.writer is not None or transport is None or self._frames or self.closing:
+        if self.writer is not None or transport is None or self._frames or self.stopped:
             return False
         return transport.send_now(frame)
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from resumekit.testing.stores import HandleStoreConformance
+from resumekit.testing.stores import HandleStoreConformance, LeaseConformance
 
-__all__ = ["HandleStoreConformance"]
+__all__ = ["HandleStoreConformance", "LeaseConformance"]

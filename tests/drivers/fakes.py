@@ -30,8 +30,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self.clock
 
     def _run_once(self):
-        if not self._ready and self._scheduled:
-            self.clock = max(self.clock, self._scheduled[0]._when)
+        if not self._ready:
+            due = min((timer._when for timer in self._scheduled if not timer.cancelled()), default=self.clock)
+            self.clock = max(self.clock, due)
         super()._run_once()
 
 
@@ -296,7 +297,7 @@ def driver_of(
         load_history=load_history,
         on_event=on_event,
         tell_plugins=tell_plugins,
-        keeper=keeper and keeper(publish),
+        keeper=keeper and keeper(publish, machine.pending),
         readable=readable,
     )
     return driver

@@ -1,0 +1,260 @@
+"""The store ``sqlite:///PATH``: handles in a file, which several processes of one host may share.
+
+The file is readable by its owner only. It is written in WAL mode, one short transaction for each step, in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from msgspec import Struct
+
+from resumekit.errors import ConfigurationError, KeyInUse
+from resumekit.stores import Claim, Entry
+
+__all__ = ["SqliteStore"]
+
+_VERSION = 1
+"""Of the tables, as `user_version` has it."""
+_BUSY = 4.0
+"""Seconds that a step waits for those of other processes; less than `Policy.store_timeout`."""
+_TABLES = f"""
+CREATE TABLE IF NOT EXISTS resumekit_handles (
+    key TEXT PRIMARY KEY,
+    fence INTEGER NOT NULL,          -- of the newest claim
+    owner TEXT NOT NULL,             -- '' once it was released
+    lease_until REAL NOT NULL,       -- seconds, wall clock of this host
+    lease REAL NOT NULL,             -- seconds
+    writer INTEGER NOT NULL,         -- fence that the entry was written with
+    sequence INTEGER NOT NULL,
+    expires_at REAL,                 -- NULL: there is no entry
+    data BLOB
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS resumekit_handles_expiry ON resumekit_handles (expires_at);
+PRAGMA user_version = {_VERSION};
+"""
+_SELECT = (
+    "SELECT fence, owner, lease_until, lease, writer, sequence, expires_at, data FROM resumekit_handles WHERE key = ?"
+)
+_T = TypeVar("_T")
+
+
+class _Row(Struct):
+    fence: int
+    owner: str
+    lease_until: float
+    lease: float
+    writer: int
+    sequence: int
+    expires_at: float | None
+    data: bytes | None
+
+    def left(self, now: float) -> float:
+        """Return the seconds that are left of the lease."""
+        left = self.lease_until - now
+        return left if 0 < left < 2 * self.lease + 1 else 0.0  # more than it ever was: the clock was set back
+
+    @property
+    def entry(self) -> Entry | None:
+        if self.data is None or self.expires_at is None:
+            return None
+        expires_at = datetime.fromtimestamp(self.expires_at, UTC)
+        return Entry(data=self.data, sequence=self.sequence, expires_at=expires_at)
+
+
+def _row(database: sqlite3.Connection, key: str) -> _Row | None:
+    found = database.execute(_SELECT, (key,)).fetchone()
+    return None if found is None else _Row(*found)
+
+
+def _changed(database: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> bool:
+    return database.execute(statement, values).rowcount == 1
+
+
+class _File:
+    """One open database, shared by the stores of this process that name the same path."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.users = 0
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    def run(self, step: Callable[[sqlite3.Connection, float], _T]) -> _T:
+        """Do one step as a transaction.
+
+        Raises:
+            ConfigurationError: The file cannot be used as it is.
+            OSError: It cannot be used now.
+        """
+        with self._lock:
+            try:
+                if self._connection is None:
+                    self._connection = self._open()
+                connection = self._connection
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    done = step(connection, time.time())
+                except BaseException:
+                    connection.execute("ROLLBACK")
+                    raise
+                connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._drop()
+                raise self._explained(error) from error
+            return done
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise ConfigurationError(f"the handle store {self.path} cannot be opened: {error.strerror}") from error
+        connection = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+        try:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > _VERSION:
+                raise ConfigurationError(
+                    f"the handle store {self.path} was made by a newer resumekit (its version is {version}, this one"
+                    f" knows {_VERSION}); update resumekit, or use another file"
+                )
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            if version < _VERSION:
+                connection.executescript("BEGIN IMMEDIATE;" + _TABLES + "COMMIT;")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _explained(self, error: sqlite3.Error) -> Exception:
+        name = getattr(error, "sqlite_errorname", "")
+        if name.startswith(("SQLITE_READONLY", "SQLITE_NOTADB", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
+            return ConfigurationError(f"the handle store {self.path} cannot be used: {error}")
+        return OSError(f"the handle store {self.path}: {error}")
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def leave(self) -> None:
+        """One user less."""
+        with self._lock:
+            self.users -= 1
+            if self.users <= 0:
+                self._drop()
+
+
+class SqliteStore:
+    """Keeps entries in a table of an SQLite file.
+
+    Args:
+        path: Of the file; it is made where there is none, and so are its tables, in a database of the application's own.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        name = os.path.realpath(path)
+        with _OPENING:
+            self._file = _OPEN.setdefault(name, _File(name))
+            self._file.users += 1
+        self._closed = False
+
+    async def claim(self, key: str, owner: str, seconds: float, *, force: bool = False) -> Claim:
+        """See `HandleStore`."""
+
+        def step(database: sqlite3.Connection, now: float) -> Claim:
+            row = _row(database, key)
+            fence, left, entry = 0, 0.0, None
+            if row is not None:
+                fence = row.fence
+                left = 0.0 if row.owner in ("", owner) else row.left(now)
+                entry = row.entry
+            if left > 0 and not force:
+                raise KeyInUse(left)
+            fence = max(fence + 1, int(now * 1e6))  # also greater than those of rows that were deleted since
+            database.execute(
+                "INSERT INTO resumekit_handles VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, NULL, NULL)"
+                " ON CONFLICT (key) DO UPDATE SET fence = ?2, owner = ?3, lease_until = ?4, lease = ?5",
+                (key, fence, owner, now + seconds, seconds),
+            )
+            database.execute(
+                "DELETE FROM resumekit_handles"
+                " WHERE (expires_at IS NULL OR expires_at < ?1) AND lease_until < ?1 AND key <> ?2",
+                (now, key),
+            )
+            return Claim(fence=fence, entry=entry, held_for=left)
+
+        return await self._run(step)
+
+    async def renew(self, key: str, fence: int, seconds: float) -> bool:
+        """See `HandleStore`."""
+        return await self._run(
+            lambda database, now: _changed(
+                database,
+                "UPDATE resumekit_handles SET lease_until = ?, lease = ? WHERE key = ? AND fence = ?",
+                (now + seconds, seconds, key, fence),
+            )
+        )
+
+    async def save(self, key: str, fence: int, entry: Entry) -> bool:
+        """See `HandleStore`."""
+
+        def step(database: sqlite3.Connection, _: float) -> bool:
+            row = _row(database, key)
+            if row is None or row.fence != fence:
+                return False
+            if row.writer != fence or entry.sequence > row.sequence:
+                database.execute(
+                    "UPDATE resumekit_handles SET writer = ?2, sequence = ?3, expires_at = ?4, data = ?5 WHERE key = ?1",
+                    (key, fence, entry.sequence, entry.expires_at.timestamp(), entry.data),
+                )
+            return True
+
+        return await self._run(step)
+
+    async def release(self, key: str, fence: int) -> None:
+        """See `HandleStore`."""
+        await self._run(
+            lambda database, _: _changed(
+                database,
+                "UPDATE resumekit_handles SET owner = '', lease_until = 0 WHERE key = ? AND fence = ?",
+                (key, fence),
+            )
+        )
+
+    async def forget(self, key: str, fence: int) -> bool:
+        """See `HandleStore`."""
+        return await self._run(
+            lambda database, _: _changed(
+                database,
+                "UPDATE resumekit_handles SET data = NULL, expires_at = NULL WHERE key = ? AND fence = ?",
+                (key, fence),
+            )
+        )
+
+    async def close(self) -> None:
+        """Close the file, unless another store of this process uses it."""
+        if not self._closed:
+            self._closed = True
+            with _OPENING:
+                if self._file.users == 1:
+                    del _OPEN[self._file.path]
+            await asyncio.to_thread(self._file.leave)
+
+    async def _run(self, step: Callable[[sqlite3.Connection, float], _T]) -> _T:
+        return await asyncio.to_thread(self._file.run, step)
+
+    def __repr__(self) -> str:
+        return f"SqliteStore({self._file.path!r})"
+
+
+_OPEN: dict[str, _File] = {}
+"""By their real path."""
+_OPENING = threading.Lock()
