@@ -144,12 +144,10 @@ class _File:
         if connection is not None:
             connection.close()
 
-    def leave(self) -> None:
-        """One user less."""
+    def close(self) -> None:
+        """Let go of the file; the next step opens it again."""
         with self._lock:
-            self.users -= 1
-            if self.users <= 0:
-                self._drop()
+            self._drop()
 
 
 class SqliteStore:
@@ -160,11 +158,9 @@ class SqliteStore:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        name = os.path.realpath(path)
-        with _OPENING:
-            self._file = _OPEN.setdefault(name, _File(name))
-            self._file.users += 1
-        self._closed = False
+        self._path = os.fspath(path)
+        self._file: _File | None = None
+        """Once it was needed: to look for it takes time."""
 
     async def claim(self, key: str, owner: str, seconds: float, *, force: bool = False) -> Claim:
         """See `HandleStore`."""
@@ -241,18 +237,32 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Close the file, unless another store of this process uses it."""
-        if not self._closed:
-            self._closed = True
-            with _OPENING:
-                if self._file.users == 1:
-                    del _OPEN[self._file.path]
-            await asyncio.to_thread(self._file.leave)
+        if self._file is not None:
+            await asyncio.to_thread(self._leave)
 
     async def _run(self, step: Callable[[sqlite3.Connection, float], _T]) -> _T:
-        return await asyncio.to_thread(self._file.run, step)
+        return await asyncio.to_thread(self._do, step)
+
+    def _do(self, step: Callable[[sqlite3.Connection, float], _T]) -> _T:
+        with _OPENING:
+            if self._file is None:
+                path = os.path.realpath(self._path)
+                self._file = _OPEN.setdefault(path, _File(path))
+                self._file.users += 1
+            file = self._file
+        return file.run(step)
+
+    def _leave(self) -> None:
+        with _OPENING:
+            file, self._file = self._file, None
+            if file is not None:
+                file.users -= 1
+                if not file.users:
+                    del _OPEN[file.path]
+                    file.close()
 
     def __repr__(self) -> str:
-        return f"SqliteStore({self._file.path!r})"
+        return f"SqliteStore({self._path!r})"
 
 
 _OPEN: dict[str, _File] = {}

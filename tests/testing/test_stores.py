@@ -1,113 +1,242 @@
-"""The conformance class: the memory store passes it, and a store with any one defect does not."""
+"""The conformance classes: the built-in stores pass them, and a store with any one defect does not."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import os
+import tempfile
 
 import pytest
 from msgspec.structs import replace
 
-from resumekit.defaults import MemoryStore
-from resumekit.defaults.memory import MemoryStores
-from resumekit.stores import HandleStore
-from resumekit.testing import HandleStoreConformance
-from resumekit.wire import ResumptionHandle
+from resumekit.defaults import MemoryStore, MemoryStores
+from resumekit.defaults.sqlite import SqliteStore
+from resumekit.errors import KeyInUse
+from resumekit.stores import Claim, HandleStore
+from resumekit.testing import HandleStoreConformance, LeaseConformance
 
 NUMBERS = itertools.count()
 
 
-class TestMemoryStore(HandleStoreConformance):
+class Memory:
     STORES = MemoryStores()
 
     def make_store(self):
         return self.STORES.provide_handle_store("memory://conformance")
 
 
+class File:
+    PATH = tempfile.mkdtemp(prefix="resumekit-")
+
+    def make_store(self):
+        return SqliteStore(os.path.join(self.PATH, "handles.db"))  # noqa: PTH118 -- as an application would
+
+
+class TestMemoryStore(Memory, HandleStoreConformance):
+    pass
+
+
+class TestLeasesOfMemoryStore(Memory, LeaseConformance):
+    pass
+
+
+class TestSqliteStore(File, HandleStoreConformance):
+    pass
+
+
+class TestLeasesOfSqliteStore(File, LeaseConformance):
+    pass
+
+
+# ---------------------------------------------------------------------- stores with one defect each
+
+
 class Alone(MemoryStore):
-    """Each object has records of its own."""
+    """Each object has entries of its own."""
 
 
 class KeepsTheFirst(MemoryStore):
-    async def save(self, key, record):
-        if await self.load(key) is None:
-            await super().save(key, record)
+    async def save(self, key, fence, entry):
+        row = self._owned(key, fence)
+        return await super().save(key, fence, entry) if row is None or row.entry is None else True
 
 
 class FoldsCase(MemoryStore):
-    async def load(self, key):
-        return await super().load(key.lower())
-
-    async def save(self, key, record):
-        await super().save(key.lower(), record)
-
-    async def forget(self, key):
-        await super().forget(key.lower())
-
-    async def poison(self, key, digest):
-        await super().poison(key.lower(), digest)
+    def __getattribute__(self, name):
+        method = super().__getattribute__(name)
+        if name not in ("claim", "renew", "save", "release", "forget"):
+            return method
+        return lambda key, *rest, **options: method(key.lower(), *rest, **options)
 
 
-class LosesMicroseconds(MemoryStore):
-    async def save(self, key, record):
-        await super().save(key, replace(record, issued_at=record.issued_at.replace(microsecond=0)))
+class CutsData(MemoryStore):
+    async def save(self, key, fence, entry):
+        return await super().save(key, fence, replace(entry, data=entry.data.rstrip(b"\xff")))
 
 
-class LosesTheHandle(MemoryStore):
-    async def save(self, key, record):
-        await super().save(key, replace(record, handle=ResumptionHandle(repr(record.handle))))
+class LosesTime(MemoryStore):
+    async def save(self, key, fence, entry):
+        return await super().save(key, fence, replace(entry, expires_at=entry.expires_at.replace(microsecond=0)))
 
 
 class NeverForgets(MemoryStore):
-    async def forget(self, key):
-        pass
+    async def forget(self, key, fence):
+        return self._owned(key, fence) is not None
 
 
-class NeverPoisons(MemoryStore):
-    async def poison(self, key, digest):
-        pass
+class TakesLateWrites(MemoryStore):
+    async def save(self, key, fence, entry):
+        row = self._owned(key, fence)
+        if row is not None:
+            row.entry = entry
+        return row is not None
 
 
-class PoisonsAll(MemoryStore):
-    async def poison(self, key, digest):
-        record = await self.load(key)
-        if record is not None:
-            await super().poison(key, record.digest)
+class CountsWritesOfAllOwners(MemoryStore):
+    async def save(self, key, fence, entry):
+        row = self._owned(key, fence)
+        if row is not None:
+            row.writer = fence
+        return await super().save(key, fence, entry)
 
 
 class ClosesForGood(MemoryStore):
     async def close(self):
-        self._records.clear()
+        self._rows.clear()
 
 
 class Chatty(MemoryStore):
     def __repr__(self):
-        return repr([record.handle.reveal() for record in self._records.values()])
+        return repr([row.entry and row.entry.data for row in self._rows.values()])
 
 
 class MakesUp(MemoryStore):
-    async def load(self, key):
-        return await super().load(key) or HandleStoreConformance().make_record()
+    async def claim(self, *arguments, **options):
+        claim = await super().claim(*arguments, **options)
+        return replace(claim, entry=claim.entry or HandleStoreConformance().make_entry())
 
 
 class Incomplete:
-    load = save = forget = close = MemoryStore.close
+    save = renew = release = forget = close = MemoryStore.close
 
 
 class Unexpiring(MemoryStore):
-    async def save(self, key, record):
-        far = record.issued_at.replace(year=record.issued_at.year + 1)
-        await super().save(key, replace(record, expires_at=far))
+    async def save(self, key, fence, entry):
+        far = entry.expires_at.replace(year=entry.expires_at.year + 1)
+        return await super().save(key, fence, replace(entry, expires_at=far))
 
 
-DEFECTS = [
-    Alone, KeepsTheFirst, FoldsCase, LosesMicroseconds, LosesTheHandle, NeverForgets, NeverPoisons, PoisonsAll,
-    ClosesForGood, Chatty, MakesUp, Incomplete, Unexpiring,
+class Entangled(MemoryStore):
+    async def save(self, key, fence, entry):
+        self.entry = entry
+        await asyncio.sleep(0)
+        return await super().save(key, fence, self.entry)
+
+
+class TakesAnything(MemoryStore):
+    async def save(self, key, fence, entry):
+        row = self._rows.get(key)
+        return True if row is None else await super().save(key, row.fence, entry)
+
+
+class LetsAnybodyIn(MemoryStore):
+    async def claim(self, key, owner, seconds, *, force=False):
+        return replace(await super().claim(key, owner, seconds, force=True), held_for=0.0)
+
+
+class KeepsTheOwnerOut(MemoryStore):
+    async def claim(self, key, owner, seconds, *, force=False):
+        return await super().claim(key, f"{owner} {next(NUMBERS)}", seconds, force=force)
+
+
+class NeverEnds(MemoryStore):
+    async def claim(self, key, owner, seconds, *, force=False):
+        return await super().claim(key, owner, 600.0, force=force)
+
+
+class NeverReleases(MemoryStore):
+    async def release(self, key, fence):
+        pass
+
+
+class ReleasesForAnybody(MemoryStore):
+    async def release(self, key, fence):
+        if key in self._rows:
+            self._rows[key].until = 0.0
+
+
+class RenewsNothing(MemoryStore):
+    async def renew(self, key, fence, seconds):
+        return self._owned(key, fence) is not None
+
+
+class RenewsInTimeOnly(MemoryStore):
+    async def renew(self, key, fence, seconds):
+        row = self._owned(key, fence)
+        return row is not None and row.until > self._clock() and await super().renew(key, fence, seconds)
+
+
+class SameFence(MemoryStore):
+    async def claim(self, key, owner, seconds, *, force=False):
+        row = self._rows.get(key)
+        if row is not None and row.owner == owner:
+            return Claim(fence=row.fence, entry=row.entry)
+        return await super().claim(key, owner, seconds, force=force)
+
+
+class ForgetsItsFences(MemoryStore):
+    async def release(self, key, fence):
+        row = self._owned(key, fence)
+        await super().release(key, fence)
+        if row is not None and row.entry is None:
+            del self._rows[key]
+            self._fence = 0
+
+
+class IgnoresForce(MemoryStore):
+    async def claim(self, key, owner, seconds, *, force=False):
+        return await super().claim(key, owner, seconds)
+
+
+class SaysNothingOfTheOther(MemoryStore):
+    async def claim(self, key, owner, seconds, *, force=False):
+        return replace(await super().claim(key, owner, seconds, force=force), held_for=0.0)
+
+
+class SaysNotHowLong(MemoryStore):
+    async def claim(self, key, owner, seconds, *, force=False):
+        try:
+            return await super().claim(key, owner, seconds, force=force)
+        except KeyInUse:
+            raise KeyInUse(0.0) from None
+
+
+class ForgetsForAnybody(MemoryStore):
+    async def forget(self, key, fence):
+        if key in self._rows:
+            self._rows[key].entry = None
+        return key in self._rows
+
+
+KEEPING = [
+    Alone, KeepsTheFirst, FoldsCase, CutsData, LosesTime, NeverForgets, TakesLateWrites, CountsWritesOfAllOwners,
+    ClosesForGood, Chatty, MakesUp, Incomplete, Unexpiring, TakesAnything,
+    Entangled,
 ]  # fmt: skip
-TESTS = [name for name in vars(HandleStoreConformance) if name.startswith("test_")]
+LEASES = [
+    Alone, TakesAnything, LetsAnybodyIn, KeepsTheOwnerOut, NeverEnds, NeverReleases, ReleasesForAnybody, RenewsNothing,
+    RenewsInTimeOnly, SameFence, ForgetsItsFences, IgnoresForce, SaysNothingOfTheOther, SaysNotHowLong,
+    ForgetsForAnybody,
+]  # fmt: skip
 
 
-def failures(kind):
-    class Case(HandleStoreConformance):
+def names_of(conformance):
+    return [name for name in vars(conformance) if name.startswith("test_")]
+
+
+def failures(conformance, kind):
+    class Case(conformance):
         def __init__(self):
             self.store = kind()
 
@@ -115,7 +244,7 @@ def failures(kind):
             return kind() if kind is Alone else self.store
 
     failed = []
-    for name in TESTS:
+    for name in names_of(conformance):
         try:
             getattr(Case(), name)()
         except Exception:
@@ -123,14 +252,19 @@ def failures(kind):
     return failed
 
 
-def test_each_defect_fails_and_each_test_fails_for_some_defect():
-    failed = {kind.__name__: failures(kind) for kind in DEFECTS}
+@pytest.mark.filterwarnings("ignore:coroutine")
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("conformance", "kinds"), [(HandleStoreConformance, KEEPING), (LeaseConformance, LEASES)], ids=["keeping", "leases"]
+)
+def test_each_defect_fails_and_each_test_fails_for_some_defect(conformance, kinds, monkeypatch):
+    monkeypatch.setattr(LeaseConformance, "PATIENCE", 0.5)
+    failed = {kind.__name__: failures(conformance, kind) for kind in kinds}
 
     assert [name for name, found in failed.items() if not found] == []
-    assert set(TESTS) - {name for name, found in failed.items() if name != "Incomplete" for name in found} <= {
-        "test_it_is_a_handle_store"
-    }
-    assert failures(MemoryStore) == []
+    caught = {name for kind, found in failed.items() if kind != "Incomplete" for name in found}
+    assert set(names_of(conformance)) - caught <= {"test_it_is_a_handle_store"}
+    assert failures(conformance, MemoryStore) == []
 
 
 def test_it_must_be_told_which_store():
@@ -147,11 +281,13 @@ def test_names_are_told_apart_and_other_schemes_are_not_answered():
     assert isinstance(stores.provide_handle_store("memory://"), HandleStore)
 
 
-async def test_expired_records_go_as_new_ones_come():
+async def test_what_is_of_no_use_any_more_goes_as_new_entries_come():
     store, case = MemoryStore(), HandleStoreConformance()
     for number in range(5):
-        await store.save(f"{number}", case.make_record(valid_for=-1.0))
-    await store.save("6", case.make_record())
-    await store.save("7", case.make_record())
+        claim = await store.claim(f"{number}", "me", 0.0)
+        await store.save(f"{number}", claim.fence, case.make_entry(valid_for=-1.0))
+    for key in "67":
+        claim = await store.claim(key, "me", 60.0)
+        await store.save(key, claim.fence, case.make_entry())
 
-    assert [key for key in "01234567" if await store.load(key)] == ["6", "7"]
+    assert sorted(store._rows) == ["6", "7"]
