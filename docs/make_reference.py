@@ -228,7 +228,8 @@ def hooks_page() -> Iterator[str]:
     for kind in (policy.Exactly, failures.Verdict, policy.Move, policy.Recovery, policy.RecoveryAction):
         yield from section(kind)
     yield from section(stores.HandleStore)
-    yield from section(stores.StoredHandle)
+    yield from section(stores.Claim)
+    yield from section(stores.Entry)
 
 
 def in_order(module: ModuleType, names: tuple[str, ...]) -> list[str]:

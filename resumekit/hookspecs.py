@@ -58,44 +58,21 @@ def provide_handle_store(url: str) -> HandleStore | None:
         another plugin's URL. Return at once, and connect when a method is first awaited.
 
     If it raises:
-        `connect` raises `ConfigurationError`, as it does where it returns something else: the application asked for
-        this store, and must not believe that it has one.
+        `connect` raises `ConfigurationError` (the plugin's own, if it is one), as it does where it returns something
+        else: the application asked for this store, and must not believe that it has one.
 
     Default:
-        `memory://NAME`: one store per name in this process.
+        `memory://NAME`: one store per name in this process; `sqlite:///PATH`: a file.
 
     Added in:
         0.1
 
     Example:
         ```python
-        from dataclasses import dataclass, field
-        from msgspec.structs import replace
+        from resumekit.defaults import MemoryStore
         from resumekit.hookspecs import hookimpl
 
-
-        @dataclass
-        class DictStore:
-            records: dict = field(default_factory=dict)
-
-            async def load(self, key):
-                return self.records.get(key)
-
-            async def save(self, key, record):
-                self.records[key] = record
-
-            async def forget(self, key):
-                self.records.pop(key, None)
-
-            async def close(self):
-                pass
-
-            async def poison(self, key, digest):
-                if key in self.records and self.records[key].digest == digest:
-                    self.records[key] = replace(self.records[key], poisoned=True)
-
-
-        STORE = DictStore()
+        STORE = MemoryStore()  # a store of one's own: see "Write a plugin"
 
 
         @hookimpl

@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from resumekit.stores import HandleStore, StoredHandle
-from resumekit.testing import HandleStoreConformance
+from resumekit.wire import ResumptionHandle
+from tests.drivers.test_keeper import stored
 
-RECORD = HandleStoreConformance().make_record("CANARY")
+RECORD = stored(handle=ResumptionHandle("CANARY"))
 
 
 def test_json_and_back():

@@ -20,7 +20,10 @@ KINDS: list[type[events.Event]] = [getattr(events, name) for name in events.__al
 ELSEWHERE = {
     events.HookFailed: "tests/adapters",
     events.MessageNotSent: "tests/adk",
+    events.Continued: "tests/drivers",
     events.StoreFailed: "tests/drivers",
+    events.StoreRecovered: "tests/drivers",
+    events.WaitingForKey: "tests/drivers",
 }
 """Told by plugins, stores and adapters, not by the engine: where that is tested."""
 

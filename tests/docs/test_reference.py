@@ -53,7 +53,7 @@ def test_every_field_of_the_source_is_on_its_page(make_reference, name):
         "policy.md": [make_reference.policy.Policy],
         "stats.md": [make_reference.stats.Stats],
         "events.md": [getattr(make_reference.events, kind) for kind in make_reference.events.__all__],
-        "hooks.md": [make_reference.policy.RecoveryDetails, make_reference.stores.StoredHandle],
+        "hooks.md": [make_reference.policy.RecoveryDetails, make_reference.stores.Entry],
         "errors.md": [],
         "adk-run-config.md": [],
         "cli.md": [],

@@ -13,8 +13,9 @@ from resumekit import DelayDetails, Exactly, Policy, SessionLost, Stats, events
 from resumekit.adapters import genai, websockets
 from resumekit.defaults import MemoryStore
 from resumekit.drivers import Events
+from resumekit.encryption import EncryptedStore
 from resumekit.hookspecs import hookimpl
-from resumekit.stores import HandleStore, StoredHandle
+from resumekit.stores import Entry, HandleStore, StoredHandle
 from resumekit.wire import ServerMessage
 
 names: list[str] = resumekit.__all__
@@ -99,7 +100,9 @@ async def with_a_store_and_plugins(client: Client, store: HandleStore) -> None:
     genai.connect(client, model="m", key="k", store="memory://")
     websockets.connect("wss://localhost", setup={}, key="k", store=MemoryStore(), plugins=(Plugin(),))
     genai.connect(client, model="m", key="k", store={})  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] -- no store
-    record = await store.load("k")
-    assert_type(record, StoredHandle | None)
-    if record is not None:
-        assert_type(StoredHandle.from_json(record.to_json()), StoredHandle)
+    claim = await store.claim("k", "me", 15.0)
+    assert_type(claim.entry, Entry | None)
+    if claim.entry is not None:
+        assert_type(StoredHandle.from_json(claim.entry.data), StoredHandle)
+        assert_type(await store.save("k", claim.fence, claim.entry), bool)
+    websockets.connect("wss://localhost", setup={}, key="k", store=EncryptedStore("memory://", key=b"0" * 32))
