@@ -49,6 +49,9 @@ lint: setup  ## check style, types and layers
 	$(ENV) setup adk2
 	$(STAGE) "types with google-adk (mypy)" .venv/adk2/bin/mypy
 	$(STAGE) "types with google-adk (pyright)" .venv/adk2/bin/pyright --pythonpath .venv/adk2/bin/python resumekit/adapters/adk.py resumekit/adapters/_adk_connection.py resumekit/adapters/_adk_run.py resumekit/adapters/_adk_seam.py resumekit/cli/_demo/adk_app.py
+	$(ENV) setup redis
+	$(STAGE) "types of the plugin for Redis (mypy)" .venv/redis/bin/mypy plugins/resumekit-redis/resumekit_redis
+	$(STAGE) "types of the plugin for Redis (pyright)" .venv/redis/bin/pyright --pythonpath .venv/redis/bin/python plugins/resumekit-redis/resumekit_redis
 
 .PHONY: format
 format: setup  ## mend what ruff can mend
@@ -67,7 +70,7 @@ test-newest: setup  ## all tests on the newest google-genai
 	$(STAGE) "all tests, newest google-genai" $(BIN)/python -m pytest $(PYTEST) tests
 
 .PHONY: test-others
-test-others:  ## the tests with google-adk, the newest (with google-genai 2.x) and 1.27
+test-others:  ## the tests with google-adk, the newest (with google-genai 2.x) and 1.27, and those of the plugins
 	$(ENV) test
 
 # --- what takes longer, or is needed rarely -------------------------------------------------------------------------

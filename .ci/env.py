@@ -98,11 +98,11 @@ def interpreter(python: str | Path) -> str:
     return subprocess.run([python, "-c", code], check=True, text=True, capture_output=True).stdout
 
 
-def stamp(python: str | Path, *constraints: Path) -> str:
+def stamp(python: str | Path, *files: Path) -> str:
     """Digest all that an environment is made from."""
     project = {**PROJECT["project"], "version": None, "build-system": PROJECT["build-system"]}
     parts = [str(ROOT), interpreter(python), json.dumps(project, sort_keys=True)]
-    parts += [path.read_text("utf-8") for path in constraints]
+    parts += [path.read_text("utf-8") for path in files]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -150,8 +150,9 @@ def setup(name: str, python: str | Path = sys.executable, directory: str | None 
         raise Failure(f"no environment {name!r} in .ci/environments.toml")
     venv, constraints = VENVS / (directory or name), CI / f"constraints-{name}.txt"
     build = CI / "constraints-build.txt"
+    plugins = [ROOT / "plugins" / plugin for plugin in ENVIRONMENTS[name].get("plugins", [])]
     with lock():
-        digest = stamp(python, constraints, build)
+        digest = stamp(python, constraints, build, *(plugin / "pyproject.toml" for plugin in plugins))
         if venv_is_fresh(venv, digest):
             return python_of(venv)
         start = time.monotonic()
@@ -162,7 +163,8 @@ def setup(name: str, python: str | Path = sys.executable, directory: str | None 
         pip = ("--quiet", "--python", python_of(venv), "--build-constraint", build)
         binary = ["--only-binary=:all:", *(f"--no-binary={name}" for name in SDISTS)]
         run(tool, "pip", "sync", *pip, "--require-hashes", *binary, constraints, env=env)
-        run(tool, "pip", "install", *pip, "--no-deps", "--editable", ROOT, env=env)
+        for project in (ROOT, *plugins):
+            run(tool, "pip", "install", *pip, "--no-deps", "--editable", project, env=env)
         (venv / "resumekit-stamp").write_text(digest)
         print(f"    .venv/{venv.name} is ready ({time.monotonic() - start:.0f} s)", flush=True)
     return python_of(venv)

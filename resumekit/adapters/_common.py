@@ -226,6 +226,7 @@ _PACKAGES = {
     "rediss": "resumekit-redis",
     "unix": "resumekit-redis",
     "valkey": "resumekit-redis",
+    "valkeys": "resumekit-redis",
     "postgres": "resumekit-postgres",
     "postgresql": "resumekit-postgres",
 }
