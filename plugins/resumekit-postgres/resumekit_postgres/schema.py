@@ -51,7 +51,7 @@ async def ready(connection: Any, schema: str) -> None:
         version = await _version(connection, schema)
         if version == len(MIGRATIONS):
             return
-        if await connection.fetchval("SELECT to_regnamespace($1)::text", quoted(schema)) is None:
+        if not await connection.fetchval("SELECT true FROM pg_catalog.pg_namespace WHERE nspname = $1", schema):
             await connection.execute(f"CREATE SCHEMA {quoted(schema)}")
         if not version:
             await connection.execute(f"CREATE TABLE {quoted(schema)}.resumekit_version (version integer PRIMARY KEY)")
@@ -65,7 +65,9 @@ async def ready(connection: Any, schema: str) -> None:
 
 async def _version(connection: Any, schema: str) -> int:
     table = f"{quoted(schema)}.resumekit_version"
-    if await connection.fetchval("SELECT to_regclass($1)::text", table) is None:
+    # Not by `to_regclass`: what it finds may be older than the wait for the lock.
+    there = "SELECT true FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = 'resumekit_version'"
+    if not await connection.fetchval(there, schema):
         return 0
     version: int = await connection.fetchval(f"SELECT coalesce(max(version), 0) FROM {table}")  # noqa: S608 -- quoted
     if version > len(MIGRATIONS):

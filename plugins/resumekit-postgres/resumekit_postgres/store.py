@@ -150,6 +150,8 @@ class _Pool:
                 except BaseException:
                     connection.terminate()  # whatever it was: a new one is cheap, and to wait for this one may not end
                     raise
+        except ConfigurationError:
+            raise
         except (asyncpg.ClientConfigurationError, ValueError):
             raise ConfigurationError(_BAD_URL) from None  # it may quote the URL
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
