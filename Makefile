@@ -52,6 +52,9 @@ lint: setup  ## check style, types and layers
 	$(ENV) setup redis
 	$(STAGE) "types of the plugin for Redis (mypy)" .venv/redis/bin/mypy plugins/resumekit-redis/resumekit_redis
 	$(STAGE) "types of the plugin for Redis (pyright)" .venv/redis/bin/pyright --pythonpath .venv/redis/bin/python plugins/resumekit-redis/resumekit_redis
+	$(ENV) setup postgres
+	$(STAGE) "types of the plugin for PostgreSQL (mypy)" .venv/postgres/bin/mypy plugins/resumekit-postgres/resumekit_postgres
+	$(STAGE) "types of the plugin for PostgreSQL (pyright)" .venv/postgres/bin/pyright --pythonpath .venv/postgres/bin/python plugins/resumekit-postgres/resumekit_postgres
 
 .PHONY: format
 format: setup  ## mend what ruff can mend

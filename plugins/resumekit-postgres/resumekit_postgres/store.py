@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
 from msgspec import Struct
 
 from resumekit.errors import ConfigurationError, KeyInUse
@@ -124,7 +124,7 @@ class _Pool:
         self.loop = asyncio.get_running_loop()
         self._clean_at = 0.0
         self._schema = settings.schema
-        self._pool: Any = asyncpg.create_pool(
+        self._pool: Any = asyncpg.create_pool(  # pyright: ignore[reportUnknownMemberType]
             settings.dsn,
             min_size=0,
             max_size=settings.pool_size,
@@ -202,8 +202,9 @@ _REFUSALS = {
 
 def _explained(error: Exception, schema: str) -> Exception:
     if isinstance(error, asyncpg.PostgresError):
-        error.detail = None  # may quote a row
-        state = error.sqlstate or ""
+        refusal: Any = error
+        refusal.detail = None  # may quote a row
+        state: str = refusal.sqlstate or ""
         if state in _REFUSALS:
             return ConfigurationError(_REFUSALS[state].format(schema=quoted(schema)))
         if state == "25006":

@@ -66,8 +66,13 @@ class Server:
         command = [self._programs / "postgres", "-D", self.folder / "data", "-k", self.folder]
         command += [part for option in options for part in ("-c", option)]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd="/", preexec_fn=_die_with_the_tests, **self._user
+            self._process = subprocess.Popen(  # noqa: PLW1509 -- no threads
+                command,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                preexec_fn=_die_with_the_tests,
+                **self._user,
             )
         state = self.folder / "data" / "postmaster.pid"
         over = time.monotonic() + 60

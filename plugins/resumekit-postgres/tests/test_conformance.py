@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from resumekit_postgres import provide_handle_store
 
 from resumekit.testing import HandleStoreConformance, LeaseConformance
-from resumekit_postgres import provide_handle_store
 
 
 class TestKeeping(HandleStoreConformance):

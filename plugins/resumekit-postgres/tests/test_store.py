@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
+from resumekit_postgres import provide_handle_store
+from resumekit_postgres.schema import MIGRATIONS
+from resumekit_postgres.store import _OPEN, PostgresStore
 
 from resumekit.errors import ConfigurationError, KeyInUse
 from resumekit.plugins import installed_plugins
 from resumekit.stores import Entry
-from resumekit_postgres import provide_handle_store
-from resumekit_postgres.schema import MIGRATIONS
-from resumekit_postgres.store import _OPEN, PostgresStore
 
 
 def entry(text="a record", *, sequence=1, valid_for=7200.0):
@@ -68,7 +68,8 @@ def test_to_have_it_installed_loads_no_driver():
 
 
 @pytest.mark.parametrize(
-    "setting", ["schema=", "schema=pg_own", f"schema={'x' * 64}", "pool_size=0", "pool_size=many", "statement_cache_size=-1"]
+    "setting",
+    ["schema=", "schema=pg_own", f"schema={'x' * 64}", "pool_size=0", "pool_size=many", "statement_cache_size=-1"],
 )
 def test_settings_that_make_no_sense(setting):
     name = setting.partition("=")[0]
@@ -108,9 +109,7 @@ async def test_many_processes_may_make_the_tables_at_once(server, schema):
         asyncio.run(main())
     """
     command = [sys.executable, "-c", code, server.url(schema)]
-    workers = [
-        await asyncio.create_subprocess_exec(*command, f"{number}", stdin=-1, stderr=-1) for number in range(4)
-    ]
+    workers = [await asyncio.create_subprocess_exec(*command, f"{number}", stdin=-1, stderr=-1) for number in range(4)]
     said = await asyncio.gather(*(worker.communicate(b"") for worker in workers))
 
     assert [stderr.decode() for _, stderr in said] == [""] * 4
@@ -350,7 +349,7 @@ async def test_missing_rights_say_what_to_do_and_then_it_works(server, schema, r
 
 async def test_a_server_that_is_not_there_is_for_now(tmp_path):
     store = PostgresStore(f"postgresql://app:secret@/calls?host={tmp_path}")
-    with pytest.raises(OSError, match="^PostgreSQL cannot be reached: No such file or directory$"):
+    with pytest.raises(OSError, match=r"^PostgreSQL cannot be reached: No such file or directory$"):
         await store.claim("k", "me", 60.0)
     await store.close()
 
