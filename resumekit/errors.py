@@ -5,6 +5,7 @@
     ResumekitError
     ├── ConfigurationError        an argument makes no sense; also a ValueError
     ├── KeyInUse                  another session has the conversation of this key
+    ├── PoolTimeout               the session pool was full for too long
     ├── ConnectRefused            the first connection was refused for good
     ├── ConnectFailed             the first connection did not succeed in time
     ├── SessionLost               the conversation cannot go on
@@ -27,6 +28,7 @@ __all__ = [
     "ConnectRefused",
     "KeyInUse",
     "LocalProtocolError",
+    "PoolTimeout",
     "ProtocolError",
     "RemoteProtocolError",
     "ResumekitError",
@@ -62,6 +64,26 @@ class KeyInUse(ResumekitError):
         return (
             f"another session has the conversation of this key{waited}, for {self.seconds:.1f} s more if it is dead;"
             " close it, use another key, or set Policy.key_in_use"
+        )
+
+
+class PoolTimeout(ResumekitError):
+    """The pool had no slot for a new session in time; nothing was started, and the place in the queue is given up."""
+
+    def __init__(self, waited: float, place: int, waiting: int) -> None:
+        super().__init__(waited, place, waiting)
+        self.waited = waited
+        """Seconds."""
+        self.place = place
+        """In the queue, from 1; 0: unknown, as the pool's backend did not answer."""
+        self.waiting = waiting
+        """Sessions in the queue."""
+
+    def __str__(self) -> str:
+        where = f"place {self.place} of {self.waiting} in the queue" if self.place else "its backend did not answer"
+        return (
+            f"the pool had no slot for the session within {self.waited:.1f} s ({where});"
+            " try later, raise SessionPool(timeout=...), or ask for a higher quota"
         )
 
 

@@ -31,6 +31,20 @@ TEXTS = [
         ),
     ),
     (
+        errors.PoolTimeout(60.04, 12, 40),
+        (
+            "the pool had no slot for the session within 60.0 s (place 12 of 40 in the queue); try later, raise"
+            " SessionPool(timeout=...), or ask for a higher quota"
+        ),
+    ),
+    (
+        errors.PoolTimeout(60.04, 0, 0),
+        (
+            "the pool had no slot for the session within 60.0 s (its backend did not answer); try later, raise"
+            " SessionPool(timeout=...), or ask for a higher quota"
+        ),
+    ),
+    (
         LOST,
         (
             "the session was lost after 9 attempts in 300.0 s (1011 Internal error encountered.); not kept by"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from resumekit.drivers.driver import Driver, HistoryLoader
     from resumekit.encryption import EncryptedStore
     from resumekit.plugins import PluginDecisions
+    from resumekit.pool import SessionPool
     from resumekit.stores import HandleStore
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "OnEvent",
     "check_keeping",
     "check_listener",
+    "check_pool",
     "checked_policy",
     "is_vertex",
     "resolve",
@@ -97,6 +99,20 @@ def check_keeping(key: object, store: object) -> None:
         raise ConfigurationError(f"store is a {type(store).__name__}; give a URL, or a resumekit.stores.HandleStore")
 
 
+def check_pool(pool: object) -> None:
+    """Look at an argument `pool`.
+
+    Raises:
+        ConfigurationError: This is no pool.
+    """
+    if pool is None:
+        return
+    from resumekit.pool import SessionPool
+
+    if not isinstance(pool, SessionPool):
+        raise ConfigurationError(f"pool is a {type(pool).__name__}; give a resumekit.pool.SessionPool")
+
+
 async def session_driver(
     setup: str,
     dial: Dialer,
@@ -109,6 +125,7 @@ async def session_driver(
     credentials_renewable: bool,
     key: str | None = None,
     store: str | HandleStore | None = None,
+    pool: SessionPool | None = None,
     plugins: Iterable[object] = (),
     readable: Callable[[ServerMessage], bool] | None = None,
     label: str = "",
@@ -127,6 +144,7 @@ async def session_driver(
         credentials_renewable: Whether a new dial may bring new credentials.
         key: Name of the conversation in the store; see `check_keeping`.
         store: Where its handle is kept.
+        pool: Lets it in.
         plugins: Asked before the installed ones.
         readable: See `Driver`.
         label: See `Driver`.
@@ -159,12 +177,12 @@ async def session_driver(
         )
     except LocalProtocolError as error:
         raise ConfigurationError(f"bad setup: {error}") from error
+
+    def publish(event: Event) -> None:
+        driver.publish(event)
+
     keeper: Keeper | None = None
     if key is not None and policy.resumption == "on":
-
-        def publish(event: Event) -> None:
-            driver.publish(event)
-
         keeper = Keeper(
             _store_of(store or "memory://", decisions),
             key,
@@ -186,6 +204,7 @@ async def session_driver(
         tell_plugins=decisions.on_event,
         keeper=keeper,
         readable=readable,
+        admission=None if pool is None else pool.admission(publish),
         label=label,
     )
     decisions.report_to(driver.report)

@@ -18,10 +18,11 @@ from weakref import WeakValueDictionary
 from msgspec.structs import replace
 
 from resumekit import errors
-from resumekit.adapters._common import OnEvent, check_keeping, check_listener, checked_policy
+from resumekit.adapters._common import OnEvent, check_keeping, check_listener, check_pool, checked_policy
 from resumekit.core import events
 from resumekit.core.policy import Policy
 from resumekit.core.setup import TextForm, family_of
+from resumekit.pool import SessionPool
 from resumekit.stores import HandleStore
 
 try:
@@ -65,6 +66,8 @@ class ResumableGemini(Gemini):
     made of the names that `ResumekitPlugin` brings: app, user and session. The first Live session of a run goes on from
     what the last one of the run before knew; turns that the ADK session got in between by other means, say `run_async`,
     that state does not hold."""
+    pool: SessionPool | None = Field(default=None, exclude=True, repr=False)
+    """Lets Live sessions in, in their turn; each keeps its slot across reconnects. Of one event loop at a time."""
     policy: Policy | None = Field(default=None, exclude=True, repr=False)
     """Limits and choices. `deliver_go_away` has no effect: ADK would restart on it."""
     plugins: Sequence[Any] = Field(default=(), exclude=True, repr=False)
@@ -79,6 +82,7 @@ class ResumableGemini(Gemini):
     def _check(self) -> Self:
         if self.store is not None:
             check_keeping("a name", self.store)
+        check_pool(self.pool)
         if isinstance(self.plugins, str):
             raise errors.ConfigurationError("plugins is a text; give a list of modules or objects")
         check_listener(self.on_event)
@@ -175,6 +179,7 @@ class _Opening:
             config=config,
             key=None if store is None or run is None else run.key,
             store=store,
+            pool=self._model.pool,
             history=self._history,
             policy=self._policy,
             plugins=self._model.plugins,
@@ -288,6 +293,7 @@ class ResumekitPlugin(BasePlugin):
 def register(
     *,
     store: str | HandleStore | None = None,
+    pool: SessionPool | None = None,
     policy: Policy | None = None,
     plugins: Sequence[Any] = (),
     on_event: OnEvent | None = None,
@@ -299,6 +305,7 @@ def register(
 
     Args:
         store: As for `ResumableGemini`, as are the others.
+        pool: Lets Live sessions in.
         policy: Limits and choices.
         plugins: Modules or objects with hooks.
         on_event: Called with every event.
@@ -306,6 +313,7 @@ def register(
     """
     fields: dict[str, Any] = {
         "store": store,
+        "pool": pool,
         "policy": policy,
         "plugins": plugins,
         "on_event": on_event,

@@ -24,6 +24,7 @@ from resumekit.adapters._common import (
     Maybe,
     OnEvent,
     check_keeping,
+    check_pool,
     checked_policy,
     is_vertex,
     resolve,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
     from resumekit.drivers.driver import Driver
+    from resumekit.pool import SessionPool
 
 __all__ = ["Bridge", "Client", "Session", "SessionLost", "connect", "http_options"]
 
@@ -233,6 +235,8 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
         key: Name of the conversation. Its newest handle is kept under it, and used by the next session of this name.
         store: Where: a URL (``memory://``; plugins bring more), or a `resumekit.stores.HandleStore`. A handle in the
             setup goes before the one that is kept.
+        pool: Lets the session in, in its turn; it keeps its slot across reconnects. What is waited for it counts
+            against no other time-out.
         history: The conversation so far: `types.Content`, mappings or strings, or a callable, also an asynchronous one,
             that returns them. Replayed where a new session starts without a handle. A callable that fails is told by
             `HistoryNotLoaded`, and the session starts with what it has heard itself.
@@ -242,6 +246,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
 
     Raises:
         ConfigurationError: An argument makes no sense, or this google-genai is not known.
+        PoolTimeout: (on entering) The pool was full for too long.
         Exception: (on entering) google-genai's own errors, as `client.aio.live.connect` raises them: at once where
             trying again would not help, else after `Policy.first_connect_deadline`.
     """
@@ -256,6 +261,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
         config: _Config = None,
         key: str | None = None,
         store: str | HandleStore | None = None,
+        pool: SessionPool | None = None,
         history: Maybe[_History] = None,
         policy: Policy | None = None,
         plugins: Iterable[object] = (),
@@ -267,8 +273,10 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
         self._history = history
         self._policy = checked_policy(policy)
         check_keeping(key, store)
+        check_pool(pool)
         self._key = key
         self._store = store
+        self._pool = pool
         self._plugins = plugins
         self._on_event = on_event
         self._driver: Driver | None = None
@@ -293,6 +301,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
             on_event=self._on_event,
             key=self._key,
             store=self._store,
+            pool=self._pool,
             plugins=self._plugins,
             readable=seam.can_read,
             credentials_renewable=callable(self._client) or account.has_token,
@@ -396,6 +405,7 @@ class Client(genai.Client):
         key: As for `connect`, or a callable that returns the name for a session that is being opened (None: it has
             none). One name for all is right only for a client that opens one session at a time.
         store: As for `connect`.
+        pool: As for `connect`.
         history: As for `connect`. A client opens many sessions, so that a callable is of more use here.
         policy: Limits and choices of each session.
         plugins: As for `connect`.
@@ -408,6 +418,7 @@ class Client(genai.Client):
         *,
         key: _Key = None,
         store: str | HandleStore | None = None,
+        pool: SessionPool | None = None,
         history: Maybe[_History] = None,
         policy: Policy | None = None,
         plugins: Iterable[object] = (),
@@ -425,6 +436,7 @@ class Client(genai.Client):
                 config=config,
                 key=name,
                 store=its_store,
+                pool=pool,
                 history=history,
                 policy=policy,
                 plugins=given,
@@ -432,6 +444,7 @@ class Client(genai.Client):
             )
 
         check_keeping("any" if callable(key) else key, store)
+        check_pool(pool)
         given = plugins if isinstance(plugins, str) else tuple(plugins)
         checked_policy(policy)
         self._resumable = _AsyncClient(super().aio, open_session)

@@ -15,6 +15,7 @@ from resumekit.adapters._common import (
     Maybe,
     OnEvent,
     check_keeping,
+    check_pool,
     checked_policy,
     is_vertex,
     resolve,
@@ -29,6 +30,7 @@ from resumekit.wire import HistoryTurn, ServerMessage, redact, setup_model
 
 if TYPE_CHECKING:
     from resumekit.drivers.driver import Driver
+    from resumekit.pool import SessionPool
     from resumekit.stores import HandleStore
 
 __all__ = ["Session", "connect"]
@@ -133,6 +135,8 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
         key: Name of the conversation. Its newest handle is kept under it, and used by the next session of this name.
         store: Where: a URL (``memory://``; plugins bring more), or a `resumekit.stores.HandleStore`. A handle in the
             setup goes before the one that is kept.
+        pool: Lets the session in, in its turn; it keeps its slot across reconnects. What is waited for it counts
+            against no other time-out.
         history: The conversation so far: turns, strings, or a callable, also an asynchronous one, that returns them.
             Replayed where a new session starts without a handle. A callable that fails is told by
             `HistoryNotLoaded`, and the session starts with what it has heard itself.
@@ -144,6 +148,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
         ConfigurationError: An argument makes no sense.
         ConnectRefused: (on entering) The service refused for good.
         ConnectFailed: (on entering) No connection within `Policy.first_connect_deadline`.
+        PoolTimeout: (on entering) The pool was full for too long.
     """
 
     __slots__ = (
@@ -155,6 +160,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
         "_on_event",
         "_plugins",
         "_policy",
+        "_pool",
         "_setup",
         "_ssl",
         "_store",
@@ -173,6 +179,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
         transparent: bool | None = None,
         key: str | None = None,
         store: str | HandleStore | None = None,
+        pool: SessionPool | None = None,
         history: Maybe[_History] = None,
         policy: Policy | None = None,
         plugins: Iterable[object] = (),
@@ -187,8 +194,10 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
         self._transparent = self._is_transparent(transparent=transparent)
         self._history = history
         check_keeping(key, store)
+        check_pool(pool)
         self._key = key
         self._store = store
+        self._pool = pool
         self._plugins = plugins
         self._on_event = on_event
         self._driver: Driver | None = None
@@ -206,6 +215,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
             on_event=self._on_event,
             key=self._key,
             store=self._store,
+            pool=self._pool,
             plugins=self._plugins,
             credentials_renewable=callable(self._uri) or callable(self._headers),
         )

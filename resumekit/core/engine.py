@@ -191,6 +191,11 @@ class Engine:
         return min(self._timers.values(), default=None)
 
     @property
+    def was_given_handle(self) -> bool:
+        """Whether the application brought the first handle."""
+        return self._given_handle is not None
+
+    @property
     def handle_due(self) -> float | None:
         """When the handle of the last turn should have come; None: it came, or none is to come."""
         link = self._link

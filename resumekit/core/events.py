@@ -11,6 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 __all__ = [
+    "Admitted",
     "AudioDropped",
     "ClockJumped",
     "Connected",
@@ -27,6 +28,8 @@ __all__ = [
     "MessageNotSent",
     "MessagesRepeated",
     "Moving",
+    "Queued",
+    "QuotaStrained",
     "ReadingResumed",
     "ReconnectScheduled",
     "ResumePointDropped",
@@ -161,6 +164,36 @@ class WaitingForKey(Event, frozen=True, kw_only=True):
 
     seconds: float
     """For at most this long, unless it renews its lease."""
+
+
+class Queued(Event, frozen=True, kw_only=True):
+    """The session waits for a slot of the pool; told again where its place has changed, every few seconds."""
+
+    place: int
+    """1: the next one."""
+    waiting: int
+    """Sessions in the queue, this one among them; in the whole fleet, where the pool's backend is shared."""
+
+
+class Admitted(Event, frozen=True, kw_only=True):
+    """The session has waited, and has its slot of the pool now."""
+
+    waited: float
+    """Seconds."""
+
+
+class QuotaStrained(Event, frozen=True, kw_only=True):
+    """A quota of the pool is exceeded, or, of tokens, nearly used up; told once, until that is over.
+
+    ``sessions`` and ``connects``: resumes are never held up for long, and took more than there was.
+    """
+
+    what: Literal["sessions", "connects", "tokens"]
+    """Of what."""
+    used: int
+    """Sessions now; connects within the time of the rate; tokens within the last minute, of this process."""
+    limit: int
+    """The pool's."""
 
 
 class HandleRefused(Event, frozen=True, kw_only=True):

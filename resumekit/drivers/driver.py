@@ -28,6 +28,7 @@ from resumekit.core.failures import Failure, Phase
 from resumekit.core.handles import HandleRecord
 from resumekit.core.policy import Policy
 from resumekit.core.stats import Stats
+from resumekit.drivers.admission import Admission
 from resumekit.drivers.events import EventLog, Events
 from resumekit.drivers.failures import TRANSPORT_ERRORS, failure_of, is_of_the_transport
 from resumekit.drivers.keeper import Keeper
@@ -76,11 +77,14 @@ class Driver:
         keeper: Of the store, if there is one.
         readable: Tells whether the application's library can read a frame; one that it cannot is reported. `recv`
             returns it all the same. Not asked of media that differ from others in their bytes alone.
+        admission: Of the pool that the session has to be let in by, if there is one.
         label: Of the application, for the session's name in events and log.
     """
 
     __slots__ = (
         "_acting",
+        "_admission",
+        "_admitting",
         "_begun",
         "_dial",
         "_ending",
@@ -124,6 +128,7 @@ class Driver:
         tell_plugins: Callable[[Event], None] | None = None,
         keeper: Keeper | None = None,
         readable: Callable[[ServerMessage], bool] | None = None,
+        admission: Admission | None = None,
         label: str = "",
     ) -> None:
         self._engine = engine
@@ -134,6 +139,8 @@ class Driver:
         self._tell_plugins = tell_plugins
         self._keeper = keeper
         self._readable = readable
+        self._admission = admission
+        self._admitting: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._name = f"session {next(_numbers)}" + (f" ({label})" if label else "")
         self._loop = asyncio.get_running_loop()
@@ -196,10 +203,11 @@ class Driver:
         Raises:
             ConnectRefused: The service refused for good.
             ConnectFailed: There was no connection within `Policy.first_connect_deadline`.
+            PoolTimeout: The pool did not let it in within its own time.
         """
         self._begun = True
         if self._keeper is None:
-            self._feed(inputs.Start())
+            self._begin(inputs.Start())
         else:
             self._keeping = self._spawn(self._keep(self._keeper))
         try:
@@ -548,11 +556,27 @@ class Driver:
         except ResumekitError as error:
             self._fail(error)
         else:
-            self._feed(inputs.Start(kept.handle, kept.age, kept.pending) if kept is not None else inputs.Start())
+            self._begin(inputs.Start(kept.handle, kept.age, kept.pending) if kept is not None else inputs.Start())
         await keeper.run()
         if keeper.lost is not None:
             self._leave_the_wire()
             self._fail(keeper.lost)
+
+    def _begin(self, start: inputs.Start) -> None:
+        """Start, once there is room for the session."""
+        if self._admission is None:
+            self._feed(start)
+        elif not self._over:
+            self._admitting = self._spawn(self._admit(self._admission, start))
+
+    async def _admit(self, admission: Admission, start: inputs.Start) -> None:
+        try:
+            await admission.enter(resumes=start.handle is not None or self._engine.was_given_handle)
+        except ResumekitError as error:
+            self._fail(error)
+        else:
+            if not self._over:
+                self._feed(start)
 
     def _finish(self, error: BaseException | None) -> None:
         """The session is over: let everybody know, and wind up."""
@@ -576,8 +600,9 @@ class Driver:
     async def _wind_up(self) -> None:
         """Give connections that are being closed, and the store, a moment, and then drop everything."""
         try:
-            if self._loader is not None:
-                self._loader.cancel()
+            for waiting in (self._loader, self._admitting):
+                if waiting is not None:
+                    waiting.cancel()
             if self._keeper is not None:
                 self._keeper.finish()
             closing = [link.writer for link in self._links if link.writer is not None and link.closing]
@@ -591,6 +616,8 @@ class Driver:
             await asyncio.wait(others)
         while any(link.transport is not None for link in self._links):
             await self._news.wait()
+        if self._admission is not None:  # not before: a socket that is still open counts
+            await self._admission.leave()
 
     def _abort_all(self) -> None:
         if self._keeping is not None and self._keeper is not None and not self._keeper.closing:
@@ -656,6 +683,8 @@ class Driver:
         try:
             if self._keeper is not None:
                 await self._keeper.hold()
+            if self._admission is not None:
+                await self._admission.dialling()
             link.transport = await self._dial()
         except Exception as error:  # noqa: BLE001 -- tokens, headers and addresses come from foreign code
             if self._engine.setup_complete is None and not is_of_the_transport(error):
@@ -702,6 +731,8 @@ class Driver:
             return
         if message.setup_complete is not None:
             link.phase = Phase.LIVE
+        if self._admission is not None and message.usage_metadata is not None:
+            self._admission.used(message.usage_metadata.total_token_count or 0)
         if self._readable is not None and not self._readable(message):
             self.publish(FrameDiscarded(connection=link.number, size=len(frame), problem="no field of it is known"))
         self._feed(inputs.FrameReceived(link.number, message))

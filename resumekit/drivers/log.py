@@ -18,6 +18,7 @@ _SOMETHING_WENT = (
     events.HookFailed,
     events.MessageNotSent,
     events.MessagesRepeated,
+    events.QuotaStrained,
     events.ResumePointDropped,
     events.SessionExpiring,
     events.SlowConsumer,

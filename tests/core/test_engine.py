@@ -212,6 +212,8 @@ def test_a_handle_of_the_application_is_used_first() -> None:
     bench = Bench(handle=ResumptionHandle("mine"))
     bench.connect()
     assert bench.bound_with == "mine"
+    assert bench.engine.was_given_handle
+    assert not Bench().engine.was_given_handle
     assert bench.events(events.Connected)[0].resumed is True
 
 

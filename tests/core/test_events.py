@@ -20,7 +20,10 @@ KINDS: list[type[events.Event]] = [getattr(events, name) for name in events.__al
 ELSEWHERE = {
     events.HookFailed: "tests/adapters",
     events.MessageNotSent: "tests/adk",
+    events.Admitted: "tests/test_pool.py",
     events.Continued: "tests/drivers",
+    events.Queued: "tests/test_pool.py",
+    events.QuotaStrained: "tests/test_pool.py",
     events.StoreFailed: "tests/drivers",
     events.StoreRecovered: "tests/drivers",
     events.WaitingForKey: "tests/drivers",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import heapq
 import json
 import os
 from collections import deque
@@ -31,8 +32,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self):
         if not self._ready:
-            due = min((timer._when for timer in self._scheduled if not timer.cancelled()), default=self.clock)
-            self.clock = max(self.clock, due)
+            while self._scheduled and self._scheduled[0].cancelled():  # as the base class does, just after
+                heapq.heappop(self._scheduled)._scheduled = False
+                self._timer_cancelled_count -= 1
+            if self._scheduled:
+                self.clock = max(self.clock, self._scheduled[0]._when)
         super()._run_once()
 
 
@@ -273,6 +277,7 @@ def driver_of(
     keeper=None,
     decisions=None,
     readable=None,
+    pool=None,
     draw=0.5,
     **engine,
 ):
@@ -299,6 +304,7 @@ def driver_of(
         tell_plugins=tell_plugins,
         keeper=keeper and keeper(publish, machine.pending),
         readable=readable,
+        admission=pool and pool.admission(publish),
     )
     return driver
 
