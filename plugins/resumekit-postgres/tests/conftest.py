@@ -66,12 +66,12 @@ class Server:
         command = [self._programs / "postgres", "-D", self.folder / "data", "-k", self.folder]
         command += [part for option in options for part in ("-c", option)]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: PLW1509 -- no threads
+            self._process = subprocess.Popen(
                 command,
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                preexec_fn=_die_with_the_tests,
+                preexec_fn=_die_with_the_tests,  # noqa: PLW1509 -- no threads
                 **self._user,
             )
         state = self.folder / "data" / "postmaster.pid"
@@ -87,6 +87,19 @@ class Server:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(60)
             self._process = None
+
+    def freeze(self):
+        """Stop it and its processes in the middle of whatever they do."""
+        self._process.send_signal(signal.SIGSTOP)  # first: it starts no more of them
+        self._frozen = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        for child in self._frozen:
+            os.kill(int(child), signal.SIGSTOP)
+
+    def thaw(self):
+        """Let all of them go on."""
+        for child in self._frozen:
+            os.kill(int(child), signal.SIGCONT)
+        self._process.send_signal(signal.SIGCONT)
 
     def remove(self):
         self.stop()
