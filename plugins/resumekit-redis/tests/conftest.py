@@ -61,6 +61,10 @@ class Server:
         self._process.kill()
         self._process.wait()
 
+    def send_signal(self, number):
+        """Stop it, or let it go on."""
+        self._process.send_signal(number)
+
     def stop(self):
         if self._process.poll() is None:
             self._process.kill()
