@@ -19,7 +19,7 @@ from resumekit.stores import StoredHandle
 
 PATH = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
 SETUP = {"model": "models/gemini-2.5-flash-live", "generationConfig": {"responseModalities": ["TEXT"]}}
-POLICY = Policy(lease=2.0, store_timeout=2.0, first_connect_deadline=60.0)
+POLICY = Policy(lease=6.0, store_timeout=1.5, first_connect_deadline=60.0)
 ENTRY = "resumekit:{k}:entry"
 
 
