@@ -15,6 +15,7 @@ from resumekit.defaults import MemoryStore
 from resumekit.drivers import Events
 from resumekit.encryption import EncryptedStore
 from resumekit.hookspecs import hookimpl
+from resumekit.pool import MemoryPoolBackend, Place, PoolBackend, Rate, SessionPool
 from resumekit.stores import Entry, HandleStore, StoredHandle
 from resumekit.wire import ServerMessage
 
@@ -93,6 +94,20 @@ class Plugin:
     @hookimpl
     def provide_handle_store(self, url: str) -> HandleStore | None:
         return MemoryStore() if url else None
+
+
+async def with_a_pool(client: Client, backend: PoolBackend) -> None:
+    pool = SessionPool(50, connect_rate=Rate(10, per := 60.0), timeout=None, backend=backend, lease=per)
+    genai.connect(client, model="m", pool=pool)
+    genai.Client(api_key="k", pool=SessionPool.of_tier("vertex"))
+    websockets.connect("wss://localhost", setup={}, pool=SessionPool())
+    async with pool.slot(resumes=True, on_event=print) as slot:
+        slot.used(5)
+        await slot.dialling()
+    assert_type(pool.waiting, int)
+    held: PoolBackend = MemoryPoolBackend()
+    assert_type(await held.enter("pool", "ticket", limits=pool.limits, lease=30.0), Place)
+    genai.connect(client, model="m", pool=50)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] -- no pool
 
 
 async def with_a_store_and_plugins(client: Client, store: HandleStore) -> None:
