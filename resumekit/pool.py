@@ -508,7 +508,6 @@ class SessionPool:
         """Take a slot back. Use `slot`, or an adapter."""
         if self._tickets.pop(slot.ticket, None) is None:
             return
-        self._unqueue(slot)
         if not self._gates:
             return
         await self._ask(self._backend.leave(self._name, slot.ticket))
@@ -568,6 +567,8 @@ class SessionPool:
                         self._retry_after = min(self._retry_after, self._poll if place is None else place.retry_after)
                         break
                     self._let_in(first)
+        if self._retry_after < math.inf:
+            self._news.set()  # the watcher may sleep for longer
 
     def _let_in(self, slot: Slot) -> None:
         self._unqueue(slot)

@@ -319,19 +319,88 @@ async def test_a_process_that_slept_longer_than_its_lease_keeps_what_lives_and_q
     clock = [0.0]
     backend = MemoryPoolBackend(lambda: asyncio.get_running_loop().time() + clock[0])
     sleeper, other = fleet(backend, 2, 1)
-    a, b = await clients(sleeper, 2)
+    a, b, behind = await clients(sleeper, 3)
     clock[0] += 100.0
     c, d = await clients(other, 2)
     assert (c.inside, d.inside) == (True, False)
-    await asyncio.sleep(10)
+    await asyncio.sleep(11)
     assert a.inside
+    assert len(backend._queue("resumekit")._new) == 3
     await c.leave()
     await asyncio.sleep(1)
     assert not d.inside, "the sleeper's session still lives"
     await a.leave()
     await until(lambda: d.inside)
     await d.leave()
+    for client in (b, behind):
+        await until(lambda client=client: client.inside)
+        await client.leave()
+
+
+@in_virtual_time
+async def test_a_slot_of_another_process_is_taken_as_soon_as_it_is_free():
+    one, other = fleet(MemoryPoolBackend(), 2, 2)
+    (a,) = await clients(one, 1)
+    (b,) = await clients(other, 1)
+    await asyncio.sleep(0.1)
+    (waits,) = await clients(other, 1)
+    await asyncio.sleep(1)
+    await a.leave()
+    left = now()
+    await until(lambda: waits.inside)
+    assert now() - left < 0.5
+    await b.leave()
+    await waits.leave()
+
+
+@in_virtual_time
+async def test_what_a_slow_backend_gives_to_one_who_has_left_is_given_back():
+    class Slow(MemoryPoolBackend):
+        async def enter(self, *arguments, **options):
+            await asyncio.sleep(0.5)
+            return await super().enter(*arguments, **options)
+
+    backend = Slow()
+    pool = SessionPool(2, backend=backend, timeout=None)
+    a, b = await clients(pool, 2)
+    await asyncio.sleep(1)
+    (c,) = await clients(pool, 1)
+    await asyncio.sleep(1)
+    assert not c.inside
+    a.go.set()
+    await asyncio.sleep(0.1)  # it is asked for the one who waits
+    await c.cancel()
+    await a.task
+    await asyncio.sleep(1)
+    assert len(backend._queue("resumekit")._held) == 1
+    await b.leave()
+
+
+@in_virtual_time
+async def test_who_waits_after_a_quiet_time_is_looked_after_again():
+    pool = SessionPool(1, timeout=None)
+    a, b = await clients(pool, 2)
+    await a.leave()
     await until(lambda: b.inside)
+    await asyncio.sleep(20)
+    c, d = await clients(pool, 2)
+    await c.cancel()
+    await asyncio.sleep(6)
+    assert d.places() == [2, 1]
+    await b.leave()
+    await until(lambda: d.inside)
+    await d.leave()
+
+
+@in_virtual_time
+async def test_where_a_slot_comes_before_the_rate_the_rate_is_waited_for_and_no_longer():
+    pool = SessionPool(1, connect_rate=Rate(1, 7.5), timeout=None)
+    started = now()
+    a, b = await clients(pool, 2)
+    await asyncio.sleep(5.5)
+    await a.leave()
+    await until(lambda: b.inside)
+    assert now() - started == pytest.approx(7.5, abs=0.1)
     await b.leave()
 
 
@@ -529,8 +598,10 @@ async def test_a_start_that_is_cancelled_in_the_queue_frees_the_place():
     starting = asyncio.create_task(second.start())
     await asyncio.sleep(1)
     starting.cancel()
+    cancelled = now()
     await asyncio.wait({starting})
     assert starting.cancelled()
+    assert now() - cancelled < 1
     assert (pool.sessions, pool.waiting) == (1, 0)
     await driver.close()
     assert pool.sessions == 0
