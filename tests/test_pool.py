@@ -378,18 +378,15 @@ async def test_what_a_slow_backend_gives_to_one_who_has_left_is_given_back():
 
 @in_virtual_time
 async def test_who_waits_after_a_quiet_time_is_looked_after_again():
-    pool = SessionPool(1, timeout=None)
+    pool = SessionPool(connect_rate=Rate(1, 5), timeout=None)
     a, b = await clients(pool, 2)
-    await a.leave()
-    await until(lambda: b.inside)
+    await until(lambda: b.inside, every=0.1)
     await asyncio.sleep(20)
     c, d = await clients(pool, 2)
-    await c.cancel()
-    await asyncio.sleep(6)
-    assert d.places() == [2, 1]
-    await b.leave()
-    await until(lambda: d.inside)
-    await d.leave()
+    assert (c.inside, d.inside) == (True, False)
+    await until(lambda: d.inside, every=0.1)
+    for client in (a, b, c, d):
+        await client.leave()
 
 
 @in_virtual_time
