@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import subprocess
 import sys
 import threading
@@ -184,7 +185,8 @@ async def test_a_fence_grows_though_the_clock_was_set_back(server, schema, store
 
 
 async def test_keys_of_any_text_and_length(store):
-    keys = ["nul \0", "half a pair \ud800", "x" * 1000, "x" * 1001, "x" * 100_000, "y" * 100_000]
+    long = secrets.token_hex(50_000)  # what can be compressed would not be too long for an index
+    keys = ["nul \0", "half a pair \ud800", long[:1000], long[:1001], long, long[::-1]]
     for number, key in enumerate(keys):
         claim = await store.claim(key, "me", 60.0)
         assert await store.save(key, claim.fence, entry(f"{number}"))
@@ -211,26 +213,48 @@ async def test_a_refused_claim_writes_nothing(server, schema, store):
     assert await server.ask(f"SELECT ctid::text, * FROM {schema}.resumekit_handles") == before
 
 
-async def test_a_lost_claim_is_not_taken_for_the_wait_for_it(server, schema, store):
-    """A claim that waits for another's transaction looks at the clock when it has the row, not when it was asked."""
-    await store.claim("k", "first", 0.5)
+async def row_locked(server, schema, key):
+    """Return a connection of the tests' own that holds a row locked, until `unlocked`."""
     other = await server.connect()
-    transaction = other.transaction()
-    await transaction.start()
-    await other.execute(f"SELECT FROM {schema}.resumekit_handles WHERE key = 'k' FOR UPDATE")
-    claiming = asyncio.ensure_future(store.claim("k", "second", 60.0))
+    await other.execute("BEGIN")
+    await other.execute(f"SELECT FROM {schema}.resumekit_handles WHERE key = $1 FOR UPDATE", key.encode())
+    return other
+
+
+async def unlocked(other):
+    await other.execute("COMMIT")
+    await other.close()
+
+
+async def waits(server, schema, call):
+    """Return once this call waits for a locked row."""
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE $1"
     while await server.ask(waiting, f"%{schema}%") == [(0,)]:
-        assert not claiming.done()
-    while await other.fetchval(f"SELECT lease_until > clock_timestamp() FROM {schema}.resumekit_handles"):
-        pass
-    await transaction.commit()
-    await other.close()
-    claim = await claiming
+        assert not call.done()
 
-    assert claim.held_for == 0
-    with pytest.raises(KeyInUse):
-        await store.claim("k", "third", 60.0)
+
+async def test_a_lease_begins_when_the_claim_has_the_row_and_not_when_it_was_asked_for(server, schema, store):
+    first = await store.claim("k", "first", 60.0)
+    await store.release("k", first.fence)
+    other = await row_locked(server, schema, "k")
+    claiming = asyncio.ensure_future(store.claim("k", "second", 60.0))
+    await waits(server, schema, claiming)
+    begins = await other.fetchval("SELECT clock_timestamp()")
+    await unlocked(other)
+    await claiming
+
+    ((ends,),) = await server.ask(f"SELECT lease_until FROM {schema}.resumekit_handles")
+    assert (ends - begins).total_seconds() >= 60.0
+
+
+async def test_to_delete_what_is_of_no_use_waits_for_nobody(server, schema, store):
+    await store.claim("old", "me", 0.0)
+    await store.close()
+    old = "lease_until = lease_until - interval '2 hours', expires_at = expires_at - interval '2 hours'"
+    await server.ask(f"UPDATE {schema}.resumekit_handles SET {old}")
+    other = await row_locked(server, schema, "old")
+    await asyncio.wait_for(store.claim("k", "me", 60.0), 30)
+    await unlocked(other)
 
 
 # ---------------------------------------------------------------------- connections
@@ -279,20 +303,14 @@ async def test_a_call_that_is_given_up_frees_its_connection(server, schema):
     """Even if nothing comes back any more; the next call has another connection."""
     store = PostgresStore(server.url(schema, more="&pool_size=1"))
     claim = await store.claim("k", "me", 60.0)
-    other = await server.connect()
-    transaction = other.transaction()
-    await transaction.start()
-    await other.execute(f"SELECT FROM {schema}.resumekit_handles WHERE key = 'k' FOR UPDATE")
+    other = await row_locked(server, schema, "k")
     saving = asyncio.ensure_future(store.save("k", claim.fence, entry()))
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE $1"
-    while await server.ask(waiting, f"%{schema}%") == [(0,)]:
-        assert not saving.done()
+    await waits(server, schema, saving)
     saving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await saving
     await store.claim("another", "me", 60.0)
-    await transaction.rollback()
-    await other.close()
+    await unlocked(other)
     await store.close()
 
 
