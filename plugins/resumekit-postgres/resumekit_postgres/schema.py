@@ -16,7 +16,7 @@ MIGRATIONS = (
         fence bigint NOT NULL,               -- of the newest claim
         owner text NOT NULL,                 -- '' once it was released
         lease_until timestamptz NOT NULL,    -- by the clock of this server
-        held_for float8 NOT NULL DEFAULT 0,  -- seconds that the newest claim took from the owner before
+        held_until timestamptz NOT NULL,     -- until then one that was thrown out may believe to be the owner
         writer bigint NOT NULL DEFAULT 0,    -- the fence that the entry was written with
         sequence bigint NOT NULL DEFAULT 0,
         expires_at timestamptz NOT NULL,

@@ -36,21 +36,22 @@ _T = TypeVar("_T")
 # since 1970: it is also greater than those of rows that were deleted, or lost with a server, since.
 _CLAIM = """
 WITH claimed AS (
-    INSERT INTO {table} AS kept (key, fence, owner, lease_until, expires_at)
+    INSERT INTO {table} AS kept (key, fence, owner, lease_until, held_until, expires_at)
     VALUES (
         $1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, $2,
-        clock_timestamp() + $3::float8 * interval '1 second', clock_timestamp()
+        clock_timestamp() + $3::float8 * interval '1 second', clock_timestamp(), clock_timestamp()
     )
     ON CONFLICT (key) DO UPDATE SET
         fence = greatest(kept.fence + 1, excluded.fence),
         owner = excluded.owner,
         lease_until = clock_timestamp() + $3::float8 * interval '1 second',
-        held_for = CASE
-            WHEN kept.owner IN ('', excluded.owner) THEN 0
-            ELSE greatest(extract(epoch FROM kept.lease_until - clock_timestamp())::float8, 0)
+        held_until = CASE
+            WHEN kept.owner IN ('', excluded.owner) THEN kept.held_until
+            ELSE greatest(kept.held_until, kept.lease_until)
         END
     WHERE $4::boolean OR kept.owner IN ('', excluded.owner) OR kept.lease_until <= clock_timestamp()
-    RETURNING fence, held_for, sequence, expires_at, data
+    RETURNING
+        fence, greatest(extract(epoch FROM held_until - clock_timestamp())::float8, 0) AS held_for, sequence, expires_at, data
 )
 SELECT fence, held_for, sequence, expires_at, data FROM claimed
 UNION ALL

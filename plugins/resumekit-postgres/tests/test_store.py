@@ -213,6 +213,17 @@ async def test_a_refused_claim_writes_nothing(server, schema, store):
     assert await server.ask(f"SELECT ctid::text, * FROM {schema}.resumekit_handles") == before
 
 
+async def test_whoever_claims_next_waits_for_one_that_was_thrown_out(store):
+    """Also if the claim that threw it out was never answered, and is asked again."""
+    await store.claim("k", "first", 60.0)
+    await store.claim("k", "second", 60.0, force=True)
+    again = await store.claim("k", "second", 60.0)
+    await store.release("k", again.fence)
+    third = await store.claim("k", "third", 60.0)
+
+    assert 0 < third.held_for <= again.held_for <= 60.0
+
+
 async def row_locked(server, schema, key):
     """Return a connection of the tests' own that holds a row locked, until `unlocked`."""
     other = await server.connect()
