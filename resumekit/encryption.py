@@ -88,7 +88,7 @@ class EncryptedStore:
         """
         inner = self._inner
         claim = await inner.claim(key, owner, seconds, force=force)
-        if claim.entry is None:
+        if claim.entry is None or not claim.entry.data:
             return claim
         try:
             return replace(claim, entry=replace(claim.entry, data=self._open(key, claim.entry.data)))
@@ -102,6 +102,8 @@ class EncryptedStore:
 
     async def save(self, key: str, fence: int, entry: Entry) -> bool:
         """See `HandleStore`."""
+        if not entry.data:
+            return await self._inner.save(key, fence, entry)
         nonce = os.urandom(_NONCE)
         text = self._ciphers[self._current].encrypt(nonce, entry.data, _CONTEXT + key.encode())
         return await self._inner.save(key, fence, replace(entry, data=SEALED + self._current + nonce + text))
@@ -109,10 +111,6 @@ class EncryptedStore:
     async def release(self, key: str, fence: int) -> None:
         """See `HandleStore`."""
         await self._inner.release(key, fence)
-
-    async def forget(self, key: str, fence: int) -> bool:
-        """See `HandleStore`."""
-        return await self._inner.forget(key, fence)
 
     async def close(self) -> None:
         """See `HandleStore`."""

@@ -86,7 +86,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     """What a store keeps for a key. It need not, and often cannot, read the data."""
 
     data: bytes
-    """A `StoredHandle` as JSON, or sealed."""
+    """A `StoredHandle` as JSON, or sealed; empty where the conversation was forgotten."""
     sequence: int
     """Counts the writes of one owner, from 1."""
     expires_at: datetime
@@ -106,7 +106,8 @@ class Claim(Struct, frozen=True, kw_only=True):
     entry: Entry | None
     """What is kept; an expired entry may be left out."""
     held_for: float = 0.0
-    """Seconds for which an owner that was thrown out may still believe that it owns the conversation."""
+    """Seconds for which an owner that was thrown out may still believe that it owns the conversation, whoever claimed it
+    since."""
 
 
 @runtime_checkable
@@ -115,8 +116,8 @@ class HandleStore(Protocol):
 
     Keys are the application's, any non-empty text. A claim makes its owner the only one who may write, until the time
     that it asked for is over by the store's own clock; then another may claim the key. A *fence* tells owners apart:
-    each claim gives a greater one, also after `forget` and after a restart of the store, and what comes with an older
-    one is refused. So a process that slept too long cannot overwrite what its successor wrote.
+    each claim gives a greater one, also after a restart of the store and where nothing is left of the key, and what comes
+    with an older one is refused. So a process that slept too long cannot overwrite what its successor wrote.
 
     Every method is one atomic step. Methods may be called from any event loop, several at a time for different keys.
     What a method raises, or a call that takes longer than `Policy.store_timeout`, is reported as `StoreFailed`, and
@@ -137,7 +138,7 @@ class HandleStore(Protocol):
         """Let the owner have so many seconds more, from now on; also if its time is over and nobody else claimed.
 
         Returns:
-            False: The key was claimed by another since, or nothing is known of it.
+            False: The key was claimed by another since, it was released, or nothing is known of it.
         """
         ...
 
@@ -152,15 +153,7 @@ class HandleStore(Protocol):
         ...
 
     async def release(self, key: str, fence: int) -> None:
-        """End the owner's time, if it is still the owner; the entry stays."""
-        ...
-
-    async def forget(self, key: str, fence: int) -> bool:
-        """Delete the entry; the owner stays the owner.
-
-        Returns:
-            False: The key was claimed by another since, or nothing is known of it; nothing was deleted.
-        """
+        """End the owner's time, if it is still the owner; the entry stays. It may not `renew` any more."""
         ...
 
     async def close(self) -> None:

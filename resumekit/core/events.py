@@ -371,7 +371,7 @@ class StoreFailed(Event, frozen=True, kw_only=True):
     Told once, until `StoreRecovered`.
     """
 
-    operation: Literal["claim", "renew", "save", "forget", "release", "close"]
+    operation: Literal["claim", "renew", "save", "release", "close"]
     problem: str
 
 

@@ -53,7 +53,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     """How long one call of the handle store may take; the session does not wait for it, save at its start and end."""
     store_bytes: int = 256 * 2**10
     """Messages without an answer that are kept beside the handle, for another process; 0: none."""
-    lease: _Seconds = 15.0
+    lease: _Seconds = 20.0
     """How long a conversation stays this session's after it was last renewed in the store, a third of it ago: a process
     that stood still for longer writes nothing more, and another may go on."""
     key_in_use: Literal["wait", "raise", "take_over"] = "wait"
@@ -265,6 +265,7 @@ _POSITIVE = frozenset(
 _ORDERED = (
     ("go_away_margin_min", "go_away_margin_max"),
     ("delay_base", "delay_cap"),
+    ("store_timeout", "lease"),
     ("ping_expecting", "abort_expecting"),
     ("ping_idle", "abort_idle"),
 )

@@ -22,6 +22,8 @@ class _Row(Struct):
     entry: Entry | None = None
     writer: int = 0
     """Fence that the entry was written with."""
+    thrown_out: float = 0.0
+    """End of the lease of an owner that was thrown out, monotonic."""
 
 
 class MemoryStore:
@@ -42,20 +44,22 @@ class MemoryStore:
         """See `HandleStore`."""
         now = self._clock()
         row = self._rows.get(key)
-        left = 0.0 if row is None or row.owner == owner else max(row.until - now, 0.0)
+        left = 0.0 if row is None or row.owner in ("", owner) else max(row.until - now, 0.0)
         if left and not force:
             raise KeyInUse(left)
         self._fence += 1
         row = self._touch(key, row or _Row(0, "", 0.0))
+        row.thrown_out = max(row.thrown_out, now + left)
         row.fence, row.owner, row.until = self._fence, owner, now + seconds
-        return Claim(fence=row.fence, entry=row.entry, held_for=left)
+        return Claim(fence=row.fence, entry=row.entry, held_for=max(row.thrown_out - now, 0.0))
 
     async def renew(self, key: str, fence: int, seconds: float) -> bool:
         """See `HandleStore`."""
         row = self._owned(key, fence)
-        if row is not None:
-            row.until = self._clock() + seconds
-        return row is not None
+        if row is None or not row.owner:
+            return False
+        row.until = self._clock() + seconds
+        return True
 
     async def save(self, key: str, fence: int, entry: Entry) -> bool:
         """See `HandleStore`."""
@@ -70,13 +74,6 @@ class MemoryStore:
         row = self._owned(key, fence)
         if row is not None:
             row.owner, row.until = "", 0.0
-
-    async def forget(self, key: str, fence: int) -> bool:
-        """See `HandleStore`."""
-        row = self._owned(key, fence)
-        if row is not None:
-            row.entry = None
-        return row is not None
 
     async def close(self) -> None:
         """Do nothing: the entries are the process's."""

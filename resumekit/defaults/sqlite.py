@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS resumekit_handles (
     owner TEXT NOT NULL,             -- '' once it was released
     lease_until REAL NOT NULL,       -- seconds, wall clock of this host
     lease REAL NOT NULL,             -- seconds
+    thrown_out REAL NOT NULL,        -- end of the lease of an owner that was thrown out
     writer INTEGER NOT NULL,         -- fence that the entry was written with
     sequence INTEGER NOT NULL,
     expires_at REAL,                 -- NULL: there is no entry
@@ -40,9 +41,9 @@ CREATE TABLE IF NOT EXISTS resumekit_handles (
 CREATE INDEX IF NOT EXISTS resumekit_handles_expiry ON resumekit_handles (expires_at);
 PRAGMA user_version = {_VERSION};
 """
-_SELECT = (
-    "SELECT fence, owner, lease_until, lease, writer, sequence, expires_at, data FROM resumekit_handles WHERE key = ?"
-)
+_SELECT = "SELECT fence, owner, lease_until, lease, thrown_out, writer, sequence, expires_at, data FROM resumekit_handles WHERE key = ?"
+_LONGEST = 86400.0
+"""Seconds; more than any lease: a clock that was set back."""
 _T = TypeVar("_T")
 
 
@@ -51,6 +52,7 @@ class _Row(Struct):
     owner: str
     lease_until: float
     lease: float
+    thrown_out: float
     writer: int
     sequence: int
     expires_at: float | None
@@ -167,25 +169,26 @@ class SqliteStore:
 
         def step(database: sqlite3.Connection, now: float) -> Claim:
             row = _row(database, key)
-            fence, left, entry = 0, 0.0, None
+            fence, left, thrown_out, entry = 0, 0.0, now, None
             if row is not None:
                 fence = row.fence
                 left = 0.0 if row.owner in ("", owner) else row.left(now)
+                thrown_out = max(row.thrown_out if row.thrown_out - now < _LONGEST else now, now + left)
                 entry = row.entry
             if left > 0 and not force:
                 raise KeyInUse(left)
             fence = max(fence + 1, int(now * 1e6))  # also greater than those of rows that were deleted since
             database.execute(
-                "INSERT INTO resumekit_handles VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, NULL, NULL)"
-                " ON CONFLICT (key) DO UPDATE SET fence = ?2, owner = ?3, lease_until = ?4, lease = ?5",
-                (key, fence, owner, now + seconds, seconds),
+                "INSERT INTO resumekit_handles VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, NULL, NULL)"
+                " ON CONFLICT (key) DO UPDATE SET fence = ?2, owner = ?3, lease_until = ?4, lease = ?5, thrown_out = ?6",
+                (key, fence, owner, now + seconds, seconds, thrown_out),
             )
             database.execute(
                 "DELETE FROM resumekit_handles"
                 " WHERE (expires_at IS NULL OR expires_at < ?1) AND lease_until < ?1 AND key <> ?2",
                 (now, key),
             )
-            return Claim(fence=fence, entry=entry, held_for=left)
+            return Claim(fence=fence, entry=entry, held_for=max(thrown_out - now, 0.0))
 
         return await self._run(step)
 
@@ -194,7 +197,7 @@ class SqliteStore:
         return await self._run(
             lambda database, now: _changed(
                 database,
-                "UPDATE resumekit_handles SET lease_until = ?, lease = ? WHERE key = ? AND fence = ?",
+                "UPDATE resumekit_handles SET lease_until = ?, lease = ? WHERE key = ? AND fence = ? AND owner <> ''",
                 (now + seconds, seconds, key, fence),
             )
         )
@@ -221,16 +224,6 @@ class SqliteStore:
             lambda database, _: _changed(
                 database,
                 "UPDATE resumekit_handles SET owner = '', lease_until = 0 WHERE key = ? AND fence = ?",
-                (key, fence),
-            )
-        )
-
-    async def forget(self, key: str, fence: int) -> bool:
-        """See `HandleStore`."""
-        return await self._run(
-            lambda database, _: _changed(
-                database,
-                "UPDATE resumekit_handles SET data = NULL, expires_at = NULL WHERE key = ? AND fence = ?",
                 (key, fence),
             )
         )

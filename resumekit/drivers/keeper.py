@@ -30,12 +30,12 @@ from resumekit.wire import ResumptionHandle, decode_client, redact
 __all__ = ["Keeper", "Kept"]
 
 _log = logging.getLogger("resumekit.store")
-_Operation = Literal["claim", "renew", "save", "forget", "release", "close"]
+_Operation = Literal["claim", "renew", "save", "release", "close"]
 _T = TypeVar("_T")
 _LONGEST = 366 * 86400.0
 """Seconds; a validity of `math.inf` is no date."""
 _KINDS = {
-    "claim": "lease", "renew": "lease", "release": "lease", "save": "record", "forget": "record", "close": "close"
+    "claim": "lease", "renew": "lease", "release": "lease", "save": "record", "close": "close"
 }  # fmt: skip
 _POLL = 1 / 15
 """Of a lease: how often a key that is in use is asked for again."""
@@ -72,6 +72,7 @@ class Keeper:
 
     __slots__ = (
         "_closes_store",
+        "_dirty",
         "_failing",
         "_fence",
         "_finishing",
@@ -89,7 +90,6 @@ class Keeper:
         "_resumes",
         "_sequence",
         "_store",
-        "_todo",
         "_validity",
         "_wake",
         "closing",
@@ -136,7 +136,8 @@ class Keeper:
         self._is_ours = False
         """It came in this session."""
         self._sequence = 0
-        self._todo: Literal["save", "forget"] | None = None
+        self._dirty = False
+        """There is something to write."""
         self._failing: dict[str, float] = {}
         """What the store does not do, and since when."""
         self._wake = asyncio.Event()
@@ -157,7 +158,7 @@ class Keeper:
             ConnectFailed: The store does not answer, and there must be no session without (`Policy.lease_outage`).
         """
         claim = await self._claim_in_time()
-        if claim is None or claim.entry is None or not self._resumes:
+        if claim is None or claim.entry is None or not claim.entry.data or not self._resumes:
             return None
         if claim.entry.data.startswith(SEALED):
             raise ConfigurationError(
@@ -248,23 +249,23 @@ class Keeper:
             transparent=record.transparent,
             fingerprint=record.fingerprint,
         )
-        self._note("save")
+        self._note()
 
     def touch(self) -> None:
         """Have the messages kept that the newest handle does not hold: they are others now."""
-        if self._kept is not None and not self._kept.poisoned and self._todo is None:
-            self._note("save")
+        if self._kept is not None and not self._kept.poisoned and not self._dirty:
+            self._note()
 
     def forget(self) -> None:
         """Have the record deleted."""
         self._kept = None
-        self._note("forget")
+        self._note()
 
     def poison(self, record: HandleRecord) -> None:
         """Have the record marked, so that nobody uses it again."""
         if self._kept is not None and self._kept.handle == record.handle:
             self._kept = replace(self._kept, poisoned=True)
-            self._note("save")
+            self._note()
 
     def finish(self) -> None:
         """Have the last record written once more: it is valid for some time after the end of its connection."""
@@ -272,12 +273,12 @@ class Keeper:
             self._kept = replace(self._kept, expires_at=datetime.now(UTC) + self._validity)
         if self._kept is not None and not self._kept.poisoned:
             self._kept = replace(self._kept, detached=True)
-            self._note("save")
+            self._note()
         self._finishing = True
         self._wake.set()
 
-    def _note(self, todo: Literal["save", "forget"]) -> None:
-        self._todo = todo
+    def _note(self) -> None:
+        self._dirty = True
         self._wake.set()
 
     def slept(self, seconds: float) -> None:
@@ -354,26 +355,23 @@ class Keeper:
             self.deadline = asked + self._policy.lease
             self._renew_at = asked + self._policy.lease / 3
             if self._is_ours:
-                self._note("save")
+                self._note()
         return claim
 
     async def _write(self) -> None:
-        todo, fence = self._todo, self._fence
-        if todo is None or fence is None or self.lost is not None:
+        if not self._dirty or self._fence is None or self.lost is not None:
             return
-        self._todo = None
-        if todo == "forget":
-            done = await self._ask("forget", self._store.forget, self._key, fence)
-        else:
-            done = await self._ask("save", self._store.save, self._key, fence, self._entry())
-        if not done and self._todo is None:
-            self._todo = todo  # again, as soon as the lease was looked after
+        self._dirty = False
+        done = await self._ask("save", self._store.save, self._key, self._fence, self._entry())
+        if not done:
+            self._dirty = True  # again, as soon as the lease was looked after
         if done is False:
             self._renew_at = min(self._renew_at, self._loop.time() + self._policy.lease * _POLL)
 
     def _entry(self) -> Entry:
-        assert self._kept is not None
         self._sequence += 1
+        if self._kept is None:
+            return Entry(data=b"", sequence=self._sequence, expires_at=datetime.now(UTC))
         messages, left_out = self._pending()
         record = replace(self._kept, pending=tuple(messages), left_out=left_out)
         return Entry(data=record.to_json(), sequence=self._sequence, expires_at=record.expires_at)

@@ -32,7 +32,7 @@ class _StoreTests:
         """Return the data of a key, thrown out whoever has it."""
         claim = await store.claim(key, f"reader {uuid.uuid4().hex}", _LONG, force=True)
         await store.release(key, claim.fence)
-        return None if claim.entry is None else claim.entry.data.decode()
+        return None if claim.entry is None or not claim.entry.data else claim.entry.data.decode()
 
     def run(self, check: Callable[[HandleStore, str], Awaitable[None]]) -> None:
         """Run a check with a new store and a new key; leave nothing under that key."""
@@ -52,7 +52,7 @@ class _StoreTests:
 async def _clear(store: HandleStore, *keys: str) -> None:
     for key in keys:
         claim = await store.claim(key, "cleaner", _LONG, force=True)
-        await store.forget(key, claim.fence)
+        await store.save(key, claim.fence, Entry(data=b"", sequence=1, expires_at=datetime.now(UTC)))
         await store.release(key, claim.fence)
 
 
@@ -82,7 +82,6 @@ class HandleStoreConformance(_StoreTests):
         async def check(store: HandleStore, key: str) -> None:
             assert not await store.save(key, 7, self.make_entry())
             assert not await store.renew(key, 7, _LONG)
-            assert not await store.forget(key, 7)
             await store.release(key, 7)
             claim = await store.claim(key, "me", _LONG)
             assert claim.entry is None
@@ -155,15 +154,16 @@ class HandleStoreConformance(_StoreTests):
         self.run(check)
 
     def test_a_forgotten_entry_is_gone(self) -> None:
-        """A new one may follow."""
+        """It is replaced by an empty one; a write that comes late does not bring it back, and a new one may follow."""
 
         async def check(store: HandleStore, key: str) -> None:
             claim = await store.claim(key, "me", _LONG)
-            assert await store.save(key, claim.fence, self.make_entry(sequence=1))
-            assert await store.forget(key, claim.fence)
+            assert await store.save(key, claim.fence, self.make_entry(sequence=2))
+            assert await store.save(key, claim.fence, self.make_entry("", sequence=3, valid_for=-1.0))
+            assert await store.save(key, claim.fence, self.make_entry("late", sequence=1))
             assert await self.load(store, key) is None
             claim = await store.claim(key, "me", _LONG)
-            assert await store.save(key, claim.fence, self.make_entry("another", sequence=2))
+            assert await store.save(key, claim.fence, self.make_entry("another", sequence=1))
             assert await self.load(store, key) == "another"
 
         self.run(check)
@@ -298,14 +298,13 @@ class LeaseConformance(_StoreTests):
         self.run(check)
 
     def test_a_stale_owner_can_do_nothing(self) -> None:
-        """Neither write, nor delete, nor renew, nor free the key of its successor."""
+        """Neither write, nor renew, nor free the key of its successor."""
 
         async def check(store: HandleStore, key: str) -> None:
             first = await store.claim(key, "first", _SHORT)
             second = await self._claim_when_free(store, key, "second")
             assert await store.save(key, second.fence, self.make_entry("second"))
             assert not await store.save(key, first.fence, self.make_entry("first", sequence=99))
-            assert not await store.forget(key, first.fence)
             assert not await store.renew(key, first.fence, _LONG)
             await store.release(key, first.fence)
             assert await _refused(store, key, "third") is not None
@@ -326,16 +325,40 @@ class LeaseConformance(_StoreTests):
 
         self.run(check)
 
+    def test_whoever_claims_next_waits_for_one_that_was_thrown_out(self) -> None:
+        """The answer to the claim that threw it out may have been lost, or its owner has left again."""
+
+        async def check(store: HandleStore, key: str) -> None:
+            await store.claim(key, "first", 60.0)
+            await store.claim(key, "second", 60.0, force=True)
+            again = await store.claim(key, "second", 60.0)
+            assert 50.0 < again.held_for <= 60.0
+            await store.release(key, again.fence)
+            third = await store.claim(key, "third", 60.0)
+            assert 50.0 < third.held_for <= 60.0
+
+        self.run(check)
+
+    def test_one_that_was_released_cannot_be_renewed(self) -> None:
+        """A renewal that comes late must not lock the key."""
+
+        async def check(store: HandleStore, key: str) -> None:
+            claim = await store.claim(key, "first", _LONG)
+            await store.release(key, claim.fence)
+            assert not await store.renew(key, claim.fence, _LONG)
+            assert await _refused(store, key, "second") is None
+
+        self.run(check)
+
     def test_fences_grow_also_when_nothing_is_kept(self) -> None:
-        """An owner from before `forget` is stale like any other."""
+        """An owner of a conversation that was forgotten is stale like any other."""
 
         async def check(store: HandleStore, key: str) -> None:
             fences: list[int] = []
             for number in range(5):
                 claim = await store.claim(key, f"{number}", _LONG)
                 fences.append(claim.fence)
-                assert await store.save(key, claim.fence, self.make_entry())
-                assert await store.forget(key, claim.fence)
+                assert await store.save(key, claim.fence, self.make_entry("", valid_for=-1.0))
                 await store.release(key, claim.fence)
             assert fences == sorted(set(fences))
             assert not await store.save(key, fences[0], self.make_entry())

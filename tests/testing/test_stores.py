@@ -65,7 +65,7 @@ class KeepsTheFirst(MemoryStore):
 class FoldsCase(MemoryStore):
     def __getattribute__(self, name):
         method = super().__getattribute__(name)
-        if name not in ("claim", "renew", "save", "release", "forget"):
+        if name not in ("claim", "renew", "save", "release"):
             return method
         return lambda key, *rest, **options: method(key.lower(), *rest, **options)
 
@@ -81,8 +81,8 @@ class LosesTime(MemoryStore):
 
 
 class NeverForgets(MemoryStore):
-    async def forget(self, key, fence):
-        return self._owned(key, fence) is not None
+    async def save(self, key, fence, entry):
+        return await super().save(key, fence, entry) if entry.data else self._owned(key, fence) is not None
 
 
 class TakesLateWrites(MemoryStore):
@@ -118,7 +118,7 @@ class MakesUp(MemoryStore):
 
 
 class Incomplete:
-    save = renew = release = forget = close = MemoryStore.close
+    save = renew = release = close = MemoryStore.close
 
 
 class Unexpiring(MemoryStore):
@@ -212,11 +212,33 @@ class SaysNotHowLong(MemoryStore):
             raise KeyInUse(0.0) from None
 
 
-class ForgetsForAnybody(MemoryStore):
-    async def forget(self, key, fence):
-        if key in self._rows:
-            self._rows[key].entry = None
-        return key in self._rows
+class ToldOnce(MemoryStore):
+    async def claim(self, key, owner, seconds, *, force=False):
+        row = self._rows.get(key)
+        if row is not None:
+            row.thrown_out = 0.0
+        return await super().claim(key, owner, seconds, force=force)
+
+
+class RenewsWhatWasReleased(MemoryStore):
+    async def renew(self, key, fence, seconds):
+        row = self._owned(key, fence)
+        if row is not None:
+            row.owner, row.until = "me", self._clock() + seconds
+        return row is not None
+
+
+class TakesStaleWritesNowAndThen(MemoryStore):
+    async def save(self, key, fence, entry):
+        row = self._rows.get(key)
+        if (
+            row is not None
+            and fence == row.fence - 1
+            and row.until > self._clock() - 0.01
+            and row.until < self._clock() + 1
+        ):
+            return await super().save(key, row.fence, entry)
+        return await super().save(key, fence, entry)
 
 
 KEEPING = [
@@ -227,7 +249,7 @@ KEEPING = [
 LEASES = [
     Alone, TakesAnything, LetsAnybodyIn, KeepsTheOwnerOut, NeverEnds, NeverReleases, ReleasesForAnybody, RenewsNothing,
     RenewsInTimeOnly, SameFence, ForgetsItsFences, IgnoresForce, SaysNothingOfTheOther, SaysNotHowLong,
-    ForgetsForAnybody,
+    ToldOnce, RenewsWhatWasReleased, TakesStaleWritesNowAndThen,
 ]  # fmt: skip
 
 

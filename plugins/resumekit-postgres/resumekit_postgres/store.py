@@ -60,7 +60,7 @@ FROM {table} WHERE key = $1 AND NOT EXISTS (SELECT FROM claimed)
 """
 _RENEW = """
 UPDATE {table} SET lease_until = clock_timestamp() + $3::float8 * interval '1 second'
-WHERE key = $1 AND fence = $2 RETURNING true
+WHERE key = $1 AND fence = $2 AND owner <> '' RETURNING true
 """
 _SAVE = """
 UPDATE {table} SET writer = $2, sequence = $3, expires_at = $4, data = $5
@@ -68,7 +68,6 @@ WHERE key = $1 AND fence = $2 AND (writer <> $2 OR sequence < $3) RETURNING true
 """
 _IS_OURS = "SELECT true FROM {table} WHERE key = $1 AND fence = $2"
 _RELEASE = "UPDATE {table} SET owner = '', lease_until = clock_timestamp() WHERE key = $1 AND fence = $2"
-_FORGET = "UPDATE {table} SET data = NULL, expires_at = clock_timestamp() WHERE key = $1 AND fence = $2 RETURNING true"
 _CLEAN = """
 DELETE FROM {table} WHERE key IN (
     SELECT key FROM {table}
@@ -239,7 +238,7 @@ class PostgresStore:
         table = f"{quoted(self._settings.schema)}.resumekit_handles"
         self._sql = {
             statement: statement.format(table=table)
-            for statement in (_CLAIM, _RENEW, _SAVE, _IS_OURS, _RELEASE, _FORGET, _CLEAN)
+            for statement in (_CLAIM, _RENEW, _SAVE, _IS_OURS, _RELEASE, _CLEAN)
         }
 
     async def claim(self, key: str, owner: str, seconds: float, *, force: bool = False) -> Claim:
@@ -273,10 +272,6 @@ class PostgresStore:
     async def release(self, key: str, fence: int) -> None:
         """See `HandleStore`."""
         await self._one(_RELEASE, _bytes(key), fence)
-
-    async def forget(self, key: str, fence: int) -> bool:
-        """See `HandleStore`."""
-        return await self._one(_FORGET, _bytes(key), fence) is not None
 
     async def close(self) -> None:
         """Close the connections, unless another store uses them."""

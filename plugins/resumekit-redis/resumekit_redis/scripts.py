@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from hashlib import sha1
 
-__all__ = ["CLAIM", "FORGET", "RELEASE", "RENEW", "SAVE", "Script"]
+__all__ = ["CLAIM", "RELEASE", "RENEW", "SAVE", "Script"]
 
 
 class Script:
@@ -75,11 +75,5 @@ return 1
 
 RELEASE = Script("""
 if redis.call('HGET', KEYS[1], 'fence') == ARGV[1] then redis.call('HDEL', KEYS[1], 'owner') end
-return 1
-""")
-
-FORGET = Script("""
-if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[1] then return 0 end
-redis.call('DEL', KEYS[2])
 return 1
 """)

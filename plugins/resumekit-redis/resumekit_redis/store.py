@@ -21,7 +21,7 @@ from redis.backoff import NoBackoff
 
 from resumekit.errors import ConfigurationError, KeyInUse
 from resumekit.stores import Claim, Entry
-from resumekit_redis.scripts import CLAIM, FORGET, RELEASE, RENEW, SAVE, Script
+from resumekit_redis.scripts import CLAIM, RELEASE, RENEW, SAVE, Script
 
 __all__ = ["RedisStore"]
 
@@ -141,10 +141,6 @@ class RedisStore:
     async def release(self, key: str, fence: int) -> None:
         """See `HandleStore`."""
         await self._run(RELEASE, key, fence)
-
-    async def forget(self, key: str, fence: int) -> bool:
-        """See `HandleStore`."""
-        return bool(await self._run(FORGET, key, fence, confirmed=True))
 
     async def close(self) -> None:
         """Let go of the connections; the last store that uses them closes them."""

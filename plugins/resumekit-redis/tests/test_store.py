@@ -301,7 +301,7 @@ async def test_the_rights_of_the_readme_are_enough(guarded):
     assert await store.renew("k", claim.fence, 60.0)
     assert await store.save("k", claim.fence, entry())
     assert (await store.claim("k", "me", 60.0)).entry.data == b"a record"
-    assert not await store.forget("k", claim.fence)
+    assert not await store.renew("k", claim.fence, 1.0)
     await store.release("k", claim.fence)
     await store.close()
 
