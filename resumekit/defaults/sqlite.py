@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS resumekit_handles (
     owner TEXT NOT NULL,             -- '' once it was released
     lease_until REAL NOT NULL,       -- seconds, wall clock of this host
     lease REAL NOT NULL,             -- seconds
-    thrown_out REAL NOT NULL,        -- end of the lease of an owner that was thrown out
+    thrown_out REAL NOT NULL,        -- end of the lease of an owner that was thrown out, or 0
     writer INTEGER NOT NULL,         -- fence that the entry was written with
     sequence INTEGER NOT NULL,
     expires_at REAL,                 -- NULL: there is no entry
@@ -42,8 +42,6 @@ CREATE INDEX IF NOT EXISTS resumekit_handles_expiry ON resumekit_handles (expire
 PRAGMA user_version = {_VERSION};
 """
 _SELECT = "SELECT fence, owner, lease_until, lease, thrown_out, writer, sequence, expires_at, data FROM resumekit_handles WHERE key = ?"
-_LONGEST = 86400.0
-"""Seconds; more than any lease: a clock that was set back."""
 _T = TypeVar("_T")
 
 
@@ -61,7 +59,12 @@ class _Row(Struct):
     def left(self, now: float) -> float:
         """Return the seconds that are left of the lease."""
         left = self.lease_until - now
-        return left if 0 < left < 2 * self.lease + 1 else 0.0  # more than it ever was: the clock was set back
+        return left if 0 < left < self.longest else 0.0  # more than it ever was: the clock was set back
+
+    @property
+    def longest(self) -> float:
+        """Seconds; more than is ever left of a lease."""
+        return 2 * self.lease + 1
 
     @property
     def entry(self) -> Entry | None:
@@ -169,11 +172,13 @@ class SqliteStore:
 
         def step(database: sqlite3.Connection, now: float) -> Claim:
             row = _row(database, key)
-            fence, left, thrown_out, entry = 0, 0.0, now, None
+            fence, left, thrown_out, entry = 0, 0.0, 0.0, None
             if row is not None:
                 fence = row.fence
                 left = 0.0 if row.owner in ("", owner) else row.left(now)
-                thrown_out = max(row.thrown_out if row.thrown_out - now < _LONGEST else now, now + left)
+                thrown_out = min(row.thrown_out, now + row.longest)
+                if left:
+                    thrown_out = max(thrown_out, now + left)
                 entry = row.entry
             if left > 0 and not force:
                 raise KeyInUse(left)

@@ -2,7 +2,8 @@
 
     python -m tests.faults.sleeper BASE_URL CA_FILE [STORE [SECONDS]]
 
-With a file to store the handle in, the next process goes on where this one ended, whatever ended it; its wall clock may be set.
+With a file to store the handle in, the next process goes on where this one ended, whatever ended it, and first tells the
+answer to what it had not had answered; its wall clock may be set.
 
 One JSON value a line, both ways: a question is a string, a number sets the wall clock so many seconds ahead; what comes
 is `["said", text]`, `["answer", text]` or `["event", name, fields]`.
@@ -16,7 +17,7 @@ import ssl
 import sys
 import time
 from datetime import datetime, tzinfo
-from pathlib import Path
+from typing import Any
 
 import msgspec
 from google import genai
@@ -24,8 +25,8 @@ from google.genai import types
 
 from resumekit import Policy
 from resumekit.adapters import genai as resumable
+from resumekit.core.events import Continued, Event
 from resumekit.drivers import keeper
-from resumekit.stores import StoredHandle
 
 POLICY = Policy(
     frozen_after=0.5,
@@ -36,6 +37,9 @@ POLICY = Policy(
     abort_expecting=0.8,
     old_binding_grace=30.0,
     progress_watchdog=30.0,
+    lease=0.6,
+    store_timeout=0.2,
+    key_in_use="wait",
 )
 """A freeze is longer than every patience of it."""
 
@@ -64,33 +68,27 @@ def tell(*words: object) -> None:
     print(json.dumps(words), flush=True)
 
 
-class FileStore:
-    """Keeps the handle of one conversation in a file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    async def load(self, key: str) -> StoredHandle | None:
-        return StoredHandle.from_json(self._path.read_bytes()) if self._path.exists() else None
-
-    async def save(self, key: str, record: StoredHandle) -> None:
-        new = self._path.with_suffix(".new")
-        new.write_bytes(record.to_json())
-        new.replace(self._path)
-
-    async def forget(self, key: str) -> None:
-        self._path.unlink(missing_ok=True)
-
-    async def poison(self, key: str, digest: str) -> None:
-        self._path.unlink(missing_ok=True)
-
-    async def close(self) -> None:
-        pass
+async def answered(session: Any) -> None:
+    answer = ""
+    async for message in session.receive():
+        content = message.server_content
+        if content and content.interrupted:
+            answer = ""
+        if message.text:
+            answer += message.text
+            tell("said", message.text)
+    tell("answer", answer)
 
 
 async def main(base_url: str, ca_file: str, store: str = "", seconds: str = "") -> None:
     if seconds:
         set_the_clock(float(seconds))
+    seen = []
+
+    def notice(event: Event) -> None:
+        seen.append(event)
+        tell("event", type(event).__name__, msgspec.to_builtins(event))
+
     loop = asyncio.get_running_loop()
     questions = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(questions), sys.stdin)
@@ -102,24 +100,18 @@ async def main(base_url: str, ca_file: str, store: str = "", seconds: str = "") 
         model="gemini-2.5-flash-live",
         config={"response_modalities": ["TEXT"]},
         policy=POLICY,
-        **({"key": "a-conversation", "store": FileStore(Path(store))} if store else {}),
-        on_event=lambda event: tell("event", type(event).__name__, msgspec.to_builtins(event)),
+        **({"key": "a-conversation", "store": f"sqlite:///{store}"} if store else {}),
+        on_event=notice,
     ) as session:
+        if any(isinstance(event, Continued) and event.resent_messages for event in seen):
+            await answered(session)
         while line := await questions.readline():
             if not isinstance(question := json.loads(line), str):
                 set_the_clock(question)
                 continue
             content = types.Content(role="user", parts=[types.Part(text=question)])
             await session.send_client_content(turns=content, turn_complete=True)
-            answer = ""
-            async for message in session.receive():
-                content = message.server_content
-                if content and content.interrupted:
-                    answer = ""
-                if message.text:
-                    answer += message.text
-                    tell("said", message.text)
-            tell("answer", answer)
+            await answered(session)
     await client.aio.aclose()
     client.close()
 

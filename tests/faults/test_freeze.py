@@ -7,12 +7,14 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import sys
 from pathlib import Path
 
 import pytest
 
 from resumekit.emulator import Fault
+from resumekit.stores import StoredHandle
 from tests.faults.zygote import Emulator
 
 pytestmark = pytest.mark.network
@@ -58,6 +60,16 @@ class Sleeper:
 
     def told(self, name):
         return [fields for kind, fields in self.events if kind == name]
+
+
+async def stored(path, is_it=lambda record: True):
+    """Wait until a process has stored such a record."""
+    while True:
+        with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(sqlite3.connect(path)) as database:
+            found = database.execute("SELECT data FROM resumekit_handles WHERE data IS NOT NULL").fetchone()
+            if found is not None and is_it(StoredHandle.from_json(found[0])):
+                return
+        await asyncio.sleep(0.01)
 
 
 @contextlib.asynccontextmanager

@@ -12,7 +12,7 @@ import shutil
 import pytest
 
 from resumekit.emulator import Fault
-from tests.faults.test_freeze import sleeper
+from tests.faults.test_freeze import sleeper, stored
 from tests.faults.zygote import Emulator
 
 pytestmark = pytest.mark.network
@@ -47,8 +47,7 @@ async def dies_and_leaves_its_handle(server, folder, ahead=0.0):
     store = folder / "handle"
     async with sleeper(server, folder, str(store), str(ahead)) as client:
         await answered(client, "one")
-        while not store.exists():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await stored(store)
         client.kill()
     return str(store)
 

@@ -22,7 +22,7 @@ from tests.faults.runner import (
     read_answer,
     words,
 )
-from tests.faults.test_freeze import sleeper
+from tests.faults.test_freeze import sleeper, stored
 from tests.faults.zygote import Emulator
 from tests.network.proxy import Proxy
 
@@ -118,23 +118,23 @@ async def test_a_service_that_is_killed_and_another_that_knows_nothing(profile):
 
 
 async def test_an_application_that_is_killed_and_the_next_one(tmp_path):
-    """What the dead process had not had acknowledged is lost, and its successor says that it goes on from before."""
+    """What the dead process had not had answered is in its record, and its successor sends it."""
     store = tmp_path / "handle"
     async with Emulator(time_scale=SCALE, connection_age=None) as server:
         async with sleeper(server, tmp_path, str(store)) as client:
             await client.ask("one")
             assert await client.tells("answer")
-            while not store.exists():  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            await client.ask("two [chunks:40]")
+            await stored(store)
+            await client.ask(LONG)
             await client.tells("said")
+            await stored(store, lambda record: record.pending)
             client.kill()
         async with sleeper(server, tmp_path, str(store)) as client:
+            assert LONG in await client.tells("answer"), "to what was resent"
             await client.ask("three")
             assert "three" in await client.tells("answer")
-        report = await server.ledger_report(["one", "two [chunks:40]", "three"])
-        assert report.held == ["one", "three"]
-        assert report.lost == ["two [chunks:40]"]
-    assert client.events[0][0] == "Connected"
-    assert client.events[0][1]["resumed"] is True
+        report = await server.ledger_report(["one", LONG, "three"])
+        assert (report.lost, report.doubled, report.reordered) == ([], [], []), report
+    assert [event["resent_messages"] for event in client.told("Continued")] == [1]
+    assert client.told("Connected")[0]["resumed"] is True
     assert client.told("FreshStarted") == client.told("HandleRefused") == []
