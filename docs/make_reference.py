@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 import msgspec  # noqa: E402
 
-from resumekit import cli, errors, hookspecs, stores  # noqa: E402
+from resumekit import cli, errors, hookspecs, stores, testing  # noqa: E402
 from resumekit.cli._probe import questions  # noqa: E402
 from resumekit.core import events, failures, policy, stats  # noqa: E402
 from resumekit.plugins import HOOKS  # noqa: E402
@@ -495,7 +495,58 @@ def argument(option: argparse.Action) -> str:
     return option.option_strings[0] + (f" {value}" if option.nargs != 0 else "")
 
 
+def testing_page() -> Iterator[str]:
+    classes = [testing.HandleStoreConformance, testing.LeaseConformance, testing.PoolConformance]
+    yield from ("# `resumekit.testing`", "", summary(testing), "")
+    yield from (
+        "`pip install 'resumekit[testing]'` brings what it needs. [A plugin with its tests](../how-to/write-a-plugin.md) uses it.",
+        "",
+    )
+    for kind in classes:
+        yield from (f"## `{kind.__name__}`", "", summary(kind), "")
+        yield from table(("to give, or to change", ""), *((f"`{said}`", text) for said, text in to_give(kind)))
+        yield from table(("test", "asks"), *tests_of(kind))
+    yield from ("## `ScriptedService`", "", *documented(testing.ScriptedService), "")
+    for name in ("connect", "ask", "http_options"):
+        function = getattr(testing.ScriptedService, name)
+        shown = re.sub(r"[\w.]*_common\.", "", signature(name, function))
+        yield from (f"### `{name}`", "", "```python", shown, "```", "", *documented(function), "")
+    said = {"policy": attributes(testing.ScriptedService)["policy"]} | {"uri": summary(testing.ScriptedService.uri)}
+    yield from table(("attribute", "meaning"), *((f"`{name}`", text) for name, text in said.items()))
+    yield from (
+        f"`TIME_SCALE` is {testing.TIME_SCALE}: real seconds for each second of the service. What else can be set, and all faults:",
+        "[the emulator](emulator.md).",
+    )
+
+
+def to_give(kind: type) -> Iterator[tuple[str, str]]:
+    for name in sorted(dir(kind)):
+        function = getattr(kind, name)
+        if name in ("make_store", "make_backend", "sleep"):
+            yield signature(name, function), " ".join(summary(function).split())
+    for name, text in attributes(kind).items():
+        yield f"{name} = {getattr(kind, name)!r}", text
+
+
+def tests_of(kind: type) -> Iterator[tuple[str, str]]:
+    for name, function in vars(kind).items():
+        if name.startswith("test_"):
+            yield name.removeprefix("test_").replace("_", " "), " ".join(summary(function).split())
+
+
+def documented(thing: object) -> Iterator[str]:
+    """Write a docstring, its arguments and errors as lists."""
+    text, *rest = re.split(r"^(Args|Raises|Returns):\n", summary(thing), flags=re.MULTILINE)
+    yield text.strip()
+    for title, body in zip(rest[::2], rest[1::2], strict=True):
+        yield from ("", f"**{title.replace('Args', 'Arguments')}:**", "")
+        for item in re.split(r"\n(?! )", textwrap.dedent(body).strip()):
+            name, _, meaning = " ".join(item.split()).partition(": ")
+            yield f"- `{name}`: {meaning}"
+
+
 PAGES = {
+    "testing.md": testing_page,
     "cli.md": cli_page,
     "adk-run-config.md": run_config_page,
     "hooks.md": hooks_page,

@@ -22,9 +22,15 @@ class PoolConformance:
     """What a backend does. Subclass it in a test module, and give `make_backend`; pytest, or another runner, does the rest.
 
     ```python
+    from resumekit.pool import MemoryPoolBackend
+    from resumekit.testing import PoolConformance
+
+    BACKEND = MemoryPoolBackend()  # yours
+
+
     class TestMyBackend(PoolConformance):
         def make_backend(self):
-            return MyBackend("my://server")
+            return BACKEND
     ```
 
     Names of pools are new in each test, so that a backend may be shared with others.

@@ -60,9 +60,15 @@ class HandleStoreConformance(_StoreTests):
     """What a store keeps. Subclass it in a test module, and give `make_store`; pytest, or another runner, does the rest.
 
     ```python
+    from resumekit.defaults import MemoryStore
+    from resumekit.testing import HandleStoreConformance
+
+    STORE = MemoryStore()  # yours
+
+
     class TestMyStore(HandleStoreConformance):
         def make_store(self):
-            return MyStore("/tmp/handles")
+            return STORE
     ```
 
     Keys are new in each test, so that a store may be shared with others.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import re
 from pathlib import Path
@@ -20,7 +21,7 @@ def make_reference():
     return module
 
 
-PAGES = ["adk-run-config.md", "cli.md", "hooks.md", "policy.md", "events.md", "errors.md", "stats.md"]
+PAGES = ["adk-run-config.md", "cli.md", "hooks.md", "policy.md", "events.md", "errors.md", "stats.md", "testing.md"]
 
 
 PACKAGE = REFERENCE.parents[1] / "resumekit"
@@ -57,6 +58,7 @@ def test_every_field_of_the_source_is_on_its_page(make_reference, name):
         "errors.md": [],
         "adk-run-config.md": [],
         "cli.md": [],
+        "testing.md": [],
     }
     for kind in kinds[name]:
         for field in make_reference.defaults(kind).keys() | make_reference.attributes(kind).keys():
@@ -73,7 +75,11 @@ EXAMPLES = [
 
 @pytest.mark.parametrize("code", EXAMPLES)
 def test_the_example_runs(code):
-    exec(compile(code, "example", "exec", dont_inherit=True), {"__name__": "example"})
+    names = {"__name__": "example"}
+    exec(compile(code, "example", "exec", dont_inherit=True), names)
+    for name, value in names.items():
+        if name.startswith("test_"):
+            asyncio.run(value())
 
 
 def test_every_page_has_an_example():

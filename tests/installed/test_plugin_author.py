@@ -11,22 +11,25 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import venv
 from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from resumekit.plugins import HOOKS
+from resumekit.testing import HandleStoreConformance, LeaseConformance
 from tests.examples import example
 
 ROOT = Path(__file__).parents[2]
 BUILD = Path(sys.prefix).parent / "build"
 """Made by .ci/env.py beside this environment."""
-NEEDED = ["msgspec", "pluggy", "pybase64", "tenacity", "websockets"]
-FOR_TESTS = ["pytest", "iniconfig", "packaging", "pygments"]
 PAGE = (ROOT / "docs" / "how-to" / "write-a-plugin.md").read_text("utf-8")
-FILES = dict(re.findall(r"^`([\w.]+)`: .*?^```\w+\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+FILES = {
+    name: text for name, _, text in re.findall(r"^`([\w.]+)`: .*?^(```+)\w+\n(.*?)^\2$", PAGE, re.MULTILINE | re.DOTALL)
+}
 """The package of the page: the name of each file stands in front of it."""
 PYPROJECT = """
 [build-system]
@@ -88,10 +91,20 @@ def installed(tmp_path_factory):
     venv.create(clean, with_pip=False)
     python = clean / "bin" / "python"
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
-    for name in NEEDED + FOR_TESTS:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    for name in sorted(needed(project["dependencies"] + project["optional-dependencies"]["testing"])):
         copy(name, site)
     run(BUILD / "bin" / "uv", "pip", "install", "--offline", "--no-deps", "--quiet", "--python", python, *wheels)
     return python
+
+
+def needed(requirements: list[str]) -> set[str]:
+    """Return the distributions that these need, and what those need in turn; all of them are installed here."""
+    found: set[str] = set()
+    for one in map(Requirement, requirements):
+        if one.name not in found and (one.marker is None or one.marker.evaluate({"extra": ""})):
+            found |= {one.name} | needed(distribution(one.name).requires or [])
+    return found
 
 
 def copy(name, site):
@@ -110,10 +123,14 @@ def ask(installed, tmp_path):
     def ask(script, **environment):
         path = tmp_path / "script.py"
         path.write_text(script)
-        variables = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RESUMEKIT"))}
-        return json.loads(run(installed, path, cwd=tmp_path, env={**variables, **environment}))
+        return json.loads(run(installed, path, cwd=tmp_path, env={**clean_environment(), **environment}))
 
     return ask
+
+
+def clean_environment(*more):
+    ours = ("PYTHON", "RESUMEKIT", *more)
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 LIST = """
@@ -181,7 +198,7 @@ print(json.dumps({
     "choose_move": move.deadline == 29.0,
     "choose_recovery": recovery.action is RecoveryAction.FRESH,
     "on_event": listener.seen == {"Moving": 1},
-    "provide_handle_store": isinstance(store, HandleStore) and asyncio.run(store.load("k")) is None,
+    "provide_handle_store": isinstance(store, HandleStore) and asyncio.run(store.claim("k", "me", 1.0)).entry is None,
     "reported": reported,
 }))
 """
@@ -193,9 +210,8 @@ def test_each_hook_is_asked(ask):
 
 def test_the_doctor_sees_them(installed, tmp_path):
     doctor = installed.parent / "resumekit"
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RESUMEKIT"))}
     done = subprocess.run(
-        [doctor, "doctor", "--json"], check=False, capture_output=True, text=True, cwd=tmp_path, env=variables
+        [doctor, "doctor", "--json"], check=False, capture_output=True, text=True, cwd=tmp_path, env=clean_environment()
     )
     report = json.loads(done.stdout)
 
@@ -205,28 +221,108 @@ def test_the_doctor_sees_them(installed, tmp_path):
 
 
 def test_the_package_of_the_page_passes_its_own_test(installed, tmp_path):
-    assert sorted(FILES) == ["pyproject.toml", "resumekit_directory.py", "test_resumekit_directory.py"]
+    assert sorted(FILES) == ["README.md", "pyproject.toml", "resumekit_directory.py", "test_resumekit_directory.py"]
     (tmp_path / "test_resumekit_directory.py").write_text(FILES["test_resumekit_directory.py"])
-    variables = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RESUMEKIT", "PYTEST"))
-    }
-    told = run(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path, env=variables)
+    told = run(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path, env=clean_environment("PYTEST"))
+    classes = [HandleStoreConformance, LeaseConformance]
+    of_the_kit = [name for kind in classes for name in dir(kind) if name.startswith("test_")]
 
-    assert int(re.search(r"^(\d+) passed", told, re.MULTILINE)[1]) >= 13
+    assert int(re.search(r"^(\d+) passed", told, re.MULTILINE)[1]) == len(of_the_kit) + 3
 
 
 PRIVATE = """
-import asyncio, json, os, stat, sys, tempfile
+import asyncio, json, stat, sys, tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from resumekit.plugins import make_decisions
-from resumekit.testing import HandleStoreConformance
+from resumekit.stores import Entry
+
+async def main(url):
+    store = make_decisions(report=print).provide_handle_store(url)
+    claim = await store.claim("k", "me", 60.0)
+    entry = Entry(data=b"a", sequence=1, expires_at=datetime.now(UTC) + timedelta(hours=1))
+    assert await store.save("k", claim.fence, entry)
 
 folder = Path(tempfile.mkdtemp()) / "handles"
-store = make_decisions(report=print).provide_handle_store(f"directory://{folder}")
-asyncio.run(store.save("k", HandleStoreConformance().make_record()))
-print(json.dumps([oct(stat.S_IMODE(path.stat().st_mode)) for path in (folder, *folder.iterdir())]))
+asyncio.run(main(f"directory://{folder}"))
+modes = {path.suffix: oct(stat.S_IMODE(path.stat().st_mode)) for path in folder.iterdir()}
+print(json.dumps([oct(stat.S_IMODE(folder.stat().st_mode)), modes[".json"]]))
 """
 
 
-def test_the_package_of_the_page_answers_for_its_url_and_keeps_its_files_private(ask):
+def test_the_store_of_the_page_keeps_its_files_private(ask):
     assert ask(PRIVATE) == ["0o700", "0o600"]
+
+
+WRITER = """
+import asyncio, random, sys
+from datetime import UTC, datetime, timedelta
+from resumekit import KeyInUse
+from resumekit.stores import Entry
+from resumekit_directory import DirectoryStore
+
+async def main(folder, name):
+    store, draw, done = DirectoryStore(folder), random.Random(name), 0
+    while done < 12:
+        try:
+            claim = await store.claim("k", name, 0.02)
+        except KeyInUse as busy:
+            await asyncio.sleep(busy.seconds)
+            continue
+        await asyncio.sleep(draw.choice([0.0, 0.001, 0.03]))
+        before = (await store.claim("seen", name, 600.0, force=True)).fence
+        entry = Entry(data=b"%d" % claim.fence, sequence=1, expires_at=datetime.now(UTC) + timedelta(hours=1))
+        print(claim.fence, before, int(await store.save("k", claim.fence, entry)))
+        done += 1
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def test_processes_that_share_the_store_of_the_page_never_overwrite_their_successors(installed, tmp_path):
+    """Each claims as soon as it can, sometimes sleeps for longer than its lease, and writes on."""
+    (tmp_path / "writer.py").write_text(WRITER)
+    command = [installed, tmp_path / "writer.py", tmp_path / "calls"]
+    writers = [
+        subprocess.Popen([*command, f"{number}"], stdout=subprocess.PIPE, env=clean_environment(), text=True)
+        for number in range(4)
+    ]
+    told = [tuple(map(int, line.split())) for writer in writers for line in writer.communicate()[0].splitlines()]
+
+    assert [writer.returncode for writer in writers] == [0] * 4
+    assert len({fence for fence, _, _ in told}) == len(told) == 48, "a fence is given once"
+    accepted = [(before, fence) for fence, before, was_kept in told if was_kept]
+    assert [fence for _, fence in sorted(accepted)] == sorted(fence for _, fence in accepted)
+
+
+DAMAGED = """
+import asyncio, json, sys
+from pathlib import Path
+from resumekit import events
+from resumekit.testing import ScriptedService
+
+async def main():
+    folder = Path("calls").absolute()
+    told = []
+    async with ScriptedService() as service:
+        for key in ("mine", "theirs"):
+            async with service.connect(key=key, store=f"directory://{folder}") as session:
+                await service.ask(session, key)
+            if key == "mine":
+                (file,) = folder.glob("*.json")
+        file.write_bytes(file.read_bytes()[:30])
+        for key in ("mine", "theirs"):
+            async with service.connect(key=key, store=f"directory://{folder}", on_event=told.append) as session:
+                told.append((await service.ask(session, "again")).turns_held)
+    failed = [event.problem for event in told if isinstance(event, events.StoreFailed)]
+    print(json.dumps([[one for one in told if isinstance(one, int)], failed]))
+
+asyncio.run(main())
+"""
+
+
+def test_a_damaged_file_costs_its_own_conversation_and_nothing_else(ask):
+    turns, (problem,) = ask(DAMAGED)
+
+    assert turns == [1, 2]
+    assert problem.startswith("the record cannot be read")
