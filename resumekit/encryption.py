@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from resumekit.errors import ConfigurationError
-from resumekit.stores import SEALED, Claim, Entry, HandleStore
+from resumekit.stores import SEALED, UNREADABLE, Claim, Entry, HandleStore
 
 __all__ = ["EncryptedStore"]
 
 _NONCE = 12
 _KEY_ID = 4
+_TAG = 16
 _CONTEXT = b"resumekit handle 1\0"
 
 
@@ -130,6 +131,8 @@ class EncryptedStore:
                 "the record of this conversation is not encrypted; EncryptedStore(..., accept_plain=True) takes it"
             )
         data = data[len(SEALED) :]
+        if len(data) < _KEY_ID + _NONCE + _TAG:
+            return UNREADABLE + b"it was cut off"
         cipher = self._ciphers.get(data[:_KEY_ID])
         if cipher is None:
             ours = ", ".join(key_id.hex() for key_id in self._ciphers)
@@ -140,7 +143,7 @@ class EncryptedStore:
         try:
             return cipher.decrypt(data[_KEY_ID : _KEY_ID + _NONCE], data[_KEY_ID + _NONCE :], _CONTEXT + key.encode())
         except (self._invalid, ValueError):
-            return b""  # damaged, or another conversation's: as any record that cannot be read
+            return UNREADABLE + b"it was changed, or put in the place of another, after it was encrypted"
 
     def __repr__(self) -> str:
         inner = "URL" if isinstance(self.inner, str) else repr(self.inner)  # a URL may hold a password

@@ -16,10 +16,13 @@ from msgspec import Struct
 from resumekit.core.handles import PendingMessage
 from resumekit.wire import ResumptionHandle
 
-__all__ = ["SEALED", "Claim", "Entry", "HandleStore", "StoredHandle"]
+__all__ = ["SEALED", "UNREADABLE", "Claim", "Entry", "HandleStore", "StoredHandle"]
 
 SEALED = b"RKS1"
 """What the data of an encrypted record begins with."""
+UNREADABLE = b"RKS?"
+"""What the data begins with that a store gives for an entry that it finds damaged; why, as text, follows. The session
+reports it, begins anew, and saves another."""
 
 
 class StoredHandle(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -86,7 +89,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     """What a store keeps for a key. It need not, and often cannot, read the data."""
 
     data: bytes
-    """A `StoredHandle` as JSON, or sealed; empty where the conversation was forgotten."""
+    """A `StoredHandle` as JSON, or sealed; empty where the conversation was forgotten. See also `UNREADABLE`."""
     sequence: int
     """Counts the writes of one owner, from 1."""
     expires_at: datetime

@@ -262,11 +262,16 @@ def _store_of(store: str | HandleStore, decisions: PluginDecisions) -> HandleSto
     found = decisions.provide_handle_store(store)
     if found is not None:
         return found
+    import difflib
+
     from resumekit.plugins import LOAD_PLUGINS, installed_plugins
 
     scheme = store.partition("://")[0]
     package = _PACKAGES.get(scheme)
-    advice = f"the package {package} does, once it is installed" if package else "install the package that provides it"
+    advice = f"install the one that does: pip install {package}" if package else "install the package that provides it"
+    close = None if package else difflib.get_close_matches(scheme.lower(), ["memory", "sqlite", *_PACKAGES], 1)
+    if close:
+        advice = f"did you mean {close[0]}://? Else {advice}"
     broken = [f"{plugin.name!r} ({plugin.error})" for plugin in installed_plugins() if plugin.error is not None]
     if broken:
         advice += f"; not used: {', '.join(broken)}"

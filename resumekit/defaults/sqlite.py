@@ -14,18 +14,22 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from resumekit.errors import ConfigurationError, KeyInUse
-from resumekit.stores import Claim, Entry
+from resumekit.stores import UNREADABLE, Claim, Entry
 
 __all__ = ["SqliteStore"]
 
 _VERSION = 1
-"""Of the tables, as `user_version` has it."""
+"""Of the tables. It stands in one of them: `user_version` may be the application's."""
 _BUSY = 4.0
 """Seconds that a step waits for those of other processes; less than `Policy.store_timeout`."""
 _TABLES = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS resumekit_version (version INTEGER PRIMARY KEY);
+INSERT OR IGNORE INTO resumekit_version VALUES ({_VERSION});
 CREATE TABLE IF NOT EXISTS resumekit_handles (
     key TEXT PRIMARY KEY,
     fence INTEGER NOT NULL,          -- of the newest claim
@@ -39,13 +43,23 @@ CREATE TABLE IF NOT EXISTS resumekit_handles (
     data BLOB
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS resumekit_handles_expiry ON resumekit_handles (expires_at);
-PRAGMA user_version = {_VERSION};
-"""
+COMMIT;
+"""  # noqa: S608 -- a number of our own
 _SELECT = "SELECT fence, owner, lease_until, lease, thrown_out, writer, sequence, expires_at, data FROM resumekit_handles WHERE key = ?"
+_ADVICE: list[tuple[str, type[ConfigurationError | OSError], str]] = [
+    ("SQLITE_NOTADB", ConfigurationError, "name another file"),
+    ("SQLITE_READONLY", ConfigurationError, "let this user write to the file and to its directory"),
+    ("SQLITE_CANTOPEN", ConfigurationError, "let this user write to the file and to its directory"),
+    ("SQLITE_PERM", ConfigurationError, "let this user write to the file and to its directory"),
+    ("SQLITE_CORRUPT", OSError, "the file is damaged: move it away, and a new one is made"),
+    ("SQLITE_FULL", OSError, "make room; then the newest record is saved"),
+    ("SQLITE_BUSY", OSError, "another program holds it for long"),
+]
+"""What SQLite calls an error -> whether it is one of configuration, or may pass; and what to do."""
 _T = TypeVar("_T")
 
 
-class _Row(Struct):
+class _Row(Struct, array_like=True):
     fence: int
     owner: str
     lease_until: float
@@ -76,7 +90,16 @@ class _Row(Struct):
 
 def _row(database: sqlite3.Connection, key: str) -> _Row | None:
     found = database.execute(_SELECT, (key,)).fetchone()
-    return None if found is None else _Row(*found)
+    if found is None:
+        return None
+    try:
+        row = msgspec.convert(found, _Row)
+        _ = row.entry
+    except (ValueError, OverflowError, OSError):  # SQLite keeps what it is given
+        database.execute("DELETE FROM resumekit_handles WHERE key = ?", (key,))
+        tomorrow = time.time() + 86400.0
+        return _Row(0, "", 0.0, 0.0, 0.0, 0, 0, tomorrow, UNREADABLE + b"its row in the database is damaged")
+    return row
 
 
 def _changed(database: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> bool:
@@ -120,10 +143,16 @@ class _File:
         try:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except OSError as error:
-            raise ConfigurationError(f"the handle store {self.path} cannot be opened: {error.strerror}") from error
+            raise ConfigurationError(
+                f"the handle store {self.path} cannot be opened: {error.strerror}; name a file, in a directory that is"
+                " there, and that this user may write to"
+            ) from error
         connection = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
         try:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            version = 0
+            if "resumekit_version" in tables:
+                (version,) = connection.execute("SELECT coalesce(max(version), 0) FROM resumekit_version").fetchone()
             if version > _VERSION:
                 raise ConfigurationError(
                     f"the handle store {self.path} was made by a newer resumekit (its version is {version}, this one"
@@ -131,8 +160,8 @@ class _File:
                 )
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
-            if version < _VERSION:
-                connection.executescript("BEGIN IMMEDIATE;" + _TABLES + "COMMIT;")
+            if version < _VERSION or "resumekit_handles" not in tables:
+                connection.executescript(_TABLES)
         except BaseException:
             connection.close()
             raise
@@ -140,9 +169,10 @@ class _File:
 
     def _explained(self, error: sqlite3.Error) -> Exception:
         name = getattr(error, "sqlite_errorname", "")
-        if name.startswith(("SQLITE_READONLY", "SQLITE_NOTADB", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
-            return ConfigurationError(f"the handle store {self.path} cannot be used: {error}")
-        return OSError(f"the handle store {self.path}: {error}")
+        for begins, kind, advice in _ADVICE:
+            if name.startswith(begins):
+                return kind(f"the handle store {self.path} cannot be used: {error}; {advice}")
+        return OSError(f"the handle store {self.path} cannot be used: {error}")
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

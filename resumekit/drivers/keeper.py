@@ -24,7 +24,7 @@ from resumekit.core.handles import HandleRecord, PendingMessage
 from resumekit.core.policy import Policy
 from resumekit.drivers.waiters import Waiters
 from resumekit.errors import ConfigurationError, ConnectFailed, KeyInUse, LocalProtocolError, SessionLost
-from resumekit.stores import SEALED, Claim, Entry, HandleStore, StoredHandle
+from resumekit.stores import SEALED, UNREADABLE, Claim, Entry, HandleStore, StoredHandle
 from resumekit.wire import ResumptionHandle, decode_client, redact
 
 __all__ = ["Keeper", "Kept"]
@@ -165,12 +165,10 @@ class Keeper:
                 "the record of this conversation is encrypted; open the store with resumekit.encryption.EncryptedStore"
             )
         try:
-            record = StoredHandle.from_json(claim.entry.data)
-            for message in record.pending:
-                decode_client(message.frame)
-            return self._usable(record)
+            return self._usable(_record_in(claim.entry.data))
         except (msgspec.DecodeError, LocalProtocolError, TypeError) as error:
-            self._publish(StoreFailed(operation="claim", problem=f"the record cannot be read: {redact(str(error))}"))
+            problem = f"the record cannot be read, so the conversation begins anew: {redact(str(error))}"
+            self._publish(StoreFailed(operation="claim", problem=problem[:300]))
             return None
 
     def _usable(self, record: StoredHandle) -> Kept | None:
@@ -427,3 +425,12 @@ class Keeper:
         if self._kept is not None:
             text = text.replace(self._kept.handle.reveal(), self._kept.digest)
         return redact(text)
+
+
+def _record_in(data: bytes) -> StoredHandle:
+    if data.startswith(UNREADABLE):
+        raise msgspec.DecodeError(data[len(UNREADABLE) :].decode(errors="replace"))
+    record = StoredHandle.from_json(data)
+    for message in record.pending:
+        decode_client(message.frame)
+    return record

@@ -73,9 +73,11 @@ def test_a_key_and_a_store_do_not_warn():
 @pytest.mark.parametrize(
     ("url", "advice"),
     [
-        ("redis://user:password@host/0", "the package resumekit-redis does, once it is installed"),
-        ("postgresql://user:password@host/db", "the package resumekit-postgres does, once it is installed"),
+        ("redis://user:password@host/0", "install the one that does: pip install resumekit-redis"),
+        ("postgresql://user:password@host/db", "install the one that does: pip install resumekit-postgres"),
         ("odd://password", "install the package that provides it"),
+        ("sqlite3:///password", "did you mean sqlite://? Else install the package that provides it"),
+        ("Redis://password", "did you mean redis://? Else install the package that provides it"),
     ],
 )
 async def test_an_unknown_store_names_the_package_to_install_and_never_the_url(url, advice, monkeypatch):

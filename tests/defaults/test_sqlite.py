@@ -7,9 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import tempfile
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -120,82 +118,21 @@ async def test_a_clock_that_was_set_back_locks_nobody_out(path, monkeypatch):
     await store.close()
 
 
-# ---------------------------------------------------------------------- files that are no good
-
-
-async def claiming(path):
-    store = SqliteStore(path)
-    try:
-        await store.claim("k", "me", 60.0)
-    finally:
-        await store.close()
-
-
-async def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(ConfigurationError, match="No such file or directory"):
-        await claiming(tmp_path / "nowhere" / "calls.db")
-
-
-async def test_a_folder_in_its_place(tmp_path):
-    with pytest.raises(ConfigurationError, match="Is a directory"):
-        await claiming(tmp_path)
-
-
-async def test_something_else_than_a_database(path):
-    path.write_bytes(b"my diary\n" * 1000)
-
-    with pytest.raises(ConfigurationError, match="not a database"):
-        await claiming(path)
-    assert path.read_bytes() == b"my diary\n" * 1000
-
-
-async def test_a_database_of_a_newer_version(path):
-    store, _ = await filled(path)
-    await store.close()
-    with sqlite3.connect(path) as database:
-        database.execute("PRAGMA user_version = 7")
-
-    with pytest.raises(ConfigurationError, match=r"made by a newer resumekit \(its version is 7, this one knows 1\)"):
-        await claiming(path)
-
-
-async def test_a_file_that_may_only_be_read():
-    """Root may write to everything, so it becomes somebody else first."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "calls.db")
-        store, _ = await filled(path)
-        await store.close()
-        path.chmod(0o444)  # noqa: ASYNC240 -- nobody waits
-        path.parent.chmod(0o755)
-        done = await asyncio.to_thread(
-            subprocess.run, [sys.executable, "-c", READER, path], check=False, capture_output=True, text=True
-        )
-
-    assert done.stdout == f"ConfigurationError the handle store {path} cannot be opened: Permission denied\n", done
-
-
-READER = """
-import asyncio, os, sys
-from resumekit.defaults.sqlite import SqliteStore
-asyncio.run(asyncio.to_thread(int))  # all that is needed is imported now
-if os.getuid() == 0:
-    os.setgid(65534); os.setuid(65534)
-try:
-    asyncio.run(SqliteStore(sys.argv[1]).claim("k", "me", 60.0))
-except Exception as error:
-    print(type(error).__name__, error)
-"""
+# ---------------------------------------------------------------------- files that others use (tests/adapters/test_bad_stores.py has those that are no good)
 
 
 async def test_a_table_beside_those_of_an_application(path):
     with sqlite3.connect(path) as database:
         database.execute("CREATE TABLE mine (a)")
+        database.execute("PRAGMA user_version = 7")
     store, _ = await filled(path)
     await store.close()
     with sqlite3.connect(path) as database:
         tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        version = database.execute("PRAGMA user_version").fetchone()
 
-    assert tables == {"mine", "resumekit_handles"}
+    assert tables == {"mine", "resumekit_handles", "resumekit_version"}
+    assert version == (7,), "the application's, as the version of its tables"
 
 
 async def test_a_writer_that_holds_the_file_for_long_is_an_error_that_passes(path, monkeypatch):
@@ -213,16 +150,6 @@ async def test_a_writer_that_holds_the_file_for_long_is_an_error_that_passes(pat
     assert await store.save("k", claim.fence, entry("newer", sequence=2))
     assert await kept(store) == "newer"
     await store.close()
-
-
-async def test_a_file_that_is_damaged_is_reported_and_the_others_are_not(path):
-    store, _ = await filled(path)
-    await store.close()
-    pages = path.read_bytes()
-    path.write_bytes(pages[:100] + b"\x55" * (len(pages) - 100))
-
-    with pytest.raises((OSError, ConfigurationError), match="the handle store"):
-        await claiming(path)
 
 
 # ---------------------------------------------------------------------- processes

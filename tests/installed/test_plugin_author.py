@@ -325,4 +325,4 @@ def test_a_damaged_file_costs_its_own_conversation_and_nothing_else(ask):
     turns, (problem,) = ask(DAMAGED)
 
     assert turns == [1, 2]
-    assert problem.startswith("the record cannot be read")
+    assert problem == "the record cannot be read, so the conversation begins anew: its file is damaged"
