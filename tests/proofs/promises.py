@@ -280,6 +280,16 @@ PROMISES: tuple[Promise, ...] = (
         measured=_none("handle", "fresh start, and"),
     ),
     Promise(
+        key="G10",
+        what="One owner: a conversation is one session's at a time",
+        promised=(
+            "40 writers on a key, pauses longer than the lease, stores that fail: 0 stale writes accepted, no handle"
+            " regresses, no frame written after the lease"
+        ),
+        held_by=("tests/drivers/test_keeper.py", "tests/defaults", "plugins/*/tests"),
+        measured=_guarded("G10"),
+    ),
+    Promise(
         key="G11",
         what="History and handle never both",
         promised="0 connections bound with a handle that get history",
