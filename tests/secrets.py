@@ -31,7 +31,8 @@ _LOGGERS = {
     "google_adk": logging.INFO,  # at DEBUG it writes out every event, and takes longer for that than for the event
     "asyncio": logging.INFO,  # at DEBUG it logs when a loop is closed, where a test's own clock may not work any more
 }
-_OTHERS = ("resumekit.emulator",)
+_ALL = (*_LOGGERS, "", "websockets", "google_genai", "google", "urllib3", "aiohttp", "concurrent")
+_OTHERS = ("resumekit.emulator", "websockets.server")
 """The service itself."""
 
 
@@ -84,8 +85,12 @@ def chain(error: BaseException) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def watched() -> Iterator[set[str]]:
-    """Fail, in the end, if a secret was told meanwhile; gives the set of the secrets, for more of them."""
+def watched(*, everybody: bool = False) -> Iterator[set[str]]:
+    """Fail, in the end, if a secret was told meanwhile; gives the set of the secrets, for more of them.
+
+    With `everybody`, what any library logs at DEBUG is looked at.
+    """
+    watched_at = dict.fromkeys(_ALL, logging.DEBUG) if everybody else _LOGGERS
     seen = _Seen()
     secrets = {API_KEY, TOKEN}
     drivers: list[Driver] = []
@@ -109,10 +114,10 @@ def watched() -> Iterator[set[str]]:
         seen.told.append(f"warning {message}")
         show_warning(message, *args, **arguments)
 
-    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    levels = {name: logging.getLogger(name).level for name in watched_at}
     ResumptionHandle.__init__, Driver.__init__, Driver.publish = handle_made, driver_made, published
     warnings.showwarning = warned
-    for name, level in _LOGGERS.items():
+    for name, level in watched_at.items():
         logging.getLogger(name).setLevel(level)
         logging.getLogger(name).addHandler(seen)
     try:

@@ -24,9 +24,9 @@ from resumekit.adapters._common import (
 )
 from resumekit.core.policy import Policy
 from resumekit.core.stats import Stats
-from resumekit.drivers import Events, WebSocketTransport, dial_websocket
+from resumekit.drivers import Events, InvalidProxy, WebSocketTransport, dial_websocket
 from resumekit.errors import ConfigurationError, ConnectRefused, LocalProtocolError, SessionClosed
-from resumekit.wire import HistoryTurn, ServerMessage, redact, setup_model
+from resumekit.wire import HistoryTurn, ServerMessage, setup_model
 
 if TYPE_CHECKING:
     from resumekit.drivers.driver import Driver
@@ -219,15 +219,14 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
             plugins=self._plugins,
             credentials_renewable=callable(self._uri) or callable(self._headers),
         )
-        problem = ""
         try:
             await self._driver.start()
         except InvalidURI as error:
-            problem = redact(str(error))  # and not chained: it quotes the uri, and a key may be in that
+            raise ConfigurationError(f"bad uri: {error}") from error
+        except InvalidProxy as error:
+            raise ConfigurationError(f"bad proxy: {error}") from error
         except ssl_module.SSLError as error:
             raise ConnectRefused(str(error)) from error
-        if problem:
-            raise ConfigurationError(f"bad uri: {problem}")
         return Session(self._driver)
 
     async def __aexit__(

@@ -6,7 +6,7 @@ Here is what an adapter needs to dial. `driver`, and with it the engine, is impo
 from __future__ import annotations
 
 from resumekit.drivers.events import Events
-from resumekit.drivers.failures import TRANSPORT_ERRORS, failure_of
+from resumekit.drivers.failures import TRANSPORT_ERRORS, InvalidProxy, failure_of
 from resumekit.drivers.switch import fast_lanes
 from resumekit.drivers.transport import Dialer, Receiver, Transport
 from resumekit.drivers.websocket import PushConnection, WebSocketTransport, dial_websocket, websocket_options
@@ -15,6 +15,7 @@ __all__ = [
     "TRANSPORT_ERRORS",
     "Dialer",
     "Events",
+    "InvalidProxy",
     "PushConnection",
     "Receiver",
     "Transport",

@@ -30,7 +30,7 @@ from resumekit.core.policy import Policy
 from resumekit.core.stats import Stats
 from resumekit.drivers.admission import Admission
 from resumekit.drivers.events import EventLog, Events
-from resumekit.drivers.failures import TRANSPORT_ERRORS, failure_of, is_of_the_transport
+from resumekit.drivers.failures import TRANSPORT_ERRORS, failure_of, is_of_the_transport, without_secrets
 from resumekit.drivers.keeper import Keeper
 from resumekit.drivers.link import Link
 from resumekit.drivers.log import log_event
@@ -688,7 +688,8 @@ class Driver:
             link.transport = await self._dial()
         except Exception as error:  # noqa: BLE001 -- tokens, headers and addresses come from foreign code
             if self._engine.setup_complete is None and not is_of_the_transport(error):
-                self._fail(error)
+                # The application's own errors stay as they are; those of websockets may quote an address.
+                self._fail(without_secrets(error) if isinstance(error, TRANSPORT_ERRORS) else error)
             elif not isinstance(error, TRANSPORT_ERRORS):
                 _log.exception("%s: dialling failed", self._name)
             return failure_of(error, Phase.DIAL, utc_now=datetime.now(UTC))

@@ -6,10 +6,12 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.connection import broadcast
 from websockets.datastructures import Headers
+from websockets.exceptions import InvalidURI
 from websockets.frames import DATA_OPCODES, Frame
 from websockets.protocol import Event, State
 
@@ -185,6 +187,22 @@ def websocket_options(policy: Policy) -> dict[str, object]:
     }
 
 
+class _Dial(connect):
+    """Goes where a redirect says only if that is the same server: `x-goog-api-key` is for nobody else.
+
+    websockets would take `Authorization` and cookies out of a request to another one, and nothing else.
+    """
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Return the new address, or else the refusal with the redirect in it."""
+        before = urlsplit(self.uri)
+        try:
+            told = super().process_redirect(exc)
+            return told if isinstance(told, str) and urlsplit(told)[:2] == before[:2] else exc
+        except (InvalidURI, ValueError):  # what it says is no address
+            return exc
+
+
 async def dial_websocket(
     uri: str, *, additional_headers: object = None, policy: Policy, options: Mapping[str, object] | None = None
 ) -> WebSocketTransport:
@@ -212,7 +230,7 @@ async def dial_websocket(
 
     arguments["create_connection"] = make
     try:
-        connection = await connect(uri, **arguments)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] -- as the user gave them
+        connection = await _Dial(uri, **arguments)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] -- as the user gave them
     except BaseException:
         # Cancelled in the moment in which TLS is there, asyncio says goodbye to the peer, and waits for its answer.
         for connection in made:

@@ -54,7 +54,15 @@ class ResumptionHandle:
 
 
 _SHOWN = "[redacted]"
-_NAME = r"(?<![\w-])(?:[\w-]*(?:handle|api[_-]?key|authorization|token)|key)"
+
+
+def _without_user(match: re.Match[str]) -> str:
+    """Of an address: a password may hold a slash and an @, as nobody should write it."""
+    user, _, rest = match[0].rpartition("@")
+    return f"://{_SHOWN}@{rest}" if user else match[0]
+
+
+_NAME = r"(?<![\w-])(?:[\w-]*(?:handle|api[_-]?key|authorization|token|password|secret)|key)"
 _FLAGS = re.IGNORECASE | re.DOTALL | re.MULTILINE
 _RULES = (
     # A data frame in the debug log of websockets: elided in the middle, so that no rule on names can find the tail
@@ -71,9 +79,9 @@ _RULES = (
     ),
     # URL parameters and name=value.
     (rf"({_NAME}=)(?!h#[0-9a-f]{{8}}\b|None\b|[\"'\[])[^\s&;,\"'<>)}}\]]+", rf"\1{_SHOWN}"),
-    (r"(://)[^\s@\"']+(?=@)", rf"\1{_SHOWN}"),
+    (r"://[^\s\"'<>]+", _without_user),
     # Credentials that show what they are, wherever they stand.
-    (r"(\bbearer\s+)[^\s\"'\\,;\[]+", rf"\1{_SHOWN}"),
+    (r"(\b(?:bearer|basic(?=\s+\S*(?-i:[A-Z0-9=])))\s+)[^\s\"'\\,;\[]+", rf"\1{_SHOWN}"),
     (r"\bAIza[\w-]{16,}|\bya29\.[\w.-]+|\bauth_tokens/[\w.-]+", _SHOWN),
 )
 """Compiled when first needed, and kept by `re`: that takes a millisecond, which no import is to pay."""

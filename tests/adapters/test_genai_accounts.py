@@ -12,8 +12,9 @@ import pytest
 from resumekit import errors
 from resumekit.core import events
 from resumekit.emulator import Fault
-from tests.adapters.support import MODEL, nothing_is_left, policy, server
-from tests.adapters.test_genai import CONFIG, ask, client_of, connect, outcome, same
+from tests.adapters.support import MODEL, nothing_is_left, policy, server, settled
+from tests.adapters.test_genai import CONFIG, anchored, ask, client_of, connect, outcome, same
+from tests.secrets import API_KEY, TOKEN, watched
 
 genai = pytest.importorskip("google.genai")
 import google.genai.live as genai_live  # noqa: E402
@@ -261,3 +262,20 @@ async def test_session_resumption_may_be_given_empty(given):
             session.force_reconnect()
             assert (await ask(session, "two")).turns_held == 2
         assert live.ledger.report(["one", "two"]).ok
+
+
+# --- secrets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [Fault.rst(), Fault.go_away(10.0), Fault.close(1008, f"no such key={API_KEY}")])
+@pytest.mark.parametrize("profile", ["developer", "vertex"])
+async def test_nobody_logs_a_key_or_a_token(profile, fault):
+    """DESIGN decision 14: at DEBUG, by resumekit, google-genai, websockets or what these use."""
+    with watched(everybody=True):
+        async with server(profile) as live, connect(live, client=client_of(live, api_key=TOKEN)) as session:
+            await ask(session, "one")
+            assert await anchored(session)
+            live.inject(fault)
+            await ask(session, "two")
+            assert await settled(lambda: session.stats.resumes)
+            await ask(session, "three")

@@ -16,6 +16,7 @@ from resumekit import errors
 from resumekit.core import events
 from resumekit.emulator import Fault, Trigger
 from tests.adk.support import ADK, Tool, config, eventually, policy, question, run, service, words
+from tests.secrets import API_KEY, TOKEN, leaks
 
 pytestmark = pytest.mark.network
 
@@ -104,6 +105,7 @@ async def test_an_application_can_go_on_with_a_handle_that_nobody_logs(profile, 
         report = await server.ledger_report(["one", "two", "three"])
         assert (report.lost, report.doubled, report.reordered) == ([], [], [])
     assert len(logged) > 50
+    assert not leaks(logged, {API_KEY, TOKEN})
     for handle in set(handles):
         assert handle not in "\n".join(logged)
         assert handle not in "\n".join(written)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import traceback
 from datetime import UTC, datetime
 
 import pytest
@@ -133,7 +134,60 @@ def test_no_secret_is_in_a_failure_or_in_its_error():
     ]
 
     for failure in failures:
-        assert CANARY not in f"{failure} {failure.reason}"
+        assert CANARY not in f"{failure} {failure!r} {failure.error!r} {failure.error}"
     for failure in failures[:2]:
-        assert CANARY not in f"{failure!r} {failure.error}"
         assert failure.error.rcvd.code in (1007, 1008)
+    assert failures[2].error.response.status_code == 400
+
+
+class Odd(Exception):
+    """Is made of other things than it holds."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one}={two}")
+
+
+class Stubborn(Exception):
+    def __repr__(self):
+        return f"key={CANARY}"
+
+
+def chained(error, cause=None, context=None):
+    if cause is not None:
+        error.__cause__ = cause
+    error.__context__ = context
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Odd("key", CANARY),
+        Stubborn(),
+        KeyError("x", [f"token={CANARY}"], (b'{"handle": "' + CANARY.encode() + b'"}',)),
+        UnicodeDecodeError("utf-8", b"no handle=" + CANARY.encode() + b"\xff", 30, 31, "invalid start byte"),
+        chained(ConnectionResetError(104, "reset"), cause=Odd("key", CANARY)),
+        chained(TimeoutError(), context=chained(OSError("x"), cause=ValueError(f"key={CANARY}"))),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_no_secret_is_in_what_is_chained(error):
+    shown = failure_of(error, Phase.DIAL).error
+    told = "".join(traceback.format_exception(shown)) + repr(shown)
+    assert CANARY not in told
+    assert shown is not error
+    if shown.__cause__ or shown.__context__:
+        assert type(shown) is type(error)
+
+
+def test_a_note_is_shown_without_secrets():
+    error = OSError("no")
+    error.add_note(f"asked with key={CANARY}")
+    assert failure_of(error, Phase.DIAL).error.__notes__ == ["asked with key=[redacted]"]
+
+
+def test_an_endless_chain_is_cut():
+    error = OSError("last")
+    for _ in range(2000):
+        error = chained(OSError("x"), context=error)
+    assert len(traceback.format_exception(failure_of(error, Phase.DIAL).error)) < 200

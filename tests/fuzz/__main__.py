@@ -1,7 +1,8 @@
 """`make fuzz`: look for bytes that break a target, led by the coverage of resumekit (atheris, libFuzzer).
 
-python -m tests.fuzz [--seconds N] [TARGET...]   look for N seconds in all; a table in the end, and 1 if anything was found
-python -m tests.fuzz replay FILE...              run what was found again; its name begins with that of its target
+python -m tests.fuzz [--seconds N] [--publish] [TARGET...]   look for N seconds in all; a table in the end, and 1 if anything
+                                                             was found
+python -m tests.fuzz replay FILE...                          run what was found again; its name begins with that of its target
 
 What is found is kept in out/fuzz/found/, and what leads to more coverage in out/fuzz/corpus/, where the next search goes on.
 """
@@ -23,6 +24,7 @@ if "--be" in sys.argv:  # what is imported in here tells what of it runs
         import tests.fuzz.targets  # noqa: F401
 from tests.fuzz.mutate import WORDS, mutate, seeds
 from tests.fuzz.targets import TARGETS
+from tests.proofs import records
 
 OUT = Path("out/fuzz")
 FOUND = OUT / "found"
@@ -30,6 +32,7 @@ _SHARES = {"session": 4, "server": 2}
 """Of the time; 1 for the others."""
 _LONGEST = 20_000
 """Bytes of an input."""
+HEADS = ("target", "seconds", "inputs", "edges and counts", "corpus", "memory (MB)", "found")
 
 
 def replay(files: list[Path]) -> int:
@@ -74,19 +77,21 @@ def look(target: str, seconds: int) -> None:
     atheris.Fuzz()
 
 
-def search(targets: list[str], seconds: int) -> int:
+def search(targets: list[str], seconds: int, *, publish: bool) -> int:
     """Run each target in a process of its own, one after the other; go on where one found something."""
+    stamp = records.stamp()
     FOUND.mkdir(parents=True, exist_ok=True)
     (OUT / "words").write_text("".join(f'"{word}"\n' for word in WORDS))
     shares = sum(_SHARES.get(target, 1) for target in targets)
-    rows, failed = [], 0
+    rows: list[tuple[str | int, ...]] = []
     for target in targets:
         corpus = OUT / "corpus" / target
         corpus.mkdir(parents=True, exist_ok=True)
         for number, seed in enumerate(seeds(target)):
             (corpus / f"seed-{number}").write_bytes(seed)
         before = {*FOUND.iterdir()}
-        end = time.monotonic() + seconds * _SHARES.get(target, 1) / shares
+        share = round(seconds * _SHARES.get(target, 1) / shares)
+        end = time.monotonic() + share
         runs = coverage = peak = 0
         while (left := round(end - time.monotonic())) > 0:
             command = [sys.executable, "-m", "tests.fuzz", "--seconds", str(left), "--be", target]
@@ -102,16 +107,15 @@ def search(targets: list[str], seconds: int) -> int:
                 print(said[-2000:])
                 break
         found = sorted({*FOUND.iterdir()} - before)
-        failed += len(found)
-        rows.append(
-            (target, f"{runs:,}", f"{coverage:,}", str(len([*corpus.iterdir()])), f"{peak} MB", str(len(found)))
-        )
+        rows.append((target, share, runs, coverage, len([*corpus.iterdir()]), peak, len(found)))
         for file in found:
             print(f"found: python -m tests.fuzz replay {file}", flush=True)
-    print("\n| target | inputs | edges and counts | corpus | memory | found |\n|---|---|---|---|---|---|")
+    print(f"\n| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}")
     for row in rows:
-        print(f"| {' | '.join(row)} |")
-    return int(failed > 0)
+        print(f"| {' | '.join(f'{cell:,}' if isinstance(cell, int) else cell for cell in row)} |")
+    tables = [{"title": "Bytes that were tried", "heads": HEADS, "rows": rows}]
+    records.save("fuzz", {"about": "python -m tests.fuzz", **stamp, "tables": tables}, publish=publish)
+    return int(any(row[-1] for row in rows))
 
 
 def main() -> int:
@@ -120,13 +124,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}; without one all")
     parser.add_argument("--seconds", type=int, default=600)
+    parser.add_argument("--publish", action="store_true", help="keep the table in docs/project/proofs, for the report")
     parser.add_argument("--be", choices=TARGETS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.be:
         look(arguments.be, arguments.seconds)
     if unknown := {*arguments.targets} - {*TARGETS}:
         parser.error(f"no target {', '.join(sorted(unknown))}")
-    return search(arguments.targets or [*TARGETS], arguments.seconds)
+    return search(arguments.targets or [*TARGETS], arguments.seconds, publish=arguments.publish)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,9 @@ PLACES = {
     "url": "wss://host/ws/x.BidiGenerateContent?key={0}",
     "url in a repr": "InvalidURI('wss://host/ws?alt=1&key={0}', 'no')",
     "url with a password": "no store at redis://user:{0}@host:6379/0",
+    "url with an odd password": "no store at redis://user:a/b@c:{0}@host:6379/0",
+    "password": "connect(host='x', password='{0}') password={0}",
+    "basic": "Proxy said: Basic {0} is unknown",
     "url with a token": "> GET /ws?access_token={0}&x=1 HTTP/1.1",
     "header line": "> x-goog-api-key: {0}",
     "authorization line": "> Authorization: Bearer {0}\n> Host: x",
@@ -137,6 +140,7 @@ def test_a_credential_that_shows_what_it_is(secret):
         'newHandle: h#1a2b3c4d, "handle": null, handle=None, new_handle=None',
         "the handle is refused: 1007 Invalid session handle.",
         '{"goAway":{"timeLeft":"50s"}}',
+        "a basic error at https://host/path, for a@b",
         "promptTokenCount: 12, monkey=3, total_token_count=5",
         "> GET /ws HTTP/1.1",
         "% received keepalive pong",
@@ -156,6 +160,10 @@ def test_what_surrounds_a_secret_stays_readable():
 def test_a_long_frame_is_scrubbed_in_reasonable_time():
     frame = json.dumps({"data": "A" * 500_000, "newHandle": CANARY})
     assert "CANARY" not in redact(frame)
+
+
+def test_an_endless_address_is_scrubbed_in_reasonable_time():
+    assert redact("a://" * 200_000) == "a://" * 200_000
 
 
 # --- logging --------------------------------------------------------------------------------------------------------
