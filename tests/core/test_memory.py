@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import sys
-from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import Any
 
 from tests.core.bench import Bench, audio
+from tests.soak.memory import reached
 
 _IDLE = 5_000
 """Bytes; it is 4,400 in CPython 3.11. One empty deque more would take 760."""
-_SHARED = (type, ModuleType, FunctionType, BuiltinFunctionType)
-
-
-def reached(thing: Any) -> dict[int, Any]:
-    """Return all that an object holds, save modules, classes and functions."""
-    found: dict[int, Any] = {}
-    todo = [thing]
-    while todo:
-        one = todo.pop()
-        if id(one) not in found and not isinstance(one, _SHARED):
-            found[id(one)] = one
-            todo += gc.get_referents(one)
-            # A Struct without a collector's header does not tell what it holds.
-            todo += [getattr(one, name) for name in getattr(one, "__struct_fields__", ())]
-    return found
 
 
 def owned(bench: Bench) -> int:

@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 from tests.proofs import records
-from tests.soak.campaign import Campaign
+from tests.soak.campaign import WARM_UP, Campaign
 from tests.soak.lives import KINDS
 
 
@@ -61,6 +61,9 @@ def main() -> int:
     parser.add_argument(
         "--stop-every", type=float, default=240.0, help="seconds; so often the process is stopped for a while"
     )
+    parser.add_argument(
+        "--warm-up", type=float, default=WARM_UP, help="seconds; then no session may hold more and more"
+    )
     parser.add_argument("--adk", default=None, metavar="PYTHON", help="of an environment with google-adk")
     parser.add_argument("--adk-sessions", type=int, default=2, help="each has a process of its own")
     parser.add_argument("--kind", default=None, help=argparse.SUPPRESS)
@@ -77,6 +80,7 @@ def main() -> int:
         say=_nothing if arguments.alone else say,
         kinds=(arguments.kind,) if arguments.kind else tuple(KINDS),
         keep=None if arguments.alone else functools.partial(keep, publish=False),
+        warm_up=arguments.warm_up,
         adk=(arguments.adk, arguments.adk_sessions) if arguments.adk else None,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import os
 import tempfile
@@ -18,6 +19,7 @@ from tests.faults.runner import policy
 from tests.network.proxy import Proxy, _authority
 from tests.network.through import anchored
 from tests.soak.lives import HANGS, PATIENT, SCALE, Life, Service
+from tests.soak.memory import sessions
 
 __all__ = ["AdkLife"]
 
@@ -37,6 +39,12 @@ class Talked:
 
     def count(self, kind):
         return self._talk.count(kind)
+
+
+def _is_answered(talk, first, question):
+    """Tell whether the answer is there: of an hour, nothing but what came since it was asked is looked at."""
+    told = (event for event in itertools.islice(talk.events, first, None) if not event.partial)
+    return any(f"answer to {question}" in support.spoken_or_written(event) for event in told)
 
 
 class AdkLife(Life):
@@ -72,9 +80,10 @@ class AdkLife(Life):
                     for number in itertools.count():
                         call = f' [tool:look {{"n": {number}}}]' if self.draw.random() < 0.3 else ""
                         asked.append(f"question {number}{call}.")
+                        first = len(talk.events)
                         talk.queue.send_content(support.question(asked[-1]))
                         async with asyncio.timeout(HANGS):
-                            await talk.answered(asked[-1])
+                            await talk.until(functools.partial(_is_answered, talk, first, asked[-1]))
                         has_begun = has_begun or await anchored(talk)
                         if has_begun and not self.ready:
                             self.begin()
@@ -85,6 +94,7 @@ class AdkLife(Life):
                     self.ready = False
                     await self._calm()
                     answers = talk.answers()
+                    self.weigh()
             except Exception as error:
                 self.wrong.append(f"the app saw {error!r}")
                 answers = []
@@ -113,6 +123,9 @@ class AdkLife(Life):
                 variables["GOOGLE_GEMINI_BASE_URL"] = self.proxy.base_url
             with mock.patch.dict(os.environ, variables), mock.patch.object(genai, "Client", client):
                 yield
+
+    def _roots(self):
+        return sessions()  # there is one in the process
 
     @property
     def speech_told_lost(self):

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from resumekit.core import events
+from resumekit.drivers.driver import Driver
 from tests.faults.runner import traces
 from tests.faults.zygote import zygote
-from tests.soak.lives import KINDS, Kind, Life
+from tests.soak.lives import KINDS, LASTING, Kind, Life
+from tests.soak.memory import sessions
 
-__all__ = ["PROMISES", "Campaign"]
+__all__ = ["PROMISES", "WARM_UP", "Campaign"]
 
 PROMISES: dict[str, tuple[str, ...]] = {
     "nothing lost: what the app sent is in the service's final state": ("lost:",),
@@ -32,12 +34,15 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "never history beside a handle": ("history",),
     "a new session of the service only where a handle was dead": ("fresh starts",),
     "the app sees no error, and is never left hanging": ("the app saw",),
-    "no task, file descriptor or timer is left behind": ("left behind:",),
-    "memory stays where it was after ten minutes (8 MiB a session at most)": ("memory:",),
+    "no task, file descriptor, timer or session is left behind": ("left behind:",),
+    "what a session holds is after an hour what it was after ten minutes (128 KiB more at most)": ("memory:",),
 }
 """Each with how the complaints begin that break it; whatever begins with something else breaks all."""
-MEMORY = 8 * 2**20
+MEMORY = 128 * 2**10
+"""Bytes; what a session may hold more at its end than once it was warm. The process keeps the application's own records
+of an hour, too, and the allocator what was freed: its size tells little."""
 WARM_UP = 600.0
+"""Seconds; a session has then told of as many events, and had as many turns, as it keeps."""
 LIVES = (40.0, 240.0)
 """Seconds of a life that is not to last the whole time."""
 STOPPED = 6.0
@@ -57,6 +62,7 @@ class Campaign:
         say: Gets a line each minute, and every complaint.
         kinds: Which of them there are, by turns.
         keep: Gets the result up to now, each minute.
+        warm_up: Seconds from which on a session that lasts the whole time must not grow any more.
         adk: A Python with google-adk, and how many sessions there are in it; each has a process of its own.
     """
 
@@ -73,6 +79,7 @@ class Campaign:
         kinds: tuple[Kind, ...] = tuple(KINDS),
         adk: tuple[str, int] | None = None,
         keep: Callable[[dict[str, Any]], object] | None = None,
+        warm_up: float = WARM_UP,
     ) -> None:
         self.seconds, self.sessions, self.seed, self.gap = seconds, sessions, seed, gap
         self.stop_every = stop_every
@@ -86,15 +93,18 @@ class Campaign:
         self.rss: list[tuple[float, int]] = []
         self.stops = 0
         self.least, self.faults = least, 0
-        self.adk, self.keep = adk, keep
+        self.adk, self.keep, self.warm_up = adk, keep, warm_up
         self.left: dict[str, int] = {}
         self._begun = 0.0
 
     async def run(self) -> None:
-        loop = asyncio.get_running_loop()
         zygote()  # it stays
         before = _stock()
-        self._begun = loop.time()
+        self._begun = asyncio.get_running_loop().time()
+        await self._live()  # on its own, as a task that was cancelled holds what its variables were
+        await self._look_back(before)
+
+    async def _live(self) -> None:
         helpers = [asyncio.create_task(each) for each in (self._chaos(), self._watch(), self._stop_now_and_then())]
         async with asyncio.TaskGroup() as group:
             for slot, kind in enumerate(self.plan):
@@ -107,7 +117,6 @@ class Campaign:
         for task in helpers:
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
-        await self._look_back(before)
 
     @property
     def elapsed(self) -> float:
@@ -120,14 +129,13 @@ class Campaign:
         await asyncio.sleep(slot * min(1.0, self.seconds / 60))
         while number == 0 or not self._is_over(self.seconds - 10):
             left = self.seconds - self.elapsed
-            whole = kind == "google-genai, the whole time"
-            seconds = left if whole else min(self.draw.uniform(*LIVES), left)
+            seconds = left if kind in LASTING else min(self.draw.uniform(*LIVES), left)
             is_over = functools.partial(self._is_over, self.elapsed + seconds)
             life = _type(kind)(kind, self.seed * 1_000_000 + slot * 10_000 + number, is_over)
             self.alive.add(life)
             await life.live()
             self.alive.discard(life)
-            problems = life.problems()
+            problems = [*life.problems(), *_grown(life.held)]
             self.wrong += [(life.scenario.name, problem) for problem in problems]
             if problems:
                 self.say(f"WRONG: {life.scenario.name}, struck {life.struck}: {problems}\n{life.run}")
@@ -141,10 +149,11 @@ class Campaign:
         """Have a session with google-adk live in a process of its own."""
         assert self.adk is not None
         options = {
-            "--kind": "google-adk",
+            "--kind": "google-adk" if number % 2 else "google-adk, the whole time",
             "--minutes": self.seconds / 60,
             "--gap": self.gap * (self.sessions + self.adk[1]),
             "--seed": self.seed * 100 + number,
+            "--warm-up": self.warm_up,
         }
         words = [self.adk[0], "-m", "tests.soak", "--alone", *(str(word) for each in options.items() for word in each)]
         process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE, limit=2**26)
@@ -154,7 +163,9 @@ class Campaign:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        assert process.returncode == 0, "a process with google-adk ended early; its error is on stderr"
+        if process.returncode != 0:
+            self.wrong.append(("google-adk", f"the process ended early, with {process.returncode}"))
+            return
         found = json.loads(said.splitlines()[-1])
         self.wrong += [(f"{where}, with google-adk", what) for where, what in found["wrong"]]
         self.over += [{**one, "faults": Counter(one["faults"])} for one in found["over"]]
@@ -178,6 +189,10 @@ class Campaign:
     async def _watch(self) -> None:
         while True:
             self.rss.append((self.elapsed, _rss()))
+            if self.elapsed >= self.warm_up:
+                for life in self.alive:
+                    if life.ready and not life.held:
+                        life.weigh()
             if len(self.rss) > 1:
                 self.say(self.line())
                 if self.keep is not None:
@@ -196,7 +211,7 @@ class Campaign:
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
-    async def _look_back(self, before: tuple[int, int, int]) -> None:
+    async def _look_back(self, before: tuple[int, ...]) -> None:
         after = _stock()
         for _ in range(100):  # what was collected closes itself
             after = _stock()
@@ -205,22 +220,20 @@ class Campaign:
             await asyncio.sleep(0.1)
         self.left = dict(
             zip(
-                ("tasks", "file descriptors", "timers"),
+                ("tasks", "file descriptors", "timers", "sessions"),
                 (n - b for n, b in zip(after, before, strict=True)),
                 strict=True,
             )
         )
         self.wrong += [("the process", f"left behind: {n} {what}") for what, n in self.left.items() if n > 0]
         self.rss.append((self.elapsed, _rss()))
-        warm = next((rss for at, rss in self.rss if at >= WARM_UP), None)
-        if warm is not None and self.rss[-1][1] - warm > MEMORY * self.sessions:
-            self.wrong.append(("the process", f"memory: {self.rss[-1][1] - warm} bytes more than after ten minutes"))
 
     def result(self) -> dict[str, Any]:
         """Return everything as JSON-able data."""
         total = _sum(self.over)
         recoveries = sorted(seconds for one in self.over for seconds in one["recovery_seconds"])
-        warm = next((rss for at, rss in self.rss if at >= WARM_UP), None)
+        warm = next((rss for at, rss in self.rss if at >= self.warm_up), None)
+        lasted = [one["held"] for one in self.over if len(one["held"]) > 1]
         broken = {promise: self.broken(promise) for promise in PROMISES}
         return {
             "seed": self.seed,
@@ -251,9 +264,12 @@ class Campaign:
                 "doubled": self._broken_by("doubled:"),
                 "reordered": self._broken_by("reordered:"),
                 "tools_run_twice": self._broken_by("done:"),
-                "rss_mib_at_start": round(self.rss[0][1] / 2**20),
-                "rss_mib_after_10_min": None if warm is None else round(warm / 2**20),
-                "rss_mib_at_the_end": round(self.rss[-1][1] / 2**20),
+                "sessions_that_were_weighed": len(lasted),
+                "kib_a_session_holds_once_warm": [round(warm / 1024) for warm, _ in lasted] or None,
+                "kib_a_session_holds_at_its_end": [round(end / 1024) for _, end in lasted] or None,
+                "rss_mib_with_app_and_harness_at_start": round(self.rss[0][1] / 2**20),
+                "rss_mib_with_app_and_harness_once_warm": None if warm is None else round(warm / 2**20),
+                "rss_mib_with_app_and_harness_at_the_end": round(self.rss[-1][1] / 2**20),
                 "left_behind": self.left,
             },
             "faults": dict(sorted(total["faults"].items())),
@@ -270,7 +286,7 @@ class Campaign:
 
 
 def _type(kind: Kind) -> type[Life]:
-    if kind == "google-adk":
+    if kind.startswith("google-adk"):
         from tests.soak.adk import AdkLife
 
         return AdkLife
@@ -286,6 +302,12 @@ def _plain(problem: str) -> str:
     if "frames of history" in problem:
         return f"history: {problem}"
     return "ms of speech" if "ms of speech" in problem else problem
+
+
+def _grown(held: list[int]) -> list[str]:
+    """Return the complaint about a session that holds more at its end than when it was warm, if it does."""
+    more = held[-1] - held[0] if held else 0
+    return [f"memory: the session holds {more} bytes more than once it was warm, {held[-1]}"] if more > MEMORY else []
 
 
 def _figures(life: Life) -> dict[str, Any]:
@@ -309,6 +331,7 @@ def _figures(life: Life) -> dict[str, Any]:
         "recoveries": len(recoveries),
         "recovery_seconds": recoveries,
         "faults": Counter(name for _, name in life.struck),
+        "held": life.held,
     }
 
 
@@ -327,11 +350,11 @@ def _quantile(values: list[float], part: float) -> int | None:
     return round(1000 * values[min(int(part * len(values)), len(values) - 1)]) if values else None
 
 
-def _stock() -> tuple[int, int, int]:
+def _stock() -> tuple[int, ...]:
     gc.collect()
     tasks, descriptors = traces()
     timers = [handle for handle in asyncio.get_running_loop()._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
-    return len(tasks), descriptors, len(timers)
+    return len(tasks), descriptors, len(timers), sum(isinstance(one, Driver) for one in sessions())
 
 
 def _rss() -> int:

@@ -36,8 +36,9 @@ from tests.faults.zygote import Emulator
 from tests.network.places import POLICY
 from tests.network.proxy import CALM, Fault, Proxy, Weather
 from tests.network.through import anchored
+from tests.soak.memory import held
 
-__all__ = ["FAULTS", "HANGS", "KINDS", "PATIENT", "SCALE", "Life", "Service"]
+__all__ = ["FAULTS", "HANGS", "KINDS", "LASTING", "PATIENT", "SCALE", "Life", "Service"]
 
 SCALE = 0.1
 HANGS = 300.0
@@ -46,13 +47,21 @@ PATIENT = {**POLICY, **dict.fromkeys(("max_outage", "old_binding_grace", "first_
 MORTAL_TURNS = 30
 """A new session of the service is told no more than the newest hundred turns, the model's included."""
 
-Kind = Literal["google-genai", "google-genai, spoken", "google-genai, the whole time", "websockets", "google-adk"]
+Kind = Literal[
+    "google-genai",
+    "google-genai, spoken",
+    "google-genai, the whole time",
+    "websockets",
+    "google-adk",
+    "google-adk, the whole time",
+]
 KINDS: dict[Kind, Connector] = {
     "google-genai": resumekit_session,
     "google-genai, spoken": resumekit_session,
     "google-genai, the whole time": resumekit_session,
     "websockets": bare,
 }
+LASTING: tuple[Kind, ...] = ("google-genai, the whole time", "google-adk, the whole time")
 FAULTS: dict[str, Callable[[random.Random], Fault | ServiceFault | str]] = {
     "network: reset": lambda _: Fault("rst"),
     "network: reset at a byte": lambda draw: Fault("rst", *_place(draw)),
@@ -169,6 +178,8 @@ class Life:
     """Faults may come."""
     struck: list[tuple[float, str]] = field(default_factory=list)
     """Each with its time on the wall."""
+    held: list[int] = field(default_factory=list)
+    """Bytes of the session: once it is warm, and at its end."""
     run: LifeRun | None = None
     app: App | None = None
     proxy: Any = None
@@ -233,6 +244,7 @@ class Life:
                     await self._step(Ask("end"))
                     async with asyncio.timeout(HANGS):
                         await app.back()
+                    self.weigh()
             except Exception as error:
                 self.run.error = error
             self.ready = False
@@ -240,6 +252,14 @@ class Life:
             self.run.report = await self.service.ledger_report(app.expected)
             self.run.connections = await self.service.connections()
             self.run.audio = await self.service.audio()
+
+    def weigh(self) -> None:
+        """Take note of what the session holds."""
+        if self.kind in LASTING:
+            self.held.append(held(*self._roots()))
+
+    def _roots(self) -> list[Any]:
+        return [self.app.session]
 
     async def _step(self, step: Step) -> None:
         async with asyncio.timeout(HANGS):

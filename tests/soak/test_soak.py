@@ -6,9 +6,11 @@ import asyncio
 
 import pytest
 
+from tests.core.bench import Bench
 from tests.soak.__main__ import tables
-from tests.soak.campaign import PROMISES, Campaign
-from tests.soak.lives import FAULTS, KINDS
+from tests.soak.campaign import MEMORY, PROMISES, Campaign, _grown
+from tests.soak.lives import FAULTS, KINDS, LASTING
+from tests.soak.memory import held
 
 pytestmark = [pytest.mark.network, pytest.mark.timeout(700), pytest.mark.allow_blocking]
 
@@ -16,7 +18,7 @@ pytestmark = [pytest.mark.network, pytest.mark.timeout(700), pytest.mark.allow_b
 async def test_every_promise_holds_for_a_while():
     asyncio.get_running_loop().set_debug(False)
     said = []
-    campaign = Campaign(seconds=8, sessions=8, seed=1, gap=0.4, least=8, say=said.append)
+    campaign = Campaign(seconds=8, sessions=8, seed=1, gap=0.4, least=8, say=said.append, warm_up=4)
     await campaign.run()
     result = campaign.result()
     assert not campaign.wrong, "\n".join(said)
@@ -24,6 +26,7 @@ async def test_every_promise_holds_for_a_while():
     assert sum(result["faults"].values()) >= 8
     assert set(result["faults"]) <= set(FAULTS)
     assert result["figures"]["turns"] >= 16
+    assert all(one["held"] for one in campaign.over if one["kind"] in LASTING)
     assert tables(result).count("| held |") == len(PROMISES)
 
 
@@ -34,3 +37,17 @@ def test_a_complaint_breaks_its_promise_and_an_unknown_one_breaks_all():
     assert broken == [promise for promise in PROMISES if promise.startswith("nothing lost") or "runs twice" in promise]
     campaign.wrong = [("a life", "nobody thought of this")]
     assert all(campaign.broken(promise) for promise in PROMISES)
+
+
+def test_a_session_that_holds_more_and_more_is_told():
+    session = Bench()
+    before = held(session.engine)
+    session.engine._actions += [bytes(1000) for _ in range(200)]
+    after = held(session.engine)
+
+    assert _grown([]) == _grown([before]) == _grown([before, before + MEMORY]) == []
+    assert after - before > 200_000
+    (complaint,) = _grown([before, after])
+    campaign = Campaign(seconds=1, sessions=1, seed=1)
+    campaign.wrong = [("a life", complaint)]
+    assert [promise for promise in PROMISES if campaign.broken(promise)] == [list(PROMISES)[-1]]
