@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from resumekit.core import events
+from resumekit.core.tools import Tools
 from resumekit.emulator import Fault as ServiceFault
 from tests.faults.runner import (
     APPS,
@@ -179,7 +180,9 @@ class Life:
     struck: list[tuple[float, str]] = field(default_factory=list)
     """Each with its time on the wall."""
     held: list[int] = field(default_factory=list)
-    """Bytes of the session: once it is warm, and at its end."""
+    """Bytes of the session, but for its tool calls: once it is warm, and at its end."""
+    calls: int = 0
+    """Bytes of the tool calls that it remembers, at its end: there are 1,024 of them at most."""
     run: LifeRun | None = None
     app: App | None = None
     proxy: Any = None
@@ -256,7 +259,9 @@ class Life:
     def weigh(self) -> None:
         """Take note of what the session holds."""
         if self.kind in LASTING:
-            self.held.append(held(*self._roots()))
+            roots = self._roots()
+            self.held.append(held(*roots, without=(Tools,)))
+            self.calls = held(*roots) - self.held[-1]
 
     def _roots(self) -> list[Any]:
         return [self.app.session]

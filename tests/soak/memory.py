@@ -17,13 +17,14 @@ _OTHERS += ("google.adk", "google.auth", "google.oauth2", "google.genai.client",
 """Modules whose objects are the application's, the event loop's or the client library's."""
 
 
-def reached(*things: Any) -> dict[int, Any]:
-    """Return all that these objects hold, and they themselves, by id."""
+def reached(*things: Any, without: tuple[type, ...] = ()) -> dict[int, Any]:
+    """Return all that these objects hold, and they themselves, by id; `without` what only these types hold."""
+    shared = (*_SHARED, *without)
     found: dict[int, Any] = {}
     todo = list(things)
     while todo:
         one = todo.pop()
-        if id(one) not in found and not isinstance(one, _SHARED) and not _module(one).startswith(_OTHERS):
+        if id(one) not in found and not isinstance(one, shared) and not _module(one).startswith(_OTHERS):
             found[id(one)] = one
             todo += gc.get_referents(one)
             if isinstance(one, Struct):  # one without a collector's header does not tell what it holds
@@ -31,9 +32,9 @@ def reached(*things: Any) -> dict[int, Any]:
     return found
 
 
-def held(*things: Any) -> int:
+def held(*things: Any, without: tuple[type, ...] = ()) -> int:
     """Return how many bytes these objects hold."""
-    return sum(_size(thing) for thing in reached(*things).values())
+    return sum(_size(thing) for thing in reached(*things, without=without).values())
 
 
 def _size(thing: Any) -> int:
@@ -41,9 +42,12 @@ def _size(thing: Any) -> int:
 
 
 def sessions() -> list[Any]:
-    """Return what drivers and adapters have made and not let go: the sessions of this process."""
+    """Return what drivers and adapters have made and not let go: the sessions of this process.
+
+    Without strings of theirs, the handles that ADK's events have: the application keeps those.
+    """
     made = ("resumekit.adapters.", "resumekit.drivers.")
-    return [one for one in gc.get_objects() if _module(one).startswith(made)]
+    return [one for one in gc.get_objects() if _module(one).startswith(made) and not isinstance(one, str)]
 
 
 def _module(thing: Any) -> str:

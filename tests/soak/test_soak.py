@@ -8,7 +8,7 @@ import pytest
 
 from tests.core.bench import Bench
 from tests.soak.__main__ import tables
-from tests.soak.campaign import MEMORY, PROMISES, Campaign, _grown
+from tests.soak.campaign import CALLS, MEMORY, PROMISES, Campaign, _grown
 from tests.soak.lives import FAULTS, KINDS, LASTING
 from tests.soak.memory import held
 
@@ -42,12 +42,13 @@ def test_a_complaint_breaks_its_promise_and_an_unknown_one_breaks_all():
 def test_a_session_that_holds_more_and_more_is_told():
     session = Bench()
     before = held(session.engine)
-    session.engine._actions += [bytes(1000) for _ in range(200)]
+    session.engine._actions += [bytes(1000) for _ in range(400)]
     after = held(session.engine)
 
-    assert _grown([]) == _grown([before]) == _grown([before, before + MEMORY]) == []
-    assert after - before > 200_000
-    (complaint,) = _grown([before, after])
+    assert _grown([], 0) == _grown([before], CALLS) == _grown([before, before + MEMORY], 0) == []
+    assert len(_grown([before], CALLS + 1)) == 1
+    assert after - before > 400_000
+    (complaint,) = _grown([before, after], 0)
     campaign = Campaign(seconds=1, sessions=1, seed=1)
     campaign.wrong = [("a life", complaint)]
     assert [promise for promise in PROMISES if campaign.broken(promise)] == [list(PROMISES)[-1]]
