@@ -252,8 +252,9 @@ class Driver:
             raise self._engine.buffer_full(message)
         waits = bool(self._senders) and message.kind not in _NEVER_WAIT
         if waits or not self._engine.has_room(message):
-            await self._wait_for_room(message)
-        self._feed(inputs.Send(message))
+            await self._send_in_turn(message)
+        else:
+            self._feed(inputs.Send(message))
         if self._keeper is not None and message.kind not in _NEVER_WAIT:
             self._keeper.touch()
 
@@ -503,19 +504,24 @@ class Driver:
 
     # ------------------------------------------------------------------ room to send
 
-    async def _wait_for_room(self, message: ClientMessage) -> None:
-        """Wait in line; whoever is let through feeds at once."""
+    async def _send_in_turn(self, message: ClientMessage) -> None:
+        """Wait in line for room. Whoever is let through keeps the place until its message is in the buffer."""
         place = (message, self._loop.create_future())
         self._senders += (place,)
         try:
-            async with asyncio.timeout(self._policy.send_wait):
-                await place[1]
-        except TimeoutError:
-            raise self._engine.buffer_full(message) from None
+            await self._let_through(place[1], message)
+            self._check_open()
+            self._feed(inputs.Send(message))
         finally:
             self._senders = tuple(other for other in self._senders if other is not place)
             self._admit_senders()
-        self._check_open()
+
+    async def _let_through(self, place: asyncio.Future[None], message: ClientMessage) -> None:
+        try:
+            async with asyncio.timeout(self._policy.send_wait):
+                await place
+        except TimeoutError:
+            raise self._engine.buffer_full(message) from None
 
     def _admit_senders(self) -> None:
         """Let the first in line through, if there is room; it lets the next one through."""

@@ -548,6 +548,30 @@ async def test_cancelling_loses_no_frame(fast):
     assert not driver.frames
 
 
+@pytest.mark.parametrize("came", [False, True], ids=["it comes", "it came"])
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_frame_that_is_handed_back_to_google_genai_is_not_lost_where_that_is_cancelled(fast, turns, came):
+    driver = Driver()
+    one = session(driver)
+    got = []
+    for number in range(1, 6):
+        frame = b'{"usageMetadata":{"total_token_count":%d}}' % number  # names of Python: it has to read them itself
+        if came:
+            driver.add(frame)
+        receiving = asyncio.create_task(one._receive())
+        await asyncio.sleep(0)
+        if not came:
+            driver.add(frame)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        receiving.cancel()
+        got += await asyncio.gather(receiving, return_exceptions=True)
+    got = [message for message in got if not isinstance(message, asyncio.CancelledError)]
+    while driver.frames:
+        got.append(await one._receive())
+    assert [message.usage_metadata.total_token_count for message in got] == [1, 2, 3, 4, 5]
+
+
 async def test_a_google_genai_that_disagrees_is_used_by_the_session(monkeypatch):
     monkeypatch.setattr(typed, "lane", lambda **backend: None)
     one = session(Driver(audio(sound(1))))

@@ -263,6 +263,12 @@ def question(text):
     return json.dumps({"clientContent": content})
 
 
+def note(text):
+    """A text that is no question."""
+    content = {"turns": [{"role": "user", "parts": [{"text": text}]}], "turnComplete": False}
+    return json.dumps({"clientContent": content})
+
+
 def audio(size=64):
     return json.dumps({"realtimeInput": {"audio": {"data": "A" * size, "mimeType": "audio/pcm;rate=16000"}}})
 

@@ -8,10 +8,11 @@ import functools
 import gc
 import json
 import logging
+import random
 
 import pytest
 
-from resumekit.core import events
+from resumekit.core import events, inputs
 from resumekit.core.engine import Engine
 from resumekit.core.policy import Policy
 from resumekit.errors import (
@@ -22,7 +23,7 @@ from resumekit.errors import (
     SessionClosed,
     SessionLost,
 )
-from resumekit.wire import HistoryTurn
+from resumekit.wire import HistoryTurn, decode_client
 from tests.drivers.fakes import (
     SETUP,
     FakeService,
@@ -31,6 +32,7 @@ from tests.drivers.fakes import (
     audio,
     driver_of,
     in_virtual_time,
+    note,
     question,
     tasks,
     text_of,
@@ -543,6 +545,148 @@ async def test_a_full_buffer_makes_senders_wait_in_line(service):
     ]
     assert said == ["0", "1", "2", "4", "5"]
     await driver.close()
+
+
+class Line:
+    """Senders that wait for room: a connection that takes a frame when it is told to, and a few in flight."""
+
+    def __init__(self, service, **policy):
+        self.service = service
+        self.driver = driver_of(service, policy=Policy(**{"send_wait": 1000.0, **policy}))
+        self.senders = {}
+        self.waited = []
+        """How many messages did, each time when one was sent."""
+        self.on_taken = lambda: None
+        """Called before it is known that there is room."""
+
+    async def __aenter__(self):
+        await self.driver.start()
+        engine, feed = self.driver._engine, Engine.feed
+
+        def fed(engine, happened, now):
+            todo = feed(engine, happened, now)
+            if isinstance(happened, inputs.Send):
+                self.waited.append(engine._talk.outbox.waiting)
+            return todo
+
+        self._patch = pytest.MonkeyPatch()
+        self._patch.setattr(Engine, "feed", fed)
+        self._patch.setattr(self.service, "on_frame", self._taken)
+        self.service.current.jammed = True
+        while engine._talk.outbox.waiting == 0:  # as many as there may be in flight
+            await self.driver.send(note("before"))
+        while engine.has_room(decode_client(note("before"))):
+            await self.driver.send(note("before"))
+        return self
+
+    async def __aexit__(self, *error):
+        self._patch.undo()
+        self.take_one()
+        await self.driver.close()
+        await asyncio.gather(*self.senders.values(), return_exceptions=True)
+
+    def _taken(self, transport, frame):
+        transport.jammed = True
+        self.on_taken()
+
+    async def come(self, *texts):
+        """Let senders get in line."""
+        for text in texts:
+            self.senders[text] = asyncio.create_task(self.driver.send(note(text)))
+            await steps(3)
+
+    def take_one(self):
+        """Let the connection take a frame."""
+        self.service.current.jammed = False
+        self.service.current._wake.set()
+
+    @property
+    def waiting(self):
+        return [text for text, sender in self.senders.items() if not sender.done()]
+
+
+@in_virtual_time
+async def test_a_place_in_the_buffer_is_given_to_one_of_those_that_wait(service):
+    async with Line(service, control_messages=2) as line:
+        await line.come("a", "b", "c", "d")
+        while waiting := line.waiting:
+            line.take_one()
+            await asyncio.sleep(1)
+            assert line.waiting == waiting[1:]
+        assert max(line.waited) == 2
+
+
+@in_virtual_time
+async def test_a_sender_that_was_let_through_and_is_cancelled_gives_its_place_to_the_next(service):
+    async with Line(service, control_messages=2) as line:
+        await line.come("a", "b", "c")
+        line.take_one()
+        await until(lambda: line.driver._senders[0][1].done(), every=0)
+        line.senders["a"].cancel()
+        await steps(9)
+        assert line.senders["a"].cancelled()
+        assert line.waiting == ["c"]
+        assert max(line.waited) == 2
+
+
+@pytest.mark.parametrize("why", ["cancelled", "its time was up"])
+@in_virtual_time
+async def test_who_leaves_the_line_lets_the_next_one_through(service, why):
+    """That needs less room: nothing else will happen that gives it any."""
+    async with Line(service, control_bytes=1000, send_wait=50.0) as line:
+        await line.come("a long one " * 20)
+        line.take_one()
+        await asyncio.sleep(20.0)
+        await line.come("b")
+        first, second = line.senders.values()
+        assert not (first.done() or second.done())
+        if why == "cancelled":
+            first.cancel()
+            await steps(9)
+        else:
+            await asyncio.sleep(40.0)
+            with pytest.raises(BufferFull, match="control_bytes"):
+                await first
+        assert second.done()
+
+
+@in_virtual_time
+async def test_a_sender_that_is_cancelled_as_room_comes_is_passed_over(service):
+    async with Line(service, control_messages=2) as line:
+        await line.come("a", "b", "c")
+        line.on_taken = line.senders["a"].cancel
+        line.take_one()
+        await steps(9)
+        assert line.senders["a"].cancelled()
+        assert line.waiting == ["c"]
+
+
+@pytest.mark.parametrize("seed", range(40))
+@in_virtual_time
+async def test_senders_in_line_may_be_cancelled_at_any_moment(service, seed):
+    """Those that are not get through in their order, one for each place."""
+    draw = random.Random(seed)
+    came = 0
+    async with Line(service, control_messages=2) as line:
+        for _ in range(60):
+            match draw.choice(("come", "come", "take", "cancel")):
+                case "come":
+                    await line.come(f"{came}")
+                    came += 1
+                case "take":
+                    line.take_one()
+                case _ if line.waiting:
+                    line.senders[draw.choice(line.waiting)].cancel()
+            await steps(draw.randrange(5))
+        while line.waiting or line.driver._engine._talk.outbox.waiting:
+            line.take_one()
+            await asyncio.sleep(1)
+        assert max(line.waited) == 2
+    sent = [frame["clientContent"]["turns"][0]["parts"][0]["text"] for frame in service.current.sent[1:]]
+    assert [text for text in sent if text != "before"] == [
+        text for text, sender in line.senders.items() if not sender.cancelled()
+    ]
+    assert any(sender.cancelled() for sender in line.senders.values())
 
 
 @in_virtual_time
