@@ -540,8 +540,23 @@ class Driver:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks = tuple(other for other in self._tasks if other is not task)
-        if not task.cancelled() and (bug := task.exception()) is not None:
+        if task.cancelled():
+            self._was_cancelled(task)
+        elif (bug := task.exception()) is not None:
             self._broke(bug)
+
+    def _was_cancelled(self, task: asyncio.Task[None]) -> None:
+        """Tidy up after a task: by us, or with all tasks there are, as an application may do that ends."""
+        link = next((link for link in self._links if link.dial is task), None)
+        if link is not None:  # it had not even begun
+            self._let_go(link)
+        if task is self._keeping and self._keeper is not None and not self._keeper.closed:
+            self._keeping = self._spawn(self._keeper.close())
+        if task is self._ending:
+            self._ending = self._spawn(self._wind_up())
+        elif not self._over and (link is None or not link.stopped):
+            self._fail(SessionLost("a task of the session was cancelled from outside"))
+            self._abort_all()
 
     def _broke(self, bug: BaseException) -> None:
         """There is a bug in here; nobody may be left hanging."""
@@ -614,8 +629,7 @@ class Driver:
             closing = [link.writer for link in self._links if link.writer is not None and link.closing]
             if closing:
                 await asyncio.wait(closing, timeout=self._policy.close_wait)
-            if self._keeping is not None:
-                await asyncio.wait({self._keeping})
+            await _ended(lambda: self._keeping)
         finally:
             self._abort_all()
         while others := [task for task in self._tasks if task is not self._ending]:
@@ -634,8 +648,8 @@ class Driver:
 
     async def _join(self) -> None:
         """Wait until nothing runs any more, unless this is a part of it."""
-        if self._ending is not None and asyncio.current_task() not in self._tasks:
-            await asyncio.wait({self._ending})
+        if asyncio.current_task() not in self._tasks:
+            await _ended(lambda: self._ending)
 
     def _outcome(self) -> BaseException:
         """Return what to raise now that the session is over."""
@@ -656,7 +670,9 @@ class Driver:
         try:
             async with asyncio.timeout(self._policy.setup_timeout):
                 turns = await self._load_history()
-        except Exception as error:  # noqa: BLE001 -- the application's own code, or its time is up: go on without
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- the application's own code, or its time is up
+            if _is_stopped(error):
+                raise
             _log.exception("%s: the history could not be loaded", self._name)
             problem = type(error).__name__
         self._feed(inputs.HistoryLoaded(turns, problem))
@@ -670,6 +686,10 @@ class Driver:
     async def _connect(self, link: Link) -> None:
         try:
             failure = await self._open(link)
+        except asyncio.CancelledError:
+            if not link.stopped:
+                raise
+            return
         finally:
             link.dial = None
             if link.transport is None:
@@ -692,7 +712,9 @@ class Driver:
             if self._admission is not None:
                 await self._admission.dialling()
             link.transport = await self._dial()
-        except Exception as error:  # noqa: BLE001 -- tokens, headers and addresses come from foreign code
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- tokens, headers, addresses: of foreign code
+            if _is_stopped(error):
+                raise
             if self._engine.setup_complete is None and not is_of_the_transport(error):
                 # The application's own errors stay as they are; those of websockets may quote an address.
                 self._fail(without_secrets(error) if isinstance(error, TRANSPORT_ERRORS) else error)
@@ -755,3 +777,18 @@ class Driver:
         except TRANSPORT_ERRORS:  # the receiver reports the end
             return
         self._feed(inputs.PongReceived(link.number))
+
+
+async def _ended(which: Callable[[], asyncio.Task[None] | None]) -> None:
+    """Wait for a task, and for the one that takes its place where it is cancelled."""
+    over = None
+    while (task := which()) is not over:
+        assert task is not None
+        await asyncio.wait({task})
+        over = task
+
+
+def _is_stopped(error: BaseException) -> bool:
+    """Whether this task is cancelled; foreign code may raise the same where a task that it awaits was."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -55,7 +55,8 @@ class Keeper:
 
     Call `load` before the session starts and `run` as a task beside it. `save`, `touch`, `forget` and `poison` only note
     what is to be done: of several states that wait, the newest is written. At the end call `finish`, and wait for `run`
-    to return; if `lost` is set then, the conversation is another session's.
+    to return; if `lost` is set then, the conversation is another session's. Where `run` was cancelled, `close`, unless
+    `closed` is set.
 
     Args:
         store: Where it is kept.
@@ -92,6 +93,7 @@ class Keeper:
         "_store",
         "_validity",
         "_wake",
+        "closed",
         "closing",
         "deadline",
         "lost",
@@ -145,7 +147,8 @@ class Keeper:
         """Woken when the lease was looked after."""
         self._finishing = False
         self.closing = False
-        """`run` has but to close the store: it is not to be cancelled."""
+        """It has but to close the store: that is not to be cancelled."""
+        self.closed = False
 
     # ------------------------------------------------------------------ the start
 
@@ -310,9 +313,14 @@ class Keeper:
             if self._fence is not None and self.lost is None:
                 await self._ask("release", self._store.release, self._key, self._fence)
         finally:
-            self.closing = True
-            if self._closes_store:
-                await self._ask("close", self._store.close)
+            await self.close()
+
+    async def close(self) -> None:
+        """Close a store of its own; where that was cancelled, once more."""
+        self.closing = True
+        if self._closes_store:
+            await self._ask("close", self._store.close)
+        self.closed = True
 
     async def _wait(self) -> None:
         with contextlib.suppress(TimeoutError):

@@ -29,10 +29,11 @@ from tests.proofs.virtual import TLS, Server, VirtualLoop, run
 __all__ = ["SCENARIOS", "WAYS", "Strike", "Way", "World", "outcome", "problems", "stand_still", "sweep"]
 
 T = TypeVar("T")
-Way = Literal["waiting", "ready", "later", "twice", "timeout", "wait_for", "group"]
+Way = Literal["waiting", "ready", "later", "twice", "timeout", "wait_for", "group", "all", "others"]
 WAYS: tuple[Way, ...] = ("waiting", "ready", "later", "twice", "timeout", "wait_for", "group")
 """`task.cancel()` while it waits; when what it waits for has just come; a moment later; again while it cleans up; and the
-three ways in which asyncio itself cancels."""
+three ways in which asyncio itself cancels. With `all`, all tasks of the process are, as at its end; with `others`, all but
+the application's own."""
 Then = Literal["", "cut", "swallow"]
 THEN: tuple[Then, ...] = ("", "cut", "swallow")
 """What becomes of the connections of a process that stands still: nothing, an end, a black hole."""
@@ -198,8 +199,14 @@ class World:
         if self.strike is not None and self.strike.jump:
             self._stand_still(self.strike)
             return
-        self._hit()
-        if self.strike is not None and self.strike.way == "twice":
+        way = "" if self.strike is None else self.strike.way
+        if way in ("all", "others"):
+            for task in asyncio.all_tasks():
+                if _is_ours(task):
+                    task.cancel()
+        if way != "others":
+            self._hit()
+        if self.strike is not None and way == "twice":
             self._hit_again(victim, round(self.strike.delay))
 
     def _stand_still(self, strike: Strike) -> None:
@@ -240,6 +247,8 @@ class World:
         if self.loop.time() - self.struck_at > PATIENCE:
             self.wrong.append(f"it was over {self.loop.time() - self.struck_at:.1f} s after it was struck")
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if way == "others":
+            return task.result()
         if error is None:
             if way not in _COMES_OUT:
                 self.wrong.append("a cancellation was swallowed")
