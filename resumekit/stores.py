@@ -160,5 +160,7 @@ class HandleStore(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of connections and files; the entries stay. Called once for each store made from a URL."""
+        """Let go of connections and files; the entries stay. Called once for each store made from a URL; again where
+        that was cancelled.
+        """
         ...

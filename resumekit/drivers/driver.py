@@ -670,7 +670,7 @@ class Driver:
         try:
             async with asyncio.timeout(self._policy.setup_timeout):
                 turns = await self._load_history()
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- the application's own code, or its time is up
+        except (Exception, asyncio.CancelledError) as error:  # the application's own code, or its time is up
             if _is_stopped(error):
                 raise
             _log.exception("%s: the history could not be loaded", self._name)
@@ -712,7 +712,7 @@ class Driver:
             if self._admission is not None:
                 await self._admission.dialling()
             link.transport = await self._dial()
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- tokens, headers, addresses: of foreign code
+        except (Exception, asyncio.CancelledError) as error:  # tokens, headers and addresses come from foreign code
             if _is_stopped(error):
                 raise
             if self._engine.setup_complete is None and not is_of_the_transport(error):

@@ -976,6 +976,46 @@ async def test_history_is_loaded_for_a_fresh_start(service, load, replayed, capl
     await driver.close()
 
 
+async def history_of_a_cancelled_task():
+    raise asyncio.CancelledError
+
+
+@in_virtual_time
+async def test_a_cancelled_task_that_an_application_awaits_for_its_history_is_a_failure_of_it(service):
+    seen = []
+    driver = driver_of(service, load_history=history_of_a_cancelled_task, on_event=seen.append)
+    await driver.start()
+    assert [event.problem for event in of(events.HistoryNotLoaded, seen)] == ["CancelledError"]
+    assert await ask(driver, "one") == "answer to one"
+    await driver.close()
+
+
+@in_virtual_time
+async def test_a_cancelled_task_that_a_dial_awaits_is_a_failure_of_the_dial(service):
+    driver = driver_of(service)
+    await driver.start()
+    service.dials = [asyncio.CancelledError()]
+    service.current.end()
+    assert await ask(driver, "one") == "answer to one"
+    assert len(service.connections) == 2
+    await driver.close()
+
+
+@pytest.mark.parametrize("count", range(3))
+@in_virtual_time
+async def test_a_dial_that_is_cancelled_from_outside_ends_the_session(service, count):
+    service.dials = [asyncio.get_running_loop().create_future()]
+    driver = driver_of(service)
+    start = asyncio.create_task(driver.start())
+    await asyncio.sleep(0)  # the dial has not begun
+    await steps(count)
+    driver._links[0].dial.cancel()
+    with pytest.raises(SessionLost, match="a task of the session was cancelled from outside"):
+        await start
+    assert driver._links == ()
+    await driver.close()
+
+
 @in_virtual_time
 async def test_close_does_not_wait_for_history(service):
     driver = driver_of(service, load_history=endless_history)

@@ -133,17 +133,21 @@ class Store(MemoryStore):
         finally:
             self.busy -= 1
 
-    async def load(self, key):
+    async def claim(self, *arguments, **options):
         await self._works()
-        return await super().load(key)
+        return await super().claim(*arguments, **options)
 
-    async def save(self, key, record):
+    async def renew(self, *arguments):
         await self._works()
-        await super().save(key, record)
+        return await super().renew(*arguments)
 
-    async def forget(self, key):
+    async def save(self, *arguments):
         await self._works()
-        await super().forget(key)
+        return await super().save(*arguments)
+
+    async def release(self, *arguments):
+        await self._works()
+        await super().release(*arguments)
 
     async def close(self):
         await asyncio.sleep(0.01)
@@ -244,11 +248,13 @@ class World:
         self._victim = None
         if self.struck_at is None or self.strike.jump:
             return task.result()
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if way == "others" and not isinstance(error, SessionLost):
+            return task.result()  # there was none
         if self.loop.time() - self.struck_at > PATIENCE:
             self.wrong.append(f"it was over {self.loop.time() - self.struck_at:.1f} s after it was struck")
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if way == "others":
-            return task.result()
+            raise Struck
         if error is None:
             if way not in _COMES_OUT:
                 self.wrong.append("a cancellation was swallowed")

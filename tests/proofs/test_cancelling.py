@@ -59,10 +59,22 @@ def test_it_may_be_cancelled_at_every_turn_of_the_loop(name: str, way: Way, call
     assert found == {}
 
 
-def test_a_connect_may_be_cancelled_at_every_turn_of_the_loop() -> None:
+@pytest.mark.parametrize("way", ["ready", "all", "others"])
+def test_a_connect_may_be_cancelled_at_every_turn_of_the_loop(way: Way) -> None:
     """Also in the very turn in which TCP and TLS are there, where asyncio itself would still wait for the peer."""
-    struck, found = sweep(SCENARIOS["talk"], "ready", call=False, turns=True, last=35)
+    struck, found = sweep(SCENARIOS["talk"], way, call=False, turns=True, last=35)
     assert struck == 35
+    assert found == {}
+
+
+@APPS
+@EACH
+@pytest.mark.parametrize("way", ["all", "others"])
+def test_all_tasks_may_be_cancelled_at_once(name: str, way: Way, app: type[BareApp], all_points: bool) -> None:
+    """Those of the session, too, and of the application or not: it ends, at once, and a store of its own is closed."""
+    some = 41 if app is GenaiApp or name == "moves" else 9
+    struck, found = sweep(SCENARIOS[name], way, call=False, turns=True, app=app, step=1 if all_points else some)
+    assert struck >= 2
     assert found == {}
 
 
