@@ -21,7 +21,13 @@ class Script:
         self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
-_NOW = """
+_NUMBER = """
+-- what is missing, or was damaged, is 0
+local function number(field) return field and tonumber(field) or 0 end
+"""
+_NOW = (
+    _NUMBER
+    + """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local function text(number) return string.format('%.0f', number) end
@@ -29,23 +35,24 @@ local function lease_until(till, past)
   redis.call('PEXPIREAT', KEYS[1], text(math.ceil(math.max(till, past) / 1000) + 7 * 86400 * 1000))
 end
 """
+)
 
 CLAIM = Script(
     _NOW
     + """
 local owner, span, force = ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1'
 local row = redis.call('HMGET', KEYS[1], 'fence', 'owner', 'until', 'span', 'past')
-local left = (row[3] or 0) - now
+local left, longest = number(row[3]) - now, 2 * number(row[4]) + 1000000
 -- more than it ever was: the server's clock was set back
-if not row[2] or row[2] == owner or left < 0 or left > 2 * row[4] + 1000000 then left = 0 end
+if not row[2] or row[2] == owner or left < 0 or left > longest then left = 0 end
 if left > 0 and not force then return {text(left)} end
 -- until then an owner that was thrown out may believe that it owns the conversation, whoever claimed it since
-local past = math.max(row[5] or 0, now + left)
-local fence = math.max((row[1] or 0) + 1, now)
+local past = math.max(math.min(number(row[5]), now + longest), now + left)
+local fence = math.max(number(row[1]) + 1, now)
+local entry = redis.call('HMGET', KEYS[2], 'data', 'sequence', 'expires')
 redis.call('HSET', KEYS[1], 'fence', text(fence), 'owner', owner,
   'until', text(now + span), 'span', text(span), 'past', text(past))
 lease_until(now + span, past)
-local entry = redis.call('HMGET', KEYS[2], 'data', 'sequence', 'expires')
 return {text(fence), text(past - now), entry[1], entry[2], entry[3]}
 """
 )
@@ -57,21 +64,24 @@ local span = tonumber(ARGV[2])
 local row = redis.call('HMGET', KEYS[1], 'fence', 'owner', 'past')
 if row[1] ~= ARGV[1] or not row[2] then return 0 end
 redis.call('HSET', KEYS[1], 'until', text(now + span), 'span', text(span))
-lease_until(now + span, row[3])
+lease_until(now + span, number(row[3]))
 return 1
 """
 )
 
-SAVE = Script("""
+SAVE = Script(
+    _NUMBER
+    + """
 local row = redis.call('HMGET', KEYS[1], 'fence', 'writer', 'sequence')
 if row[1] ~= ARGV[1] then return 0 end
-if row[2] ~= ARGV[1] or tonumber(ARGV[2]) > tonumber(row[3]) then
+if row[2] ~= ARGV[1] or tonumber(ARGV[2]) > number(row[3]) then
   redis.call('HSET', KEYS[1], 'writer', ARGV[1], 'sequence', ARGV[2])
   redis.call('HSET', KEYS[2], 'data', ARGV[3], 'sequence', ARGV[2], 'expires', ARGV[4])
   redis.call('PEXPIREAT', KEYS[2], ARGV[5])
 end
 return 1
-""")
+"""
+)
 
 RELEASE = Script("""
 if redis.call('HGET', KEYS[1], 'fence') == ARGV[1] then redis.call('HDEL', KEYS[1], 'owner') end

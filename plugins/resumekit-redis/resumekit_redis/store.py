@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -20,7 +21,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from resumekit.errors import ConfigurationError, KeyInUse
-from resumekit.stores import Claim, Entry
+from resumekit.stores import UNREADABLE, Claim, Entry
 from resumekit_redis.scripts import CLAIM, RELEASE, RENEW, SAVE, Script
 
 __all__ = ["RedisStore"]
@@ -37,6 +38,8 @@ _OF_REDIS_PY = {
     "client_name", "db", "health_check_interval", "max_connections", "password", "protocol", "socket_connect_timeout",
     "socket_keepalive", "socket_timeout", "username",
 }  # fmt: skip
+_BAD_VALUE = "a setting in the URL of the handle store has a value that makes no sense"
+_CHECK = "check that the server runs, and its address in the URL"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -64,21 +67,26 @@ class _Address:
         self.wait = int(wait)
         self.url = urlunsplit((_SCHEMES[parts.scheme], parts.netloc, parts.path, urlencode(settings), ""))
         """Without the settings that are our own: stores that share it share their connections."""
-        database = parts.path.strip("/")
-        if parts.scheme == "unix":
-            is_good = bool(database)
-        else:
-            is_good = bool(parts.netloc) and (not database or database.isdecimal())
-        try:
-            self.options: dict[str, Any] = {**parse_url(self.url)}
-        except ValueError:
-            is_good = False
-        if not is_good:
+        if not _names_a_server(parts):
             raise ConfigurationError(
                 "the URL of the handle store names no server; write 'redis://HOST:6379/0',"
                 " 'rediss://USER:PASSWORD@HOST:6380/0' (TLS) or 'unix:///run/valkey.sock'; characters such as '/' and"
                 " '#' in a password are written as %2F and %23"
             )
+        try:
+            self.options: dict[str, Any] = {**parse_url(self.url)}
+        except ValueError:
+            raise ConfigurationError(_BAD_VALUE) from None
+
+
+def _names_a_server(parts: SplitResult) -> bool:
+    database = parts.path.strip("/")
+    if parts.scheme == "unix":
+        return bool(database)
+    try:
+        return bool(parts.hostname) and parts.port != 0 and (not database or database.isdecimal())
+    except ValueError:  # the port
+        return False
 
 
 class _Pool:
@@ -124,8 +132,12 @@ class RedisStore:
         fence, held, data, sequence, expires = answer
         entry = None
         if data is not None:
-            expires_at = _EPOCH + int(expires) * _MICROSECOND
-            entry = Entry(data=data, sequence=int(sequence), expires_at=expires_at)
+            try:
+                expires_at = _EPOCH + int(expires) * _MICROSECOND
+                entry = Entry(data=data, sequence=int(sequence), expires_at=expires_at)
+            except (TypeError, ValueError, OverflowError):
+                tomorrow = datetime.now(UTC) + timedelta(days=1)
+                entry = Entry(data=UNREADABLE + b"it was damaged in the server", sequence=0, expires_at=tomorrow)
         return Claim(fence=int(fence), entry=entry, held_for=int(held) / 1e6)
 
     async def renew(self, key: str, fence: int, seconds: float) -> bool:
@@ -303,9 +315,11 @@ def _unreachable(error: Exception) -> Exception:
         if isinstance(cause, PermissionError):
             return ConfigurationError("the socket of the handle store may not be opened by this user")
         if isinstance(cause, TypeError | ValueError):
-            return ConfigurationError("a setting in the URL of the handle store has a value that makes no sense")
+            return ConfigurationError(_BAD_VALUE)
     for cause in _causes(error):
+        if isinstance(cause, socket.gaierror):
+            return ConnectionError("the handle store cannot be reached: nobody knows the name of its host; " + _CHECK)
         if isinstance(cause, OSError) and cause.errno is not None and cause.errno in errno.errorcode:
-            return ConnectionError(f"the handle store cannot be reached: {os.strerror(cause.errno)}")
+            return ConnectionError(f"the handle store cannot be reached: {os.strerror(cause.errno)}; {_CHECK}")
     what = "it did not answer in time" if isinstance(error, exceptions.TimeoutError) else "the connection was lost"
     return ConnectionError(f"the handle store cannot be reached: {what}")
