@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
+import os
+import socket
 import ssl
 import threading
 from collections.abc import Awaitable, Callable
@@ -196,6 +199,8 @@ _REFUSALS = {
     "3D000": "the server of the handle store has no such database; create it, or name another one in the URL",
     "42501": "this user lacks a right that the handle store needs; as an administrator, once:"
     " CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION the_user",
+    "42704": "the URL of the handle store has a setting that the server does not know; what it may have stands in the README"
+    " of resumekit-postgres",
 }
 """By SQLSTATE: what only the one who runs it can mend."""
 
@@ -207,6 +212,9 @@ def _explained(error: Exception, schema: str) -> Exception:
         state: str = refusal.sqlstate or ""
         if state in _REFUSALS:
             return ConfigurationError(_REFUSALS[state].format(schema=quoted(schema)))
+        if state == "42P01":
+            return OSError("PostgreSQL: a table of the handle store is gone; it is made again where all of them are, so drop"
+                           f" the rest: DROP SCHEMA {quoted(schema)} CASCADE")  # fmt: skip
         if state == "25006":
             return OSError("PostgreSQL takes no writes here; if this is a standby, name the primary as well, with"
                            " ?target_session_attrs=read-write")  # fmt: skip
@@ -215,9 +223,17 @@ def _explained(error: Exception, schema: str) -> Exception:
         return ConfigurationError(
             "the certificate of the handle store's server is not trusted; name its authority with ?sslrootcert="
         )
-    if isinstance(error, OSError) and error.strerror:
-        return OSError(f"PostgreSQL cannot be reached: {error.strerror}")
-    return OSError(f"PostgreSQL cannot be reached: {type(error).__name__}")
+    return OSError(
+        f"PostgreSQL cannot be reached: {_why(error)}; check that the server runs, and its address in the URL"
+    )
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, socket.gaierror):
+        return "nobody knows the name of its host"
+    if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
+        return os.strerror(error.errno)  # what it says itself may quote the address
+    return type(error).__name__
 
 
 class PostgresStore:

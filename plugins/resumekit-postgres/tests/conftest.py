@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import importlib.util
 import os
@@ -143,3 +144,10 @@ def own_server():
 def schema():
     """A name that nobody else has."""
     return f"t_{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="session")
+def roles(server):
+    """Users with more, or less, than it needs."""
+    for rights in ("with_password LOGIN PASSWORD 'secret'", "unwanted LOGIN", "modest LOGIN"):
+        asyncio.run(server.ask(f"CREATE ROLE {rights}"))

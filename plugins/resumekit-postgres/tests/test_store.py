@@ -145,7 +145,7 @@ async def test_a_database_from_a_newer_version_is_refused(server, schema, store)
 async def test_tables_that_went_away_come_back(server, schema, store):
     await store.claim("k", "me", 60.0)
     await server.ask(f"DROP SCHEMA {schema} CASCADE")
-    with pytest.raises(OSError, match="UndefinedTable"):
+    with pytest.raises(OSError, match="a table of the handle store is gone"):
         await store.claim("k", "me", 60.0)
 
     assert (await store.claim("k", "me", 60.0)).entry is None
@@ -337,12 +337,6 @@ async def test_no_prepared_statement_is_left_where_none_is_wanted(server, schema
 # ---------------------------------------------------------------------- what goes wrong
 
 
-@pytest.fixture(scope="module")
-def roles(server):
-    for rights in ("with_password LOGIN PASSWORD 'secret'", "unwanted LOGIN", "modest LOGIN"):
-        asyncio.run(server.ask(f"CREATE ROLE {rights}"))
-
-
 async def test_a_password_is_used(server, schema, roles):
     await server.ask(f"CREATE SCHEMA {schema} AUTHORIZATION with_password")
     store = PostgresStore(server.url(schema, user="with_password:secret"))
@@ -378,7 +372,7 @@ async def test_missing_rights_say_what_to_do_and_then_it_works(server, schema, r
 
 async def test_a_server_that_is_not_there_is_for_now(tmp_path):
     store = PostgresStore(f"postgresql://app:secret@/calls?host={tmp_path}")
-    with pytest.raises(OSError, match=r"^PostgreSQL cannot be reached: No such file or directory$"):
+    with pytest.raises(OSError, match=r"^PostgreSQL cannot be reached: No such file or directory; check that"):
         await store.claim("k", "me", 60.0)
     await store.close()
 
