@@ -1,0 +1,159 @@
+"""The test's side of `tests.processes.worker`: a `Worker` is an application in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+
+from tests.faults import runner
+from tests.faults.zygote import Emulator
+from tests.processes.worker import Options
+from tests.secrets import API_KEY
+
+ROOT = Path(__file__).resolve().parents[2]
+SCALE = 0.05
+PATIENCE = 40.0
+"""Real seconds after which a process hangs."""
+TOOL = 'a fact? [tool:look_up {"what": "a fact"}]'
+"""A question that the model calls the tool for."""
+
+
+def policy(**changes):
+    """Return a policy on the emulator's scale; its leases, and `changes`, are in real seconds."""
+    fields = {"lease": 4.5, "store_timeout": 1.5, "first_connect_deadline": 60.0, "old_binding_grace": 60.0}
+    fields |= {"progress_watchdog": 60.0}
+    return msgspec.structs.replace(runner.policy(SCALE), **{**fields, **changes})
+
+
+def emulator(**knobs):
+    return Emulator(time_scale=SCALE, connection_age=None, tool_turns="at_end", **knobs)
+
+
+class Worker:
+    """A process with one conversation."""
+
+    def __init__(self, process):
+        self._process = process
+        self._news = asyncio.Event()
+        self.told = []
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self):
+        while line := await self._process.stdout.readline():
+            self.told.append(json.loads(line))
+            self._news.set()
+        self._news.set()
+
+    async def until(self, is_so):
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not is_so():
+                    assert not self._reading.done(), f"it ended after {self.told[-3:]}; its error is on stderr"
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            raise AssertionError(f"it never came to be; the process told {self.told[-12:]}") from None
+
+    async def do(self, command):
+        self._process.stdin.write(json.dumps(command).encode() + b"\n")
+        await self._process.stdin.drain()
+
+    async def start(self):
+        """Connect, or begin to."""
+        await self.do(["go on"])
+
+    async def answers(self, question):
+        """Ask, and wait for the whole answer."""
+        await self.do(question)
+        await self.answered(question)
+
+    async def speaks(self, question):
+        """Ask, and wait for the beginning of the answer."""
+        said = len(self.words("said"))
+        await self.do(question)
+        await self.until(lambda: len(self.words("said")) > said)
+
+    async def answered(self, question):
+        await self.until(lambda: any(f"answer to {question}:" in answer for answer in self.whole_answers))
+
+    async def tells(self, kind):
+        await self.until(lambda: self.words(kind))
+
+    async def tells_of(self, event):
+        await self.until(lambda: self.events(event))
+
+    def words(self, kind):
+        """Return what was told with a word."""
+        return [told[1:] for told in self.told if told[0] == kind]
+
+    @property
+    def whole_answers(self):
+        return [answer for (answer,) in self.words("answer")]
+
+    def events(self, *names):
+        return [fields for name, fields in self.words("event") if name in names]
+
+    async def leave(self):
+        """Let it end in order."""
+        self._process.stdin.close()
+        assert await self._process.wait() == 0
+        await self._reading
+
+    async def kill(self):
+        self._process.kill()
+        await self._process.wait()
+        await self._reading
+
+    def signal(self, number):
+        os.kill(self._process.pid, number)
+
+    async def terminate(self):
+        """Ask it to end as an orchestrator does, and wait until it has."""
+        self.signal(signal.SIGTERM)
+        assert await self._process.wait() == 0
+        await self._reading
+
+    async def stop(self):
+        """Have nothing left of it."""
+        if self._process.returncode is None:
+            await self.kill()
+        self._process.stdin.close()
+
+
+@contextlib.asynccontextmanager
+async def workers(server, store, folder, framework="genai", number=2, *, front=None, **changes):
+    """Give so many processes for one conversation, with everything imported; none is left behind."""
+    ca_file = folder / "ca.pem"
+    ca_file.write_text(server._pem)
+    options = Options(framework, store.url, policy(**changes), str(folder / "adk.db"))
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "SSL_CERT_FILE": str(ca_file),
+        "GOOGLE_API_KEY": API_KEY,
+        "GOOGLE_GEMINI_BASE_URL": (front or server).base_url,
+    }
+    async with contextlib.AsyncExitStack() as stack:
+        started = []
+        for _ in range(number):
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-W", "ignore", "-m", "tests.processes.worker", msgspec.json.encode(options).decode()),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                limit=2**22,
+                cwd=ROOT,
+                env=environment,
+            )
+            started.append(Worker(process))
+            stack.push_async_callback(started[-1].stop)
+        for worker in started:
+            await worker.tells("ready")
+        yield started
