@@ -399,6 +399,12 @@ class Driver:
         now = self._loop.time()
         return now < keeper.deadline and time.time() - now - self._wall <= _DRIFT
 
+    def _may_write(self, keeper: Keeper) -> bool:
+        """Whether the conversation is the session's own for certain, just now."""
+        now = self._loop.time()
+        asleep = time.time() - now - self._wall
+        return now + (asleep if asleep > _DRIFT else 0.0) < keeper.deadline
+
     def _leave_the_wire(self) -> None:
         """The conversation may be another session's by now: drop every connection before anything is written to it.
 
@@ -711,7 +717,10 @@ class Driver:
                 await self._keeper.hold()
             if self._admission is not None:
                 await self._admission.dialling()
-            link.transport = await self._dial()
+            transport = await self._dial()
+            if self._keeper is not None:
+                transport.guard(functools.partial(self._may_write, self._keeper))
+            link.transport = transport
         except (Exception, asyncio.CancelledError) as error:  # tokens, headers and addresses come from foreign code
             if _is_stopped(error):
                 raise

@@ -45,6 +45,10 @@ class Transport(Protocol):
         """Undo `pause`, if there was one; the receiver may be called before this returns."""
         ...
 
+    def guard(self, may_write: Callable[[], bool]) -> None:
+        """Ask before anything is written from now on, pongs and goodbyes too; where the answer is no, drop the connection."""
+        ...
+
     async def send(self, frame: str) -> None:
         """Return when there is room for another frame. Never called twice at a time."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -52,6 +52,19 @@ class PushConnection(ClientConnection):
         """Hand over what has come, and what comes."""
         self._receiver = receiver
         self.resume()
+
+    def guard(self, may_write: Callable[[], bool]) -> None:
+        """Ask before anything is written: websockets answers pings, and says goodbye, by itself."""
+        write = self.send_data
+
+        def send_data() -> None:
+            if may_write():
+                write()
+            else:
+                self.transport.abort()
+
+        # Of this connection alone: the others must not pay for it.
+        self.send_data = send_data  # type: ignore[method-assign]
 
     def drop(self) -> None:
         """Let go of the socket, if there is one."""
@@ -101,6 +114,7 @@ class PushConnection(ClientConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """End: the socket is closed."""
         super().connection_lost(exc)
+        self.__dict__.pop("send_data", None)  # it holds on to us
         self._lost = True
         if self._hang_up is not None:
             self._hang_up.cancel()
@@ -148,6 +162,10 @@ class WebSocketTransport:
     def resume(self) -> None:
         """Hand over what comes again."""
         self._connection.resume()
+
+    def guard(self, may_write: Callable[[], bool]) -> None:
+        """Ask before anything is written."""
+        self._connection.guard(may_write)
 
     async def send(self, frame: str) -> None:
         """Send one text frame."""

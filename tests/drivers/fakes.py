@@ -156,6 +156,9 @@ class FakeTransport:
         self.end(ConnectionClosedOK(Close(1000, ""), Close(1000, ""), rcvd_then_sent=False))
         await asyncio.sleep(0)  # the end is told first
 
+    def guard(self, may_write):
+        self.may_write = may_write
+
     def abort(self):
         self.aborted = True
         self.end()

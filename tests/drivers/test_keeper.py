@@ -900,10 +900,12 @@ async def test_a_session_that_slept_writes_nothing_before_the_store_has_confirme
     await ask(driver, "one")
     await until(lambda: store.kept is not None)
     connection, sent = service.current, len(service.current.sent)
+    assert connection.may_write()
     if sleep == "frozen":
         asyncio.get_running_loop().clock += 60.0
     else:
         wall[0] += 60.0
+    assert not connection.may_write(), "not even a pong"
     if taken:
         store.steal()
     store.gate.clear()

@@ -122,6 +122,33 @@ async def test_frames_go_both_ways_text_and_binary(server):
     assert failure_of(await received.end(), Phase.LIVE).code == 1000
 
 
+@pytest.mark.parametrize("what", ["a frame", "a frame that waits", "a ping", "a goodbye", "a pong"])
+async def test_nothing_is_written_that_a_guard_forbids(server, what):
+    """Not even what websockets does by itself: a process that slept too long owns the conversation no more."""
+    transport = await dial_websocket(server.uri, policy=Policy())
+    received, written = Receiver(transport), []
+    may = [True]
+    transport.guard(lambda: may[0])
+    await transport.send("one")
+    await until(lambda: server.received)
+    socket = transport._connection.transport
+    write, socket.write = socket.write, lambda data: (written.append(data), write(data))
+    may[0] = False
+    match what:
+        case "a frame":
+            transport.send_now("two")
+        case "a frame that waits":
+            await transport.send("two")
+        case "a ping":
+            await transport.ping()
+        case "a goodbye":
+            await transport.close()
+        case "a pong":
+            await server.sockets[0].ping()
+    await received.end()
+    assert (server.received, written) == (["one"], [])
+
+
 async def test_a_message_in_several_frames_is_one(server):
     transport = await dial_websocket(server.uri, policy=Policy())
     received = Receiver(transport)

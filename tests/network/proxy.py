@@ -227,6 +227,11 @@ class _Way:
         if connection.proxy.weather.slices:
             await asyncio.sleep(0)
 
+    async def say(self, data: bytes) -> None:
+        """Write what nobody sent."""
+        self._writer.write(data)
+        await self._writer.drain()
+
     async def _strike(self) -> None:
         for planned in self._connection.due(self):
             self._connection.take(planned)
@@ -414,6 +419,10 @@ class Proxy:
     def strike(self, fault: Fault) -> None:
         """Let something happen at once to the newest connection."""
         self.connections[-1].suffer(fault)
+
+    async def says(self, data: bytes, *, on: int) -> None:
+        """Say something to the client of a connection, as if it were the server."""
+        await self.connections[on].ways["down"].say(data)
 
     def refuse(self) -> None:
         """Listen no more: who dials is refused."""

@@ -7,12 +7,13 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import sys
 from pathlib import Path
 
 import msgspec
 
-from tests.faults import runner
+from resumekit import Policy
 from tests.faults.zygote import Emulator
 from tests.processes.worker import Options
 from tests.secrets import API_KEY
@@ -25,11 +26,8 @@ TOOL = 'a fact? [tool:look_up {"what": "a fact"}]'
 """A question that the model calls the tool for."""
 
 
-def policy(**changes):
-    """Return a policy on the emulator's scale; its leases, and `changes`, are in real seconds."""
-    fields = {"lease": 4.5, "store_timeout": 1.5, "first_connect_deadline": 60.0, "old_binding_grace": 60.0}
-    fields |= {"progress_watchdog": 60.0}
-    return msgspec.structs.replace(runner.policy(SCALE), **{**fields, **changes})
+POLICY = {"lease": 4.5, "store_timeout": 1.5, "first_connect_deadline": 60.0}
+"""Real seconds; all else is as it is for users."""
 
 
 def emulator(**knobs):
@@ -130,15 +128,17 @@ class Worker:
 @contextlib.asynccontextmanager
 async def workers(server, store, folder, framework="genai", number=2, *, front=None, **changes):
     """Give so many processes for one conversation, with everything imported; none is left behind."""
+    front = front or server
     ca_file = folder / "ca.pem"
-    ca_file.write_text(server._pem)
-    options = Options(framework, store.url, policy(**changes), str(folder / "adk.db"))
+    (authority,) = front.client_ssl_context().get_ca_certs(binary_form=True)
+    ca_file.write_text(ssl.DER_cert_to_PEM_cert(authority))
+    options = Options(framework, store.url, Policy(**{**POLICY, **changes}), str(folder / "adk.db"))
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "SSL_CERT_FILE": str(ca_file),
         "GOOGLE_API_KEY": API_KEY,
-        "GOOGLE_GEMINI_BASE_URL": (front or server).base_url,
+        "GOOGLE_GEMINI_BASE_URL": front.base_url,
     }
     async with contextlib.AsyncExitStack() as stack:
         started = []
