@@ -2,7 +2,7 @@
 
 A process that has imported everything forks for each two connections to its socket; the child is what
 `python -m resumekit.emulator` would be, with these for its stdin and stdout. `Emulator` is an `EmulatorProcess` on such a
-child.
+child; whatever else takes long to import may be started so, too (`zygote`, `serve`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 from resumekit.emulator import EmulatorProcess
@@ -76,14 +77,14 @@ def dial(address: str) -> socket.socket:
 
 
 @functools.cache
-def zygote() -> str:
-    """Return the address of this process's zygote, which ends with it."""
+def zygote(module: str = "tests.faults.zygote") -> str:
+    """Return the address of this process's zygote, which ends with it: a module that calls `serve`."""
     folder = tempfile.mkdtemp(prefix="zygote-")
     atexit.register(shutil.rmtree, folder)
     address = str(Path(folder) / "socket")
     root = str(Path(__file__).parents[2])
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.zygote", address],
+        [sys.executable, "-m", module, address],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": root, "TMPDIR": folder},
@@ -94,8 +95,8 @@ def zygote() -> str:
     return address
 
 
-def serve(address: str) -> None:
-    """Fork an emulator for each connection, until stdin ends."""
+def serve(address: str, work: Callable[[], Coroutine[object, object, object]]) -> None:
+    """Fork for each two connections, until stdin ends; the child does the work."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
@@ -108,18 +109,18 @@ def serve(address: str) -> None:
             streams = [listener.accept()[0] for _ in range(2)]
             if os.fork() == 0:
                 listener.close()
-                become_emulator(*streams)
+                become(work, *streams)
             for stream in streams:
                 stream.close()
 
 
-def become_emulator(*streams: socket.socket) -> None:
+def become(work: Callable[[], Coroutine[object, object, object]], *streams: socket.socket) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream.fileno(), number)
         stream.close()
     os.write(1, json.dumps({"pid": os.getpid()}).encode() + b"\n")
     try:
-        asyncio.run(control())
+        asyncio.run(work())
     except BaseException:
         traceback.print_exc()
         os.write(1, FAILED)
@@ -128,4 +129,4 @@ def become_emulator(*streams: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(sys.argv[1], control)

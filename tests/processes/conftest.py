@@ -46,7 +46,7 @@ class Store:
     async def until(self, is_so):
         """Wait until the record is so; return it."""
         async with asyncio.timeout(PATIENCE):
-            while (record := await self.record()) is None or not is_so(record):
+            while (record := await self.record()) is None or not is_so(record):  # noqa: ASYNC110 -- of a server
                 await asyncio.sleep(0.02)
         return record
 

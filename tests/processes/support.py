@@ -8,17 +8,14 @@ import json
 import os
 import signal
 import ssl
-import sys
-from pathlib import Path
 
 import msgspec
 
 from resumekit import Policy
-from tests.faults.zygote import Emulator
+from tests.faults.zygote import Emulator, dial, zygote
 from tests.processes.worker import Options
 from tests.secrets import API_KEY
 
-ROOT = Path(__file__).resolve().parents[2]
 SCALE = 0.05
 PATIENCE = 40.0
 """Real seconds after which a process hangs."""
@@ -35,18 +32,26 @@ def emulator(**knobs):
 
 
 class Worker:
-    """A process with one conversation."""
+    """A process with one conversation, or nothing yet."""
 
-    def __init__(self, process):
-        self._process = process
+    def __init__(self, options):
+        self._options = options
         self._news = asyncio.Event()
         self.told = []
+
+    async def _open(self):
+        address = zygote("tests.processes.worker")
+        first, second = dial(address), dial(address)  # without a pause: nobody else's come between
+        _, self._writer = await asyncio.open_unix_connection(sock=first)
+        self._reader, self._other_writer = await asyncio.open_unix_connection(sock=second, limit=2**22)
+        self._pid = json.loads(await self._reader.readline())["pid"]
         self._reading = asyncio.create_task(self._read())
 
     async def _read(self):
-        while line := await self._process.stdout.readline():
-            self.told.append(json.loads(line))
-            self._news.set()
+        with contextlib.suppress(ConnectionError):
+            while line := await self._reader.readline():
+                self.told.append(json.loads(line))
+                self._news.set()
         self._news.set()
 
     async def until(self, is_so):
@@ -60,12 +65,12 @@ class Worker:
             raise AssertionError(f"it never came to be; the process told {self.told[-12:]}") from None
 
     async def do(self, command):
-        self._process.stdin.write(json.dumps(command).encode() + b"\n")
-        await self._process.stdin.drain()
+        self._writer.write(json.dumps(command).encode() + b"\n")
+        await self._writer.drain()
 
     async def start(self):
         """Connect, or begin to."""
-        await self.do(["go on"])
+        await self.do(msgspec.to_builtins(self._options))
 
     async def answers(self, question):
         """Ask, and wait for the whole answer."""
@@ -100,60 +105,47 @@ class Worker:
 
     async def leave(self):
         """Let it end in order."""
-        self._process.stdin.close()
-        assert await self._process.wait() == 0
-        await self._reading
-
-    async def kill(self):
-        self._process.kill()
-        await self._process.wait()
-        await self._reading
-
-    def signal(self, number):
-        os.kill(self._process.pid, number)
+        self._writer.write_eof()
+        await self._has_ended()
 
     async def terminate(self):
         """Ask it to end as an orchestrator does, and wait until it has."""
         self.signal(signal.SIGTERM)
-        assert await self._process.wait() == 0
+        await self._has_ended()
+
+    async def _has_ended(self):
+        async with asyncio.timeout(PATIENCE):
+            await self._reading
+        assert self.told[-1] == ["over"]
+        assert self.words("error") == []
+
+    async def kill(self):
+        self.signal(signal.SIGKILL)
         await self._reading
 
-    async def stop(self):
+    def signal(self, number):
+        os.kill(self._pid, number)
+
+    async def __aenter__(self):
+        await self._open()
+        return self
+
+    async def __aexit__(self, *_):
         """Have nothing left of it."""
-        if self._process.returncode is None:
+        if not self._reading.done():
             await self.kill()
-        self._process.stdin.close()
+        for writer in (self._writer, self._other_writer):
+            writer.close()
 
 
 @contextlib.asynccontextmanager
 async def workers(server, store, folder, framework="genai", number=2, *, front=None, **changes):
-    """Give so many processes for one conversation, with everything imported; none is left behind."""
+    """Give so many processes for one conversation, none of which has begun; none is left behind."""
     front = front or server
     ca_file = folder / "ca.pem"
     (authority,) = front.client_ssl_context().get_ca_certs(binary_form=True)
     ca_file.write_text(ssl.DER_cert_to_PEM_cert(authority))
-    options = Options(framework, store.url, Policy(**{**POLICY, **changes}), str(folder / "adk.db"))
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "SSL_CERT_FILE": str(ca_file),
-        "GOOGLE_API_KEY": API_KEY,
-        "GOOGLE_GEMINI_BASE_URL": front.base_url,
-    }
+    environment = {"SSL_CERT_FILE": str(ca_file), "GOOGLE_API_KEY": API_KEY, "GOOGLE_GEMINI_BASE_URL": front.base_url}
+    options = Options(framework, store.url, Policy(**{**POLICY, **changes}), str(folder / "adk.db"), environment)
     async with contextlib.AsyncExitStack() as stack:
-        started = []
-        for _ in range(number):
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-W", "ignore", "-m", "tests.processes.worker", msgspec.json.encode(options).decode()),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                limit=2**22,
-                cwd=ROOT,
-                env=environment,
-            )
-            started.append(Worker(process))
-            stack.push_async_callback(started[-1].stop)
-        for worker in started:
-            await worker.tells("ready")
-        yield started
+        yield [await stack.enter_async_context(Worker(options)) for _ in range(number)]

@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
-from tests.network.proxy import Proxy
-from tests.processes.support import POLICY, emulator, workers
+from tests.network.proxy import Fault, Proxy
+from tests.processes.support import PATIENCE, POLICY, emulator, workers
 
 pytestmark = pytest.mark.network
 PING = b"\x89\0"
@@ -25,10 +25,10 @@ def written(proxy):
     [("sqlite", True), ("sqlite", False), ("redis", True), ("postgres", False)],
     indirect=["store"],
 )
-async def test_one_that_is_frozen_writes_nothing_when_it_wakes(store, speaks, tmp_path):
+async def test_one_that_is_frozen_is_taken_over_and_writes_nothing_when_it_wakes(store, speaks, tmp_path):
     """Its socket is still open, its microphone is on, or not, and the service has asked whether it is there."""
     async with (
-        emulator(bound_elsewhere="allow") as server,
+        emulator() as server,
         Proxy(server, inside=True) as proxy,
         workers(server, store, tmp_path, front=proxy) as (first, second),
     ):
@@ -43,6 +43,12 @@ async def test_one_that_is_frozen_writes_nothing_when_it_wakes(store, speaks, tm
         first.signal(signal.SIGSTOP)
 
         await second.start()
+        await second.until(lambda: "old binding" in [event["verdict"] for event in second.events("ConnectionLost")])
+        for fault in (
+            Fault("hole", only="down", seconds=PATIENCE),
+            Fault("fin", only="up"),
+        ):  # the service lets go of it
+            proxy.connections[0].suffer(fault)
         await second.answers("two")
         before = written(proxy)
         await proxy.says(PING, on=0)
@@ -50,7 +56,6 @@ async def test_one_that_is_frozen_writes_nothing_when_it_wakes(store, speaks, tm
         await first.tells("error")
         await first.tells("over")
         assert written(proxy) == before
-        assert len(proxy.connections) == 2
         await second.answers("three")
         await second.leave()
         report = await server.ledger_report(["one", "two", "three"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from resumekit.emulator import parse_answer, response_item
-from tests.processes.support import TOOL, emulator, workers
+from tests.processes.support import POLICY, TOOL, emulator, workers
 
 pytestmark = pytest.mark.network
 LONG = "two [chunks:40]"
@@ -40,9 +40,10 @@ async def test_a_conversation_goes_on_whatever_its_process_was_doing(store, fram
             ["one", LONG, TOOL, response_item("look_up", {"result": "found a fact"}), "four"]
         )
     assert report.ok, report
-    assert report.fresh_starts == 0
+    assert (report.connections, report.fresh_starts) == (3, 0), "each dialled once"
     assert parse_answer(third.whole_answers[-1]).turns_held == 4
-    for worker, question in ((second, LONG), (third, "a fact?")):
+    for worker in (second, third):
+        assert all(waiting["seconds"] <= POLICY["lease"] for waiting in worker.events("WaitingForKey"))
         (continued,) = worker.events("Continued")
-        assert (continued["resent_messages"], continued["left_out"], continued["detached"]) == (1, 0, False), question
+        assert (continued["resent_messages"], continued["left_out"], continued["detached"]) == (1, 0, False)
         assert worker.events("HandleRefused", "FreshStarted", "StoreFailed") == []

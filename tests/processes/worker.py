@@ -1,9 +1,9 @@
-"""An application in a process of its own, to be killed, stopped and shut down: `python -m tests.processes.worker OPTIONS`.
+"""An application in a process of its own, to be killed, stopped and shut down. It is forked: see `tests.faults.zygote`.
 
-It says ``["ready"]`` when everything is imported, connects at the first line of stdin, and then reads one JSON value a line:
-a text is a question; ``["speak"]``: the microphone is on from now on; ``["return"]``: the tool that runs may return. It
+The first line of stdin has its `Options`; then it connects, and reads one JSON value a line: a text is a question; ``["speak"]``: the microphone is on from now on; ``["return"]``: the tool that runs may return. It
 writes ``["connected"]``, ``["said", text]``, ``["answer", text]``, ``["tool", argument]``, ``["event", name, fields]``,
-``["error", types, text]`` and at last ``["over"]``. The end of stdin ends it, and so does SIGTERM, as an application has it.
+``["error", types, text]`` and at last
+``["over"]``. The end of stdin ends it, and so does SIGTERM, as an application has it.
 """
 
 from __future__ import annotations
@@ -11,18 +11,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
 from google import genai
+from google.adk.agents import Agent, LiveRequestQueue
+from google.adk.agents.run_config import RunConfig, StreamingMode
+from google.adk.runners import Runner
+from google.adk.sessions.sqlite_session_service import SqliteSessionService
 from google.genai import types
 
 from resumekit import Policy
 from resumekit.adapters import genai as resumable
+from resumekit.adapters.adk import ResumableGemini, ResumekitPlugin
 from resumekit.core.events import Event
 from tests.faults.runner import FAMILIES
+from tests.faults.zygote import serve
 
 MODEL = FAMILIES["2.5"]
 AUDIO = types.Blob(data=bytes(640), mime_type="audio/pcm;rate=16000")
@@ -37,6 +44,7 @@ class Options(msgspec.Struct):
     policy: Policy
     sessions: str
     """The file of ADK's own sessions."""
+    environment: dict[str, str]
     key: str = "a-conversation"
 
 
@@ -61,16 +69,16 @@ class Tool:
         return {"result": f"found {what}"}
 
 
-async def commands() -> AsyncIterator[str | list[str]]:
+async def lines() -> AsyncIterator[bytes]:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():
-        yield json.loads(line)
+        yield line
 
 
 async def obey(
-    given: AsyncIterator[str | list[str]], tool: Tool, ask: Callable[[str], object], speak: Callable[[], object]
+    given: AsyncIterator[bytes], tool: Tool, ask: Callable[[str], object], speak: Callable[[], object]
 ) -> None:
     """Do what stdin says, to its end."""
 
@@ -81,7 +89,8 @@ async def obey(
 
     speaking: asyncio.Task[None] | None = None
     try:
-        async for command in given:
+        async for line in given:
+            command = json.loads(line)
             if isinstance(command, str):
                 await maybe(ask(command))
             elif command == ["return"]:
@@ -101,7 +110,7 @@ async def maybe(result: object) -> None:
 # --- google-genai -----------------------------------------------------------------------------------------------------
 
 
-async def with_genai(options: Options, given: AsyncIterator[str | list[str]]) -> None:
+async def with_genai(options: Options, given: AsyncIterator[bytes]) -> None:
     tool = Tool()
     client = genai.Client()
     what = {"what": types.Schema(type=types.Type.STRING)}
@@ -155,14 +164,7 @@ async def with_genai(options: Options, given: AsyncIterator[str | list[str]]) ->
 # --- google-adk -------------------------------------------------------------------------------------------------------
 
 
-async def with_adk(options: Options, given: AsyncIterator[str | list[str]]) -> None:
-    from google.adk.agents import Agent, LiveRequestQueue
-    from google.adk.agents.run_config import RunConfig, StreamingMode
-    from google.adk.runners import Runner
-    from google.adk.sessions.sqlite_session_service import SqliteSessionService
-
-    from resumekit.adapters.adk import ResumableGemini, ResumekitPlugin
-
+async def with_adk(options: Options, given: AsyncIterator[bytes]) -> None:
     tool = Tool()
     model = ResumableGemini(model=MODEL, store=options.store, policy=options.policy, on_event=tell_event)
     agent = Agent(name="an_agent", model=model, instruction="Be brief.", tools=[tool.look_up])
@@ -200,24 +202,18 @@ async def with_adk(options: Options, given: AsyncIterator[str | list[str]]) -> N
         listening.cancel()
 
 
-async def main(arguments: str) -> None:
-    options = msgspec.json.decode(arguments, type=Options)
-    application = {"genai": with_genai, "adk": with_adk}[options.framework]
-    if options.framework == "adk":
-        import google.adk.runners
-
-        import resumekit.adapters.adk  # noqa: F401 -- both take long
+async def main() -> None:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    tell("ready")
-    given = commands()
+    given = lines()
     try:
-        await anext(given)
-        await application(options, given)
+        options = msgspec.json.decode(await anext(given), type=Options)
+        os.environ.update(options.environment)
+        await {"genai": with_genai, "adk": with_adk}[options.framework](options, given)
     except asyncio.CancelledError:  # SIGTERM
         pass
-    except BaseException as error:  # noqa: BLE001 -- told to the test
+    except BaseException as error:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         tell("error", [kind.__name__ for kind in type(error).__mro__], str(error))
@@ -225,4 +221,4 @@ async def main(arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    serve(sys.argv[1], main)
