@@ -415,6 +415,8 @@ class Conversation:
                 break  # an open question is not history, nor is what stands behind it
             self._record(message)
         self.transcript.add_answer(turn)
+        turn.spoken.clear()  # with its calls a turn is remembered for long
+        turn.written.clear()
 
     def _give_up_calls(self, turn: Turn) -> None:
         """RULES 8: calls that the repeated turn did not make again are over, and the app hears of it before its end."""

@@ -19,6 +19,18 @@ def owned(bench: Bench) -> int:
     return sum(sys.getsizeof(thing) for key, thing in reached(bench.engine).items() if key not in shared)
 
 
+def use_a_tool(bench: Bench, *, words: int, turns: range) -> None:
+    for number in turns:
+        bench.asks(f"question {number:03}")
+        bench.calls((f"call {number:04}", "look", {}))
+        assert bench.shown
+        bench.responds(f"call {number:04}", "look", {})
+        bench.says("word " * words)
+        bench.completes()
+        bench.update(f"handle {number:03}")
+        assert bench.shown
+
+
 def converse(bench: Bench, *, turns: range) -> None:
     for number in turns:
         bench.asks(f"question {number:03}")
@@ -42,3 +54,16 @@ def test_a_session_does_not_grow_with_its_turns() -> None:
     before = owned(bench)
     converse(bench, turns=range(150, 600))
     assert owned(bench) - before < 1000
+
+
+def test_a_session_remembers_its_calls_but_not_what_was_said_with_them() -> None:
+    talkative, quiet = Bench(), Bench()
+    grown = []
+    for bench, words in ((talkative, 100), (quiet, 1)):
+        bench.connect()
+        use_a_tool(bench, words=words, turns=range(150))
+        before = owned(bench)
+        use_a_tool(bench, words=words, turns=range(150, 250))
+        grown.append(owned(bench) - before)
+    assert abs(grown[0] - grown[1]) < 1000
+    assert 0 < grown[1] < 100 * 2000
