@@ -110,6 +110,30 @@ def test_public_names_can_be_had(name):
     assert [listed for listed in module.__all__ if not hasattr(module, listed)] == []
 
 
+PLUGINS = sorted(ROOT.glob("plugins/*"))
+
+
+def is_public(module: str, name: str) -> bool:
+    if f"{module}.{name}" in PUBLIC_MODULES:
+        return True
+    return module in PUBLIC_MODULES and name in (listed_names(PUBLIC_MODULES[module]) or ())
+
+
+@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.name)
+def test_a_plugin_uses_public_names_only(plugin):
+    """STYLE 6: what a plugin of ours needs, those of others need, too."""
+    used = {
+        (node.module, alias.name)
+        for path in plugin.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == PACKAGE.name
+        for alias in node.names
+    }
+
+    assert ("resumekit.stores", "Claim") in used
+    assert {one for one in used if not is_public(*one)} == set()
+
+
 # --- frameworks are imported by their adapters alone ----------------------------------------------------------------
 
 WITHOUT_GOOGLE = """

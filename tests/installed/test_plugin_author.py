@@ -47,6 +47,10 @@ dependencies = ["resumekit"]
 [tool.hatch.build.targets.wheel]
 packages = ["resumekit_examples"]
 """
+OURS = sorted(ROOT.glob("plugins/*"))
+"""The plugins of this repository."""
+THERE = {"directory", *(plugin.name.removeprefix("resumekit-") for plugin in OURS)}
+"""Entry points of packages that are as they should be."""
 BROKEN = {
     "breaks_on_import": "import no_such_module",
     "misspells": "from resumekit.hookspecs import hookimpl\n\n@hookimpl\ndef chose_delay(details): ...",
@@ -85,7 +89,7 @@ def installed(tmp_path_factory):
     page.mkdir()
     for name, text in FILES.items():
         (page / name).write_text(text)
-    wheels = [wheel_of(source, folder / "wheels") for source in (ROOT, project, page)]
+    wheels = [wheel_of(source, folder / "wheels") for source in (ROOT, project, page, *OURS)]
 
     clean = folder / "clean"
     venv.create(clean, with_pip=False)
@@ -150,9 +154,11 @@ def test_resumekit_is_the_installed_one_and_brings_what_it_needs(ask):
 def test_each_hook_is_found_through_its_entry_point_and_broken_ones_say_why(ask):
     found = ask(LIST)
 
-    assert found.keys() == {*HOOKS, *BROKEN, "directory"}
+    assert found.keys() == {*HOOKS, *BROKEN, *THERE}
     for hook in HOOKS:
         assert found[hook] == ["resumekit-examples", "1.0", [hook], None]
+    for name in THERE:
+        assert found[name] == [f"resumekit-{name}", found[name][1], ["provide_handle_store"], None]
     assert "No module named 'no_such_module'" in found["breaks_on_import"][3]
     assert "did you mean 'choose_delay'?" in found["misspells"][3]
 
@@ -162,6 +168,28 @@ def test_the_environment_variable_limits_what_is_imported(ask):
 
     assert list(ask(script, RESUMEKIT_LOAD_PLUGINS="on_event")) == ["on_event"]
     assert ask(script, RESUMEKIT_LOAD_PLUGINS="") == {}
+
+
+WHEEL = """
+import json
+from importlib.metadata import distribution
+found = distribution("resumekit-PLUGIN")
+files = sorted(str(file) for file in found.files if ".dist-info" not in str(file) and ".pyc" not in str(file))
+print(json.dumps([found.version, found.requires, files, (found.read_text("METADATA") or "").count("## ")]))
+"""
+
+
+@pytest.mark.parametrize("plugin", OURS, ids=lambda plugin: plugin.name)
+def test_the_wheel_of_a_plugin_of_ours_is_what_its_project_says(ask, plugin):
+    project = tomllib.loads((plugin / "pyproject.toml").read_text("utf-8"))["project"]
+    version, requires, files, headings = ask(WHEEL.replace("resumekit-PLUGIN", plugin.name))
+    package = plugin.name.replace("-", "_")
+
+    assert version == project["version"]
+    assert sorted(requires) == sorted(project["dependencies"])
+    assert files == sorted(f"{package}/{path.name}" for path in (plugin / package).glob("*.*"))
+    assert f"{package}/py.typed" in files
+    assert headings >= 4, "install, usage, settings, development"
 
 
 ASK = """
@@ -217,7 +245,7 @@ def test_the_doctor_sees_them(installed, tmp_path):
 
     assert done.returncode == 1
     assert sorted(problem.partition(":")[0] for problem in report["problems"]) == sorted(BROKEN)
-    assert {plugin["name"] for plugin in report["plugins"]} == {*HOOKS, *BROKEN, "directory"}
+    assert {plugin["name"] for plugin in report["plugins"]} == {*HOOKS, *BROKEN, *THERE}
 
 
 def test_the_package_of_the_page_passes_its_own_test(installed, tmp_path):
