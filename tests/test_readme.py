@@ -128,7 +128,8 @@ async def test_policy_and_events_are_given_as_shown(server, speaker):
 
 
 @pytest.mark.network
-async def test_a_later_session_goes_on_as_shown(server, speaker):
+async def test_a_later_session_goes_on_as_shown(server, speaker, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     names = await run(BLOCKS[1], speaker)
     for turns in (1, 2):
         names = await run(BLOCKS[4], speaker, **names, client=client_of(server))

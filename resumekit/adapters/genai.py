@@ -233,8 +233,8 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
         model: As for `client.aio.live.connect`.
         config: As for `client.aio.live.connect`. A handle in its `session_resumption` is the first that is used.
         key: Name of the conversation. Its newest handle is kept under it, and used by the next session of this name.
-        store: Where: a URL (``memory://``; plugins bring more), or a `resumekit.stores.HandleStore`. A handle in the
-            setup goes before the one that is kept.
+        store: Where: a URL (``memory://``, ``sqlite:///PATH``; plugins bring more), or a `resumekit.stores.HandleStore`.
+            A handle in the setup goes before the one that is kept.
         pool: Lets the session in, in its turn; it keeps its slot across reconnects. What is waited for it counts
             against no other time-out.
         history: The conversation so far: `types.Content`, mappings or strings, or a callable, also an asynchronous one,
@@ -246,6 +246,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
 
     Raises:
         ConfigurationError: An argument makes no sense, or this google-genai is not known.
+        KeyInUse: (on entering) Another session has the conversation of the key (`Policy.key_in_use`).
         PoolTimeout: (on entering) The pool was full for too long.
         Exception: (on entering) google-genai's own errors, as `client.aio.live.connect` raises them: at once where
             trying again would not help, else after `Policy.first_connect_deadline`.

@@ -133,8 +133,8 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
         transparent: Whether the service reports what it consumed; None: as `Policy.transparent` says, and there
             ``"auto"`` means a Vertex address or a Vertex model name.
         key: Name of the conversation. Its newest handle is kept under it, and used by the next session of this name.
-        store: Where: a URL (``memory://``; plugins bring more), or a `resumekit.stores.HandleStore`. A handle in the
-            setup goes before the one that is kept.
+        store: Where: a URL (``memory://``, ``sqlite:///PATH``; plugins bring more), or a `resumekit.stores.HandleStore`.
+            A handle in the setup goes before the one that is kept.
         pool: Lets the session in, in its turn; it keeps its slot across reconnects. What is waited for it counts
             against no other time-out.
         history: The conversation so far: turns, strings, or a callable, also an asynchronous one, that returns them.
@@ -148,6 +148,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
         ConfigurationError: An argument makes no sense.
         ConnectRefused: (on entering) The service refused for good.
         ConnectFailed: (on entering) No connection within `Policy.first_connect_deadline`.
+        KeyInUse: (on entering) Another session has the conversation of the key (`Policy.key_in_use`).
         PoolTimeout: (on entering) The pool was full for too long.
     """
 

@@ -76,6 +76,7 @@ SUPPORTED = {
     "google-genai": Supported("1.56", "3", "google-genai (the extra 'genai')"),
     "google-adk": Supported("1.27.2", "2", "Google's ADK (the extra 'adk')"),
     "trustme": Supported("1.2", "1", "demo and emulator over TLS (the extra 'emulator')"),
+    "cryptography": Supported("44", "50", "encrypted handle stores (the extra 'encryption')"),
 }
 
 _SEAMS = {"google-genai": "_genai_seam", "google-adk": "_adk_seam"}
@@ -281,6 +282,7 @@ def _plugin(plugin: Plugin) -> Finding:
 
 def _stores(plugins: tuple[Plugin, ...]) -> Iterator[Finding]:
     yield Finding("memory://", "ok", "built in", "kept as long as the process lives")
+    yield Finding("sqlite:///", "ok", "built in", "a file that processes of one host share")
     for plugin in plugins:
         if "provide_handle_store" in plugin.hooks:
             yield Finding(plugin.name, "ok", "plugin", "answers for URLs of its own")

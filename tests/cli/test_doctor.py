@@ -156,7 +156,7 @@ def test_a_plugin_that_provides_stores_is_listed_with_them(examine):
 
     stores = told.partition("\nStores\n")[2].partition("\n\n")[0]
     assert status == 0
-    assert re.findall(r"^  ok +(\S+)", stores, re.MULTILINE) == ["memory://", "redis"]
+    assert re.findall(r"^  ok +(\S+)", stores, re.MULTILINE) == ["memory://", "sqlite:///", "redis"]
 
 
 def test_variables_are_named_and_their_values_never_shown(examine, monkeypatch):
