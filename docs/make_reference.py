@@ -230,6 +230,18 @@ def hooks_page() -> Iterator[str]:
     yield from section(stores.HandleStore)
     yield from section(stores.Claim)
     yield from section(stores.Entry)
+    yield from table(
+        ("constant of `resumekit.stores`", "meaning"),
+        *((f"`{name} = {getattr(stores, name)!r}`", said_of(stores, name)) for name in ("SEALED", "UNREADABLE")),
+    )
+
+
+def said_of(module: ModuleType, name: str) -> str:
+    """Return the string that follows a constant."""
+    body = ast.parse(inspect.getsource(module)).body
+    (said,) = (following for node, following in zip(body, body[1:], strict=False) if assigned(node) == name)
+    assert isinstance(said, ast.Expr)
+    return " ".join(ast.literal_eval(said.value).split())
 
 
 def in_order(module: ModuleType, names: tuple[str, ...]) -> list[str]:
