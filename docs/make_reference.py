@@ -7,6 +7,7 @@ import argparse
 import ast
 import enum
 import inspect
+import itertools
 import re
 import sys
 import textwrap
@@ -239,7 +240,7 @@ def hooks_page() -> Iterator[str]:
 def said_of(module: ModuleType, name: str) -> str:
     """Return the string that follows a constant."""
     body = ast.parse(inspect.getsource(module)).body
-    (said,) = (following for node, following in zip(body, body[1:], strict=False) if assigned(node) == name)
+    (said,) = (following for node, following in itertools.pairwise(body) if assigned(node) == name)
     assert isinstance(said, ast.Expr)
     return " ".join(ast.literal_eval(said.value).split())
 

@@ -148,6 +148,7 @@ def _patient(time_scale: float) -> Policy:
         ping_idle=200.0,
         abort_idle=400.0,
         progress_watchdog=300.0,
+        handle_wait=100.0,
         frozen_after=100.0,
         suspect_patience=200.0,
     ).scaled(time_scale)
