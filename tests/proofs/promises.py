@@ -341,6 +341,13 @@ PROMISES: tuple[Promise, ...] = (
         measured=_guarded("G16"),
     ),
     Promise(
+        key="frames",
+        what="No frame breaks a session, whatever is in it",
+        promised="what cannot be read is discarded and told; after 16 in a row that are no JSON there is another connection",
+        held_by=("tests/fuzz", "make fuzz"),
+        measured=_guarded("frames"),
+    ),
+    Promise(
         key="order",
         what="What is sent again, or late, keeps the order of the application",
         promised="0 reordered",
