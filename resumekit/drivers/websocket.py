@@ -33,7 +33,9 @@ class PushConnection(ClientConnection):
     then the socket is not read. Binary or text, they are bytes; that a text is no UTF-8 is for the receiver to see.
     """
 
-    __slots__ = ("_flowing", "_hang_up", "_lost", "_parts", "_receiver", "_waiting")
+    __slots__ = ("_close_deadline", "_flowing", "_hang_up", "_lost", "_parts", "_receiver", "_waiting")
+    _hang_up: asyncio.TimerHandle | None
+    """For a server that says goodbye, or was told goodbye, and then keeps the socket open."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin: the socket is open."""
@@ -45,8 +47,16 @@ class PushConnection(ClientConnection):
         self._parts: bytearray | None = None
         """Of a message in several frames."""
         self._waiting: deque[bytes] | None = None
-        self._hang_up: asyncio.TimerHandle | None = None
-        """For a server that says goodbye and then keeps the socket open."""
+
+    @property
+    def close_deadline(self) -> float | None:
+        """When the closing handshake has taken long enough; websockets sets it, and looks at it in `close` only."""
+        return self._close_deadline
+
+    @close_deadline.setter
+    def close_deadline(self, deadline: float | None) -> None:
+        self._close_deadline = deadline
+        self._hang_up = None if deadline is None else self.loop.call_at(deadline, self.drop)
 
     def receive(self, receiver: Receiver) -> None:
         """Hand over what has come, and what comes."""
@@ -92,8 +102,6 @@ class PushConnection(ClientConnection):
         """Take a frame."""
         if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
             super().process_event(event)
-            if self.state is State.CLOSING and self._hang_up is None and self.close_timeout is not None:
-                self._hang_up = self.loop.call_later(self.close_timeout, self.transport.abort)
             return
         if event.fin and self._parts is None:
             message = bytes(event.data)
