@@ -49,7 +49,7 @@ class PushConnection(ClientConnection):
         self._waiting: deque[bytes] | None = None
 
     @property
-    def close_deadline(self) -> float | None:
+    def close_deadline(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride] -- read and set as before
         """When the closing handshake has taken long enough; websockets sets it, and looks at it in `close` only."""
         return self._close_deadline
 

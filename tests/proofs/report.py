@@ -26,7 +26,7 @@ PAGES = {
     "promises.md": records.ROOT / "docs" / "explanation" / "promises.md",
 }
 """Which words make which page."""
-_OWN = ("prove", "guards", "soak")
+_OWN = ("prove", "guards", "soak", "fuzz")
 """Records that have a place of their own on the page."""
 
 
@@ -51,6 +51,7 @@ def _values(measured: Figures) -> dict[str, Callable[[], str]]:
         "fates": lambda: _fates(measured),
         "soak": lambda: _soak(measured),
         "tables": lambda: "\n\n".join(_tables(measured)),
+        "fuzz": lambda: "\n\n".join(_tables_of(measured.records.get("fuzz", {}))) or "*Not measured.*",
         "runs": lambda: "\n".join(_runs(measured)),
         "failures": lambda: _failures(measured),
     }
@@ -164,12 +165,14 @@ def _failures(measured: Figures) -> str:
 
 def _tables(measured: Figures) -> Iterator[str]:
     for name, record in measured.records.items():
-        tables = record.get("tables", ())
-        if name in _OWN or not isinstance(tables, list):
-            continue
-        for one in tables:
-            rows = [tuple(_cell(cell) for cell in row) for row in one["rows"]]
-            yield f"### {one['title']}\n\n`{record['about']}`\n\n{table(one['heads'], rows)}"
+        if name not in _OWN and isinstance(record.get("tables", ()), list):
+            yield from _tables_of(record)
+
+
+def _tables_of(record: dict[str, Any]) -> Iterator[str]:
+    for one in record.get("tables", ()):
+        rows = [tuple(_cell(cell) for cell in row) for row in one["rows"]]
+        yield f"### {one['title']}\n\n`{record['about']}`\n\n{table(one['heads'], rows)}"
 
 
 def _soak(measured: Figures) -> str:
