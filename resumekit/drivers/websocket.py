@@ -49,12 +49,14 @@ class PushConnection(ClientConnection):
         self._waiting: deque[bytes] | None = None
 
     @property
-    def close_deadline(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride] -- read and set as before
+    def close_deadline(self) -> float | None:
         """When the closing handshake has taken long enough; websockets sets it, and looks at it in `close` only."""
         return self._close_deadline
 
     @close_deadline.setter
-    def close_deadline(self, deadline: float | None) -> None:
+    def close_deadline(  # pyright: ignore[reportIncompatibleVariableOverride] -- read and set as before
+        self, deadline: float | None
+    ) -> None:
         self._close_deadline = deadline
         self._hang_up = None if deadline is None else self.loop.call_at(deadline, self.drop)
 
