@@ -36,6 +36,7 @@ __all__ = [
     "is_vertex",
     "resolve",
     "session_driver",
+    "store_of",
     "to_json",
     "to_turns",
 ]
@@ -184,7 +185,7 @@ async def session_driver(
     keeper: Keeper | None = None
     if key is not None and policy.resumption == "on":
         keeper = Keeper(
-            _store_of(store or "memory://", decisions),
+            store_of(store or "memory://", decisions),
             key,
             policy=policy,
             model=setup_model(setup),
@@ -252,11 +253,11 @@ _PACKAGES = {
 """Scheme of a store's URL -> the package that answers for it."""
 
 
-def _store_of(store: str | HandleStore, decisions: PluginDecisions) -> HandleStore:
+def store_of(store: str | HandleStore, decisions: PluginDecisions) -> HandleStore:
     """Return the store, asking the plugins for a URL; the error never shows the URL, which may hold a password."""
     inner = getattr(store, "inner", None)
     if isinstance(inner, str):  # an EncryptedStore, which few import
-        return cast("EncryptedStore", store).over(_store_of(inner, decisions))
+        return cast("EncryptedStore", store).over(store_of(inner, decisions))
     if not isinstance(store, str):
         return store
     found = decisions.provide_handle_store(store)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import logging
 import os
 import platform
 import re
+import uuid
 import warnings
 from collections import Counter
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from resumekit.cli._configs import judge
 from resumekit.errors import ConfigurationError
+from resumekit.wire import redact
 
 if TYPE_CHECKING:
     import argparse
@@ -30,7 +34,7 @@ HELP = """\
 Say what is installed, whether resumekit fits it, and what is wrong.
 
 It looks at versions, at the places of google-genai and ADK that resumekit builds on, at plugins and stores, and at the
-names of environment variables that matter. Without --probe it dials nothing; it shows no value of a variable. The exit
+names of environment variables that matter. Without --store and --probe it dials nothing; it shows no value of a variable. The exit
 status is 1 if something would keep a session from working as it should, else 0.
 
 TARGET is a part of your application: a RunConfig, a LiveConnectConfig or a dict, an agent of ADK, an App, a model. Its
@@ -39,6 +43,12 @@ compression, fields that the model does not have; agents, with what would make t
 do not change the exit status.
 
     resumekit doctor my_app.agent:root_agent my_app.server:run_config
+
+With --store it opens a handle store as a session would, and claims, writes and releases a key of its own. A URL that holds a
+password is better given by the name of an environment variable that holds it.
+
+    resumekit doctor --store sqlite:///calls.db
+    resumekit doctor --store CALLS_STORE
 
 To report a bug, add the output of `resumekit doctor --json`.
 
@@ -119,6 +129,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="a part of your application, as module:attribute")
     parser.add_argument("--model", metavar="NAME", help="the model that the configs are for, or that the probe asks")
+    parser.add_argument("--store", metavar="URL", help="try this handle store, or that of an environment variable")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     probe = parser.add_argument_group("the probe of the real service")
     probe.add_argument("--probe", action="store_true", help="ask the real service (needs a key, costs a few cents)")
@@ -144,7 +155,7 @@ def run(arguments: argparse.Namespace) -> int:
         "packages": list(_packages()),
         **{package: list(_seam(package)) for package in _SEAMS},
         "plugins": [_plugin(plugin) for plugin in plugins],
-        "stores": list(_stores(plugins)),
+        "stores": [*_stores(plugins), *([] if arguments.store is None else [_tried(arguments.store)])],
         "application": list(_application(arguments.targets, arguments.model)),
     }
     variables = {name: use for name, use in _VARIABLES.items() if name in os.environ or name.lower() in os.environ}
@@ -286,6 +297,42 @@ def _stores(plugins: tuple[Plugin, ...]) -> Iterator[Finding]:
     for plugin in plugins:
         if "provide_handle_store" in plugin.hooks:
             yield Finding(plugin.name, "ok", "plugin", "answers for URLs of its own")
+
+
+def _tried(given: str) -> Finding:
+    """Do with a handle store what a session does."""
+    url = given if "://" in given else os.environ.get(given, "")
+    name = f"{url.partition('://')[0]}://" if "://" in url else given
+    try:
+        if "://" not in url:
+            raise ConfigurationError("this is neither a URL nor an environment variable that holds one")
+        asyncio.run(_try(url))
+    except ConfigurationError as error:
+        return Finding(name, "bad", "cannot be used", str(error))
+    except TimeoutError:
+        return Finding(name, "bad", "cannot be used", "no answer in time")
+    except Exception as error:  # noqa: BLE001 -- whatever is wrong with it is what the user wants to know
+        return Finding(name, "bad", "cannot be used", redact(str(error)) or type(error).__name__)
+    return Finding(name, "ok", "tried", "a key was claimed, written and released")
+
+
+async def _try(url: str) -> None:
+    from resumekit.adapters._common import store_of
+    from resumekit.core.policy import Policy
+    from resumekit.plugins import make_decisions
+    from resumekit.stores import Entry
+
+    store = store_of(url, make_decisions(report=lambda _: None))
+    key = f"resumekit doctor {uuid.uuid4().hex}"
+    try:
+        async with asyncio.timeout(2 * Policy().store_timeout):
+            claim = await store.claim(key, "doctor", 60.0)
+            gone = Entry(data=b"", sequence=1, expires_at=datetime.now(UTC))
+            if not await store.save(key, claim.fence, gone):
+                raise OSError("it refuses what the owner of a key writes")
+            await store.release(key, claim.fence)
+    finally:
+        await store.close()
 
 
 # ---------------------------------------------------------------------- the application

@@ -289,3 +289,30 @@ def test_google_genais_own_config_is_looked_at(examine, application, monkeypatch
     told = section(examine("an_app:good", "an_app:model")[1])
     assert "LiveConnectConfig for gemini-live-2.5-flash  no context_window_compression" in told
     assert "response_modalities: a Live session has one" in told
+
+
+# ---------------------------------------------------------------------- a store, tried
+
+
+def test_a_store_that_works_is_told(examine, tmp_path, monkeypatch):
+    monkeypatch.setenv("CALLS_STORE", f"sqlite:///{tmp_path}/calls.db")
+    for given in (f"sqlite:///{tmp_path}/calls.db", "CALLS_STORE"):
+        status, told = examine("--store", given)
+        assert status == 0
+        assert re.search(r"^  ok +sqlite:// +tried +a key was claimed, written and released$", told, re.MULTILINE)
+    assert (tmp_path / "calls.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "told"),
+    [
+        ("sqlite:///{}", "sqlite://", "cannot be opened: Is a directory; name a file"),
+        ("sqllite:///{}", "sqllite://", "no plugin answers for a store of sqllite://; did you mean sqlite://?"),
+        ("NO_SUCH_VARIABLE", "NO_SUCH_VARIABLE", "this is neither a URL nor an environment variable that holds one"),
+    ],
+)
+def test_a_store_that_cannot_be_used_says_why(examine, tmp_path, given, name, told):
+    status, report = examine("--store", given.format(tmp_path))
+
+    assert status == 1
+    assert re.search(rf"^  BAD +{re.escape(name)} +cannot be used +.*{re.escape(told)}", report, re.MULTILINE)
