@@ -299,7 +299,8 @@ class Driver:
         """End the session, and wait until no task, socket or timer of it is left. Idempotent.
 
         With a store, the handle of a turn that has just ended is waited for, up to `Policy.handle_wait`: the next
-        session would not know the turn.
+        session would not know the turn. If it is cancelled, the store has `Policy.close_wait` for what is left to be done:
+        the next session would have to wait for the end of the lease.
 
         Args:
             forget: Delete the kept handle, too.
@@ -630,11 +631,11 @@ class Driver:
             for waiting in (self._loader, self._admitting):
                 if waiting is not None:
                     waiting.cancel()
-            if self._keeper is not None:
-                self._keeper.finish()
             closing = [link.writer for link in self._links if link.writer is not None and link.closing]
             if closing:
                 await asyncio.wait(closing, timeout=self._policy.close_wait)
+            if self._keeper is not None:  # not before: who goes on is refused while the old socket is there
+                self._keeper.finish()
             await _ended(lambda: self._keeping)
         finally:
             self._abort_all()

@@ -303,17 +303,32 @@ class Keeper:
     # ------------------------------------------------------------------ the task
 
     async def run(self) -> None:
-        """Do what is noted, and renew, until `finish` or `lost`; whatever ends it, a store of its own is closed."""
+        """Do what is noted, and renew, until `finish` or `lost`; whatever ends it, a store of its own is closed.
+
+        Cancelled, it leaves in order all the same, if the store is quick (`Policy.close_wait`): the next session would have to
+        wait for the end of the lease.
+        """
         try:
             while self.lost is None and not (self._finishing and not self._wake.is_set()):
                 await self._wait()
                 if self._loop.time() >= self._renew_at and not (self._finishing and self._fence is None):
                     await self._renew()
                 await self._write()
-            if self._fence is not None and self.lost is None:
-                await self._ask("release", self._store.release, self._key, self._fence)
+            await self._release()
+        except asyncio.CancelledError:
+            self.closing = True
+            self.finish()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._policy.close_wait):
+                    await self._write()
+                    await self._release()
+            raise
         finally:
             await self.close()
+
+    async def _release(self) -> None:
+        if self._fence is not None and self.lost is None:
+            await self._ask("release", self._store.release, self._key, self._fence)
 
     async def close(self) -> None:
         """Close a store of its own; where that was cancelled, once more."""

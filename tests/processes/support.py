@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import ssl
+from pathlib import Path
 
 import msgspec
 
@@ -16,6 +17,7 @@ from tests.faults.zygote import Emulator, dial, zygote
 from tests.processes.worker import Options
 from tests.secrets import API_KEY
 
+ROOT = Path(__file__).resolve().parents[2]
 SCALE = 0.05
 PATIENCE = 40.0
 """Real seconds after which a process hangs."""
@@ -138,14 +140,18 @@ class Worker:
             writer.close()
 
 
-@contextlib.asynccontextmanager
-async def workers(server, store, folder, framework="genai", number=2, *, front=None, **changes):
-    """Give so many processes for one conversation, none of which has begun; none is left behind."""
-    front = front or server
+def environment_for(front, folder):
+    """Return the variables with which a process finds the service."""
     ca_file = folder / "ca.pem"
     (authority,) = front.client_ssl_context().get_ca_certs(binary_form=True)
     ca_file.write_text(ssl.DER_cert_to_PEM_cert(authority))
-    environment = {"SSL_CERT_FILE": str(ca_file), "GOOGLE_API_KEY": API_KEY, "GOOGLE_GEMINI_BASE_URL": front.base_url}
-    options = Options(framework, store.url, Policy(**{**POLICY, **changes}), str(folder / "adk.db"), environment)
+    return {"SSL_CERT_FILE": str(ca_file), "GOOGLE_API_KEY": API_KEY, "GOOGLE_GEMINI_BASE_URL": front.base_url}
+
+
+@contextlib.asynccontextmanager
+async def workers(server, store, folder, framework="genai", number=2, *, front=None, **changes):
+    """Give so many processes for one conversation, none of which has begun; none is left behind."""
+    policy = Policy(**{**POLICY, **changes})
+    options = Options(framework, store.url, policy, str(folder / "adk.db"), environment_for(front or server, folder))
     async with contextlib.AsyncExitStack() as stack:
         yield [await stack.enter_async_context(Worker(options)) for _ in range(number)]
