@@ -32,7 +32,7 @@ def test_every_named_test_is_there():
         file, _, name = argument.partition("::")
         path = records.ROOT / file
         if not path.exists() or (
-            name and not re.search(rf"^(async )?(def|class) {name}\(", path.read_text("utf-8"), re.M)
+            name and not re.search(rf"^(async )?(def|class) {name}\(", path.read_text("utf-8"), re.MULTILINE)
         ):
             missing.append(argument)
     assert missing == []
