@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 import msgspec  # noqa: E402
 
-from resumekit import cli, errors, hookspecs, stores, testing  # noqa: E402
+from resumekit import cli, errors, hookspecs, pool_backend, stores, testing  # noqa: E402
 from resumekit.cli._probe import questions  # noqa: E402
 from resumekit.core import events, failures, policy, stats  # noqa: E402
 from resumekit.plugins import HOOKS  # noqa: E402
@@ -235,6 +235,10 @@ def hooks_page() -> Iterator[str]:
         ("constant of `resumekit.stores`", "meaning"),
         *((f"`{name} = {getattr(stores, name)!r}`", said_of(stores, name)) for name in ("SEALED", "UNREADABLE")),
     )
+    yield from section(pool_backend.PoolBackend)
+    yield from section(pool_backend.Place)
+    yield from section(pool_backend.Limits)
+    yield from section(pool_backend.Rate)
 
 
 def said_of(module: ModuleType, name: str) -> str:

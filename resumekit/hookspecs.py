@@ -25,6 +25,7 @@ import pluggy
 from resumekit.core.events import Event
 from resumekit.core.failures import Verdict
 from resumekit.core.policy import DelayDetails, Exactly, FailureDetails, Move, MoveDetails, Recovery, RecoveryDetails
+from resumekit.pool_backend import PoolBackend
 from resumekit.stores import HandleStore
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "hookspec",
     "on_event",
     "provide_handle_store",
+    "provide_pool_backend",
 ]
 
 hookspec = pluggy.HookspecMarker("resumekit")
@@ -78,6 +80,46 @@ def provide_handle_store(url: str) -> HandleStore | None:
         @hookimpl
         def provide_handle_store(url):
             return STORE if url == "dict://" else None
+        ```
+    """
+
+
+@hookspec(firstresult=True)
+def provide_pool_backend(url: str) -> PoolBackend | None:
+    """Provide the backend of a session pool for a URL, where the plugin knows its scheme.
+
+    When:
+        Once per `SessionPool` that is given `backend` as a URL, when it is made. Only installed plugins are asked.
+
+    Arguments:
+        url: As the application gave it; it may hold a password, so it belongs into no log.
+
+    Return:
+        An object with the methods of `resumekit.pool.PoolBackend`, which may be the same one each time; or None for
+        another plugin's URL. Return at once, and connect when a method is first awaited. The pool closes it whenever its
+        last session has left, and uses it again for the next.
+
+    If it raises:
+        `SessionPool` raises `ConfigurationError` (the plugin's own, if it is one), as it does where it returns something
+        else: the application asked for a shared quota, and must not believe that it has one.
+
+    Default:
+        None; without a backend a pool counts what is in its own process.
+
+    Added in:
+        0.1
+
+    Example:
+        ```python
+        from resumekit.hookspecs import hookimpl
+        from resumekit.pool import MemoryPoolBackend
+
+        BACKEND = MemoryPoolBackend()  # one of one's own: what `resumekit.testing.PoolConformance` asks for
+
+
+        @hookimpl
+        def provide_pool_backend(url):
+            return BACKEND if url == "dict://" else None
         ```
     """
 

@@ -38,6 +38,7 @@ from resumekit.core.policy import (
 )
 from resumekit.defaults import BUILT_IN
 from resumekit.errors import ConfigurationError
+from resumekit.pool_backend import PoolBackend
 from resumekit.stores import HandleStore
 from resumekit.wire import HistoryTurn, RedactingFilter, redact
 
@@ -50,6 +51,7 @@ __all__ = [
     "PluginDecisions",
     "installed_plugins",
     "make_decisions",
+    "nobody_answers",
 ]
 
 ENTRY_POINT_GROUP = "resumekit"
@@ -257,6 +259,37 @@ def _name_of(plugin: object) -> str:
     return name if isinstance(name, str) else type(plugin).__qualname__
 
 
+_OF_REDIS: dict[str, str] = dict.fromkeys(("redis", "rediss", "unix", "valkey", "valkeys"), "resumekit-redis")
+_PACKAGES = {
+    "a store": {**_OF_REDIS, **dict.fromkeys(("postgres", "postgresql"), "resumekit-postgres")},
+    "a pool's backend": _OF_REDIS,
+}
+"""What a URL is to be -> its scheme -> the package that answers for it."""
+_BUILT_IN: dict[str, list[str]] = {"a store": ["memory", "sqlite"], "a pool's backend": []}
+"""What a URL is to be -> schemes that need no package."""
+
+
+def nobody_answers(url: str, what: Literal["a store", "a pool's backend"]) -> ConfigurationError:
+    """Return the error that no plugin answers for a URL; it never shows the URL, which may hold a password.
+
+    Args:
+        url: As the application gave it.
+        what: It was to be.
+    """
+    scheme = url.partition("://")[0]
+    package = _PACKAGES[what].get(scheme)
+    advice = f"install the one that does: pip install {package}" if package else "install the package that provides it"
+    close = None if package else difflib.get_close_matches(scheme.lower(), [*_BUILT_IN[what], *_PACKAGES[what]], 1)
+    if close:
+        advice = f"did you mean {close[0]}://? Else {advice}"
+    broken = [f"{plugin.name!r} ({plugin.error})" for plugin in installed_plugins() if plugin.error is not None]
+    if broken:
+        advice += f"; not used: {', '.join(broken)}"
+    if LOAD_PLUGINS in os.environ:
+        advice += f"; {LOAD_PLUGINS} is set, and may leave it out"
+    return ConfigurationError(f"no plugin answers for {what} of {scheme}://; {advice}")
+
+
 _NOTHING_REPORTED: frozenset[tuple[str, str, _Problem]] = frozenset()
 
 
@@ -304,20 +337,33 @@ class PluginDecisions:
         Raises:
             ConfigurationError: A plugin raised, or returned what is no store.
         """
-        for opinion in self._opinions["provide_handle_store"]:
+        return cast("HandleStore | None", self._provided("provide_handle_store", url, HandleStore, "the handle store"))
+
+    def provide_pool_backend(self, url: str) -> PoolBackend | None:
+        """Ask for the pool's backend of a URL; None: no plugin answers for it.
+
+        Raises:
+            ConfigurationError: A plugin raised, or returned what is no backend.
+        """
+        return cast(
+            "PoolBackend | None", self._provided("provide_pool_backend", url, PoolBackend, "the pool's backend")
+        )
+
+    def _provided(self, hook: str, url: str, kind: type, what: str) -> object:
+        for opinion in self._opinions[hook]:
             try:
-                store = opinion.ask(url)
+                provided = opinion.ask(url)
             except ConfigurationError:
                 raise
             except Exception as error:
                 raise ConfigurationError(
-                    f"the plugin {opinion.plugin!r} cannot provide the handle store: {type(error).__name__}"
+                    f"the plugin {opinion.plugin!r} cannot provide {what}: {type(error).__name__}"
                 ) from error
-            if isinstance(store, HandleStore):
-                return store
-            if store is not None:
+            if isinstance(provided, kind):
+                return provided
+            if provided is not None:
                 raise ConfigurationError(
-                    f"the plugin {opinion.plugin!r} provided a {type(store).__name__}, which is no HandleStore"
+                    f"the plugin {opinion.plugin!r} provided a {type(provided).__name__}, which is no {kind.__name__}"
                 )
         return None
 

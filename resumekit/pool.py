@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import math
 import uuid
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from types import MappingProxyType
-from typing import Literal, Protocol, TypeVar, runtime_checkable
+from typing import Literal, TypeVar
 
 from msgspec import Struct
 
 from resumekit.core.events import Admitted, Event, Queued, QuotaStrained
 from resumekit.errors import ConfigurationError, PoolTimeout
+from resumekit.plugins import make_decisions, nobody_answers
+from resumekit.pool_backend import Limits, MemoryPoolBackend, Place, PoolBackend, Rate
 
 __all__ = ["TIERS", "Limits", "MemoryPoolBackend", "Place", "PoolBackend", "Rate", "SessionPool", "Slot", "Tier"]
 
@@ -31,37 +32,6 @@ _PATIENCE = 5.0
 """Seconds for which a call of the backend may take."""
 _DIAL_PATIENCE = 0.5
 """The same, where a connection waits for it."""
-
-
-class Rate(Struct, frozen=True):
-    """So many in any span of so many seconds."""
-
-    count: int
-    seconds: float = 60.0
-
-
-class Limits(Struct, frozen=True):
-    """What a backend admits by; the same in every process of a fleet."""
-
-    sessions: int | None = None
-    """At a time; None: any number."""
-    connects: Rate | None = None
-    """New sessions in a span of time, resumes counted along."""
-
-
-class Place(Struct, frozen=True):
-    """Where a session stands."""
-
-    held: bool
-    """It has its slot."""
-    place: int = 0
-    """In the queue, from 1; 0: not in it."""
-    waiting: int = 0
-    """Sessions in the queue."""
-    sessions: int = 0
-    """Slots that are taken."""
-    retry_after: float = math.inf
-    """Seconds after which the rate may let the next one in; infinite where it is slots that are missing."""
 
 
 class Tier(Struct, frozen=True, kw_only=True):
@@ -88,203 +58,6 @@ TIERS: Mapping[str, Tier] = MappingProxyType(
     }
 )
 """Per project. On Vertex the sessions and tokens are of grade B, the rates of grade C."""
-
-
-@runtime_checkable
-class PoolBackend(Protocol):
-    """Holds the slots and the queue of pools, so that several processes share them.
-
-    `pool` is the pool's name. A ticket is one session's, any text that no other session has. A slot, and a place in the
-    queue, is its ticket's for `lease` seconds from the last call that named it, by the backend's own clock; then it goes
-    to the next one, as its process must be dead. At each call the backend gives free slots to the first in the queue,
-    whoever calls: resumes before new sessions, and each in the order of their first `enter`. New sessions also need room
-    in `limits.connects`; each that is let in, resumes too, takes from it.
-
-    Every method is one atomic step, may be called from any event loop, and several at a time. What it raises is logged,
-    and asked again; a `ConfigurationError` from `enter` goes to the application.
-    """
-
-    async def enter(
-        self, pool: str, ticket: str, *, limits: Limits, lease: float, resumes: bool = False, force: bool = False
-    ) -> Place:
-        """Take a slot, or a place at the end of the queue; or tell where the ticket stands. With `force`, a slot anyway."""
-        ...
-
-    async def renew(
-        self, pool: str, held: Collection[str], waiting: Collection[str], *, limits: Limits, lease: float
-    ) -> Sequence[Place]:
-        """Give tickets another `lease` seconds.
-
-        Args:
-            pool: Name of the pool.
-            held: Have slots. One whose lease was over has its slot again, whatever the limit: its session lives.
-            waiting: Stand in the queue, or have got their slots since.
-            limits: As for `enter`.
-            lease: As for `enter`.
-
-        Returns:
-            Where each of `waiting` stands; for one that is not known any more, a place of 0.
-        """
-        ...
-
-    async def leave(self, pool: str, ticket: str) -> None:
-        """Give back the slot, or the place. Idempotent."""
-        ...
-
-    async def connected(self, pool: str, *, limits: Limits) -> int:
-        """Count a reconnect, and return how many connects there were in the time of `limits.connects`, which is set."""
-        ...
-
-    async def close(self) -> None:
-        """Let go of connections; slots and places stay."""
-        ...
-
-
-class _Queue:
-    """The slots and the queue of one pool in memory."""
-
-    __slots__ = ("_clock", "_connects", "_earliest", "_held", "_new", "_resumes")
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._held: dict[str, float] = {}
-        """Ticket -> when its lease ends; so are the other two, in the order of arrival."""
-        self._resumes: dict[str, float] = {}
-        self._new: dict[str, float] = {}
-        self._connects: deque[float] = deque()
-        self._earliest = math.inf
-        """No lease ends before."""
-
-    def settle(self, limits: Limits) -> None:
-        """Forget those whose lease is over, and let in whom there is room for."""
-        now = self._clock()
-        if now >= self._earliest:
-            for tickets in (self._held, self._resumes, self._new):
-                for ticket in [ticket for ticket, ends in tickets.items() if ends <= now]:
-                    del tickets[ticket]
-            ends = itertools.chain(self._held.values(), self._resumes.values(), self._new.values())
-            self._earliest = min(ends, default=math.inf)
-        rate = limits.connects
-        while rate is not None and self._connects and self._connects[0] <= now - rate.seconds:
-            self._connects.popleft()
-        while limits.sessions is None or len(self._held) < limits.sessions:
-            if self._resumes:
-                self._let_in(self._resumes, limits)
-            elif self._new and (rate is None or len(self._connects) < rate.count):
-                self._let_in(self._new, limits)
-            else:
-                break
-
-    def _let_in(self, queue: dict[str, float], limits: Limits) -> None:
-        ticket = next(iter(queue))
-        self._held[ticket] = queue.pop(ticket)
-        self.count(limits)
-
-    def count(self, limits: Limits) -> int:
-        """Count a connect, where there is a rate."""
-        if limits.connects is not None:
-            self._connects.append(self._clock())
-        return len(self._connects)
-
-    def enter(self, ticket: str, limits: Limits, lease: float, *, resumes: bool, force: bool) -> Place:
-        ends = self._clock() + lease
-        self._earliest = min(self._earliest, ends)
-        for tickets in (self._held, self._resumes, self._new):
-            if ticket in tickets:
-                tickets[ticket] = ends
-                break
-        else:
-            (self._resumes if resumes else self._new)[ticket] = ends
-        if force and ticket not in self._held:
-            self._drop(ticket)
-            self._held[ticket] = ends
-            self.count(limits)
-        self.settle(limits)
-        return self._place(ticket, self._rank(ticket), limits)
-
-    def renew(self, held: Collection[str], waiting: Collection[str], limits: Limits, lease: float) -> Sequence[Place]:
-        ends = self._clock() + lease
-        self._earliest = min(self._earliest, ends)
-        for ticket in held:
-            self._drop(ticket)
-            self._held[ticket] = ends
-        for tickets in (self._held, self._resumes, self._new):
-            for ticket in waiting:
-                if ticket in tickets:
-                    tickets[ticket] = ends
-        self.settle(limits)
-        ranks = {ticket: rank for rank, ticket in enumerate(itertools.chain(self._resumes, self._new), 1)}
-        return [self._place(ticket, ranks.get(ticket, 0), limits) for ticket in waiting]
-
-    def leave(self, ticket: str) -> None:
-        self._held.pop(ticket, None)
-        self._drop(ticket)
-
-    def _drop(self, ticket: str) -> None:
-        self._resumes.pop(ticket, None)
-        self._new.pop(ticket, None)
-
-    def _rank(self, ticket: str) -> int:
-        waiting = len(self._resumes) + len(self._new)
-        if self._new and next(reversed(self._new)) == ticket:  # who has just come: no need to count
-            return waiting
-        queue = enumerate(itertools.chain(self._resumes, self._new), 1)
-        return 0 if ticket in self._held else next((rank for rank, other in queue if other == ticket), 0)
-
-    def _place(self, ticket: str, rank: int, limits: Limits) -> Place:
-        by_rate = limits.connects is not None and (limits.sessions is None or len(self._held) < limits.sessions)
-        retry_after = math.inf
-        if rank and by_rate and limits.connects is not None and self._connects:
-            retry_after = max(self._connects[0] + limits.connects.seconds - self._clock(), 0.0)
-        return Place(
-            held=ticket in self._held,
-            place=rank,
-            waiting=len(self._resumes) + len(self._new),
-            sessions=len(self._held),
-            retry_after=retry_after,
-        )
-
-
-class MemoryPoolBackend:
-    """Slots and queues in this process's memory; for tests, and as the pattern of others.
-
-    Args:
-        clock: Seconds; by default the running event loop's.
-    """
-
-    def __init__(self, clock: Callable[[], float] | None = None) -> None:
-        self._clock = clock or (lambda: asyncio.get_running_loop().time())
-        self._queues: dict[str, _Queue] = {}
-
-    def _queue(self, pool: str) -> _Queue:
-        return self._queues.setdefault(pool, _Queue(self._clock))
-
-    async def enter(
-        self, pool: str, ticket: str, *, limits: Limits, lease: float, resumes: bool = False, force: bool = False
-    ) -> Place:
-        """See `PoolBackend`."""
-        queue = self._queue(pool)
-        queue.settle(limits)  # before: whose lease is over is not prolonged
-        return queue.enter(ticket, limits, lease, resumes=resumes, force=force)
-
-    async def renew(
-        self, pool: str, held: Collection[str], waiting: Collection[str], *, limits: Limits, lease: float
-    ) -> Sequence[Place]:
-        """See `PoolBackend`."""
-        return self._queue(pool).renew(held, waiting, limits, lease)
-
-    async def leave(self, pool: str, ticket: str) -> None:
-        """See `PoolBackend`."""
-        self._queue(pool).leave(ticket)
-
-    async def connected(self, pool: str, *, limits: Limits) -> int:
-        """See `PoolBackend`."""
-        queue = self._queue(pool)
-        queue.settle(limits)
-        return queue.count(limits)
-
-    async def close(self) -> None:
-        """See `PoolBackend`."""
 
 
 class _LastMinute:
@@ -322,13 +95,14 @@ class SessionPool:
         resume_wait: Seconds that a session which goes on from a handle waits for a slot, in front of the queue; then it
             takes one over the limit, as somebody is in the middle of a conversation. `math.inf`: never.
         tell_every: Seconds between two `Queued` of a session that waits.
-        backend: Where slots and queue are, if other processes share them.
+        backend: Where slots and queue are, if other processes share them: a URL that an installed plugin answers for, such
+            as `redis://HOST:6379/0`, or a backend of your own, which you close.
         name: Of the pool, in the backend.
         lease: Seconds after which the backend gives a dead process's slots back.
         poll: Seconds between two questions to the backend whether it is somebody's turn.
 
     Raises:
-        ConfigurationError: An argument makes no sense.
+        ConfigurationError: An argument makes no sense, or no plugin answers for the URL.
     """
 
     def __init__(
@@ -343,7 +117,7 @@ class SessionPool:
         resume_wait: float = 10.0,
         tell_every: float = 5.0,
         # A fleet
-        backend: PoolBackend | None = None,
+        backend: PoolBackend | str | None = None,
         name: str = "resumekit",
         lease: float = 30.0,
         poll: float = 0.25,
@@ -358,8 +132,6 @@ class SessionPool:
         for what, wait in (("timeout", timeout), ("resume_wait", resume_wait)):
             if wait is not None and not wait >= 0:
                 raise ConfigurationError(f"{what} is {wait!r}; give 0 or more seconds")
-        if backend is not None and not isinstance(backend, PoolBackend):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"backend is a {type(backend).__name__}; give a resumekit.pool.PoolBackend")
         self.limits = Limits(limit, connect_rate)
         """What it admits by."""
         self._tokens_limit = tokens_per_minute
@@ -367,7 +139,11 @@ class SessionPool:
         self._timeout = math.inf if timeout is None else timeout
         self._resume_wait = resume_wait
         self._shared = backend is not None
-        self._backend: PoolBackend = backend or MemoryPoolBackend()
+        self._backend = _backend_of(backend)
+        self._closes = isinstance(backend, str)
+        """The backend is its own."""
+        self._asking = 0
+        """Calls of the backend that are under way."""
         self._name = name
         self._lease = lease if self._shared else math.inf
         self._poll = poll
@@ -391,7 +167,12 @@ class SessionPool:
 
     @classmethod
     def of_tier(
-        cls, tier: str, *, timeout: float | None = 60.0, backend: PoolBackend | None = None, name: str = "resumekit"
+        cls,
+        tier: str,
+        *,
+        timeout: float | None = 60.0,
+        backend: PoolBackend | str | None = None,
+        name: str = "resumekit",
     ) -> SessionPool:
         """Return a pool with a documented quota.
 
@@ -517,6 +298,8 @@ class SessionPool:
             self._watcher = None
             watcher.cancel()
             await asyncio.wait({watcher})
+        if self._closes and not self._tickets and not self._asking:
+            await self._ask(self._backend.close())
 
     async def dialling(self, slot: Slot) -> None:
         """Count a dial. Use `slot`, or an adapter."""
@@ -654,6 +437,9 @@ class SessionPool:
 
         With `tells`, a `ConfigurationError` is raised.
         """
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        self._asking += 1
         try:
             async with asyncio.timeout(patience):
                 answer = await asked
@@ -664,7 +450,11 @@ class SessionPool:
                 self._failing = True
                 _log.warning("the pool's backend does not answer: %s", type(error).__name__)
             return None
+        finally:
+            self._asking -= 1
         self._failing = False
+        if loop.time() - started >= self._lease:
+            return None  # this process stood still: what it was given may be another's by now
         return answer
 
 
@@ -714,6 +504,19 @@ class Slot:
     async def leave(self) -> None:
         """Give the slot, or the place in the queue, back. Idempotent."""
         await self._pool.leave(self)
+
+
+def _backend_of(backend: PoolBackend | str | None) -> PoolBackend:
+    if backend is None:
+        return MemoryPoolBackend()
+    if isinstance(backend, str):
+        found = make_decisions(report=_nobody).provide_pool_backend(backend)
+        if found is None:
+            raise nobody_answers(backend, "a pool's backend")
+        return found
+    if not isinstance(backend, PoolBackend):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"backend is a {type(backend).__name__}; give a URL, or a resumekit.pool.PoolBackend")
+    return backend
 
 
 def _nobody(event: Event) -> None:

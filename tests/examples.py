@@ -47,6 +47,7 @@ def recovery(**fields):
 
 ASKED = {
     "provide_handle_store": [("dict://", "store"), ("other://", None)],
+    "provide_pool_backend": [("dict://", "backend"), ("other://", None)],
     "choose_delay": [
         (delay(), Exactly(20.0)),
         (delay(attempt=3), None),

@@ -11,6 +11,7 @@ import pytest
 from resumekit import hookspecs
 from resumekit.defaults import DefaultDecisions
 from resumekit.plugins import HOOKS, make_decisions
+from resumekit.pool import PoolBackend
 from resumekit.stores import HandleStore
 from resumekit.testing import HandleStoreConformance
 from tests.examples import ASKED, example
@@ -60,6 +61,8 @@ def test_the_example_of_a_hook_is_a_plugin_that_does_what_it_says(hook):
         got = getattr(decisions, hook)(details)
         if answer == "store":
             assert isinstance(got, HandleStore)
+        elif answer == "backend":
+            assert isinstance(got, PoolBackend)
         else:
             assert got == (getattr(defaults, hook)(details) if answer is None else answer)
     assert reported == []

@@ -33,6 +33,7 @@ from resumekit.defaults import DefaultDecisions, MemoryStore
 from resumekit.errors import ConfigurationError
 from resumekit.hookspecs import hookimpl
 from resumekit.plugins import HOOKS, installed_plugins, make_decisions
+from resumekit.pool import MemoryPoolBackend
 from resumekit.wire import HistoryTurn
 
 LOST = Failure(phase=Phase.LIVE, side=Side.NOBODY, code=1006)
@@ -472,6 +473,23 @@ def test_a_provider_that_raises_or_provides_nonsense_is_an_error_that_does_not_s
     assert "password" not in f"{one.value} {two.value}"
 
 
+def test_a_plugin_answers_for_a_pool_s_backend_or_says_why_not():
+    mine = MemoryPoolBackend()
+
+    def backend_of(url, *given):
+        return make_decisions(given, report=print).provide_pool_backend(url)
+
+    provider = plugin(provide_pool_backend=lambda url: mine if url == "mine://" else None)
+    assert backend_of("mine://", provider) is mine
+    assert backend_of("memory://", provider) is None
+    url = "mine://user:password@host"
+    with pytest.raises(ConfigurationError, match="cannot provide the pool's backend: ZeroDivisionError") as one:
+        backend_of(url, plugin(provide_pool_backend=lambda url: 1 / 0))
+    with pytest.raises(ConfigurationError, match="provided a MemoryStore, which is no PoolBackend") as two:
+        backend_of(url, plugin(provide_pool_backend=lambda url: MemoryStore()))
+    assert "password" not in f"{one.value} {two.value}"
+
+
 # ---------------------------------------------------------------------- installed plugins
 
 
@@ -608,4 +626,4 @@ def test_tryfirst_counts_among_installed_plugins_and_not_against_given_ones(inst
 
 
 def test_the_hooks_are_those_of_the_design():
-    assert sorted(HOOKS) == sorted([*DECISIONS, "provide_handle_store", "on_event"])
+    assert sorted(HOOKS) == sorted([*DECISIONS, "provide_handle_store", "provide_pool_backend", "on_event"])

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import math
 import random
+import types
 
 import pytest
 
@@ -377,6 +378,60 @@ async def test_what_a_slow_backend_gives_to_one_who_has_left_is_given_back():
 
 
 @in_virtual_time
+async def test_an_answer_that_is_older_than_the_lease_is_no_answer():
+    """The process stood still meanwhile: the slot that it was given is another's by now."""
+
+    class Frozen(MemoryPoolBackend):
+        still = 0.0
+
+        async def enter(self, *arguments, **options):
+            place = await super().enter(*arguments, **options)
+            await asyncio.sleep(self.still)
+            return place
+
+    backend = Frozen()
+    frozen, other = fleet(backend, 2, 1)
+    frozen._lease = 2.0
+    backend.still = 3.0
+    made = asyncio.create_task(clients(frozen, 1))
+    await asyncio.sleep(2.5)
+    backend.still = 0.0
+    (b,) = await clients(other, 1)
+    (a,) = await made
+    assert b.inside
+    await asyncio.sleep(2)
+    assert not a.inside
+    await b.leave()
+    await until(lambda: a.inside)
+    await a.leave()
+
+
+@in_virtual_time
+async def test_a_backend_by_url_is_closed_whenever_the_last_session_has_left(monkeypatch):
+    class Backend(MemoryPoolBackend):
+        closed = 0
+
+        async def close(self):
+            self.closed += 1
+
+    backend = Backend()
+    asked = types.SimpleNamespace(provide_pool_backend={"dict://": backend}.get)
+    monkeypatch.setattr("resumekit.pool.make_decisions", lambda report: asked)
+    pool = SessionPool(1, backend="dict://")
+    for closed in (0, 1):
+        a, b = await clients(pool, 2)
+        await a.leave()
+        await until(lambda b=b: b.inside)
+        assert backend.closed == closed
+        await b.leave()
+        assert backend.closed == closed + 1
+    pool = SessionPool(1, backend=backend)
+    (c,) = await clients(pool, 1)
+    await c.leave()
+    assert backend.closed == 2, "it is the application's"
+
+
+@in_virtual_time
 async def test_who_waits_after_a_quiet_time_is_looked_after_again():
     pool = SessionPool(connect_rate=Rate(1, 5), timeout=None)
     a, b = await clients(pool, 2)
@@ -473,13 +528,19 @@ async def test_a_backend_that_cannot_be_used_tells_the_first_who_asks():
         ({"poll": -1}, "poll is -1; give more than 0"),
         ({"timeout": -1}, "timeout is -1; give 0 or more seconds"),
         ({"resume_wait": math.nan}, "resume_wait is nan; give 0 or more seconds"),
-        ({"backend": "redis://host"}, "backend is a str; give a resumekit.pool.PoolBackend"),
+        ({"backend": 5}, "backend is a int; give a URL, or a resumekit.pool.PoolBackend"),
+        (
+            {"backend": "redis://user:password@host"},
+            "no plugin answers for a pool's backend of redis://; the package resumekit-redis does, once it is installed",
+        ),
+        ({"backend": "postgres://host"}, "for a pool's backend of postgres://; install the package that provides it"),
     ],
 )
 def test_arguments_that_make_no_sense(arguments, message):
     with pytest.raises(ConfigurationError) as caught:
         SessionPool(**arguments)
     assert message in str(caught.value)
+    assert "password" not in str(caught.value)
 
 
 def test_the_documented_tiers():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 import random
 import sys
 import threading
@@ -241,18 +240,6 @@ def _loader(history: object, to_dict: Callable[[object], object]) -> HistoryLoad
     return load
 
 
-_PACKAGES = {
-    "redis": "resumekit-redis",
-    "rediss": "resumekit-redis",
-    "unix": "resumekit-redis",
-    "valkey": "resumekit-redis",
-    "valkeys": "resumekit-redis",
-    "postgres": "resumekit-postgres",
-    "postgresql": "resumekit-postgres",
-}
-"""Scheme of a store's URL -> the package that answers for it."""
-
-
 def store_of(store: str | HandleStore, decisions: PluginDecisions) -> HandleStore:
     """Return the store, asking the plugins for a URL; the error never shows the URL, which may hold a password."""
     inner = getattr(store, "inner", None)
@@ -263,22 +250,9 @@ def store_of(store: str | HandleStore, decisions: PluginDecisions) -> HandleStor
     found = decisions.provide_handle_store(store)
     if found is not None:
         return found
-    import difflib
+    from resumekit.plugins import nobody_answers
 
-    from resumekit.plugins import LOAD_PLUGINS, installed_plugins
-
-    scheme = store.partition("://")[0]
-    package = _PACKAGES.get(scheme)
-    advice = f"install the one that does: pip install {package}" if package else "install the package that provides it"
-    close = None if package else difflib.get_close_matches(scheme.lower(), ["memory", "sqlite", *_PACKAGES], 1)
-    if close:
-        advice = f"did you mean {close[0]}://? Else {advice}"
-    broken = [f"{plugin.name!r} ({plugin.error})" for plugin in installed_plugins() if plugin.error is not None]
-    if broken:
-        advice += f"; not used: {', '.join(broken)}"
-    if LOAD_PLUGINS in os.environ:
-        advice += f"; {LOAD_PLUGINS} is set, and may leave it out"
-    raise ConfigurationError(f"no plugin answers for a store of {scheme}://; {advice}")
+    raise nobody_answers(store, "a store")
 
 
 def to_json(value: object, *, default: Callable[[object], object] | None = None) -> str:

@@ -197,6 +197,7 @@ import asyncio, json
 from resumekit import Exactly, Failure, Phase, Policy, RecoveryAction, Side, Verdict, events
 from resumekit import DelayDetails, FailureDetails, MoveDetails, RecoveryDetails
 from resumekit.plugins import make_decisions
+from resumekit.pool import PoolBackend
 from resumekit.stores import HandleStore
 
 reported = []
@@ -227,6 +228,7 @@ print(json.dumps({
     "choose_recovery": recovery.action is RecoveryAction.FRESH,
     "on_event": listener.seen == {"Moving": 1},
     "provide_handle_store": isinstance(store, HandleStore) and asyncio.run(store.claim("k", "me", 1.0)).entry is None,
+    "provide_pool_backend": isinstance(ask.provide_pool_backend("dict://"), PoolBackend),
     "reported": reported,
 }))
 """
