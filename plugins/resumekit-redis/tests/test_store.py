@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from resumekit_redis import RedisStore, provide_handle_store
-from resumekit_redis import store as module
+from resumekit_redis import server as module
 
 from resumekit.errors import ConfigurationError, KeyInUse
 from resumekit.stores import Entry
@@ -68,14 +68,14 @@ async def problem_of(url):
     ],
 )
 def test_urls(url, options):
-    options_of = provide_handle_store(url)._address.options
+    options_of = provide_handle_store(url)._server._address.options
 
     assert {name: value for name, value in options_of.items() if name != "connection_class"} == options
 
 
 @pytest.mark.parametrize("scheme", ["rediss", "valkeys"])
 def test_urls_with_tls(scheme):
-    options = provide_handle_store(f"{scheme}://h?ssl_ca_certs=/a.pem")._address.options
+    options = provide_handle_store(f"{scheme}://h?ssl_ca_certs=/a.pem")._server._address.options
 
     assert options.pop("connection_class").__name__ == "SSLConnection"
     assert options == {"host": "h", "ssl_ca_certs": "/a.pem"}
