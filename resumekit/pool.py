@@ -156,6 +156,8 @@ class SessionPool:
         self._queues: tuple[dict[str, Slot], dict[str, Slot]] = ({}, {})
         """Those that wait: resumes, and new ones."""
         self._advancing = asyncio.Lock()
+        self._arriving = (asyncio.Lock(), asyncio.Lock())
+        """Of each queue: one at a time enters, so that they stand in the backend's queue as in ours."""
         self._news = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
         self._retry_after = math.inf
@@ -245,6 +247,7 @@ class SessionPool:
             if self._tickets:
                 raise ConfigurationError("a SessionPool serves one event loop; make one for each, over one backend")
             self._loop, self._advancing, self._news = loop, asyncio.Lock(), asyncio.Event()
+            self._arriving = (asyncio.Lock(), asyncio.Lock())
         self._tickets[slot.ticket] = slot
         if not self._gates:
             slot.held = True
@@ -266,19 +269,28 @@ class SessionPool:
         self._watch()
 
     async def _wait(self, slot: Slot) -> None:
-        while (place := await self._enter(slot, first=True)) is None:  # noqa: ASYNC110 -- there is nothing else to wait for
+        which = 0 if slot.resumes else 1
+        while not await self._arrive(slot, which):  # noqa: ASYNC110 -- there is nothing else to wait for
             await asyncio.sleep(self._poll)
-        if place.held:
-            slot.held = True
-            return
-        queue = self._queues[0 if slot.resumes else 1]
-        slot.turn = asyncio.get_running_loop().create_future()
-        queue[slot.ticket] = slot
+        if slot.turn is not None:
+            self._watch()
+            self._news.set()
+            await slot.turn
+
+    async def _arrive(self, slot: Slot, which: int) -> bool:
+        """Take a slot, or a place in the queue; False: the backend did not answer."""
+        async with self._arriving[which]:
+            place = await self._enter(slot, first=True)
+            if place is None:
+                return False
+            if place.held:
+                slot.held = True
+                return True
+            slot.turn = asyncio.get_running_loop().create_future()
+            self._queues[which][slot.ticket] = slot
         self._retry_after = min(self._retry_after, place.retry_after)
         slot.stands(place)
-        self._watch()
-        self._news.set()
-        await slot.turn
+        return True
 
     async def _force(self, slot: Slot) -> None:
         """Let a resume in over the limit."""
@@ -292,7 +304,10 @@ class SessionPool:
         if not self._gates:
             return
         await self._ask(self._backend.leave(self._name, slot.ticket))
-        await self._advance()
+        if not self._shared:
+            await self._advance()
+        if self._shared or self._retry_after < math.inf:
+            self._news.set()
         watcher = self._watcher
         if watcher is not None and not self._has_to_watch():
             self._watcher = None
@@ -350,8 +365,6 @@ class SessionPool:
                         self._retry_after = min(self._retry_after, self._poll if place is None else place.retry_after)
                         break
                     self._let_in(first)
-        if self._retry_after < math.inf:
-            self._news.set()  # the watcher may sleep for longer
 
     def _let_in(self, slot: Slot) -> None:
         self._unqueue(slot)
@@ -372,13 +385,13 @@ class SessionPool:
         beat = loop.time() + self._beat
         try:
             while self._has_to_watch():
-                self._news.clear()
                 pause = beat - loop.time()
                 if self._queues[0] or self._queues[1]:
                     pause = min(pause, self._retry_after, self._poll if self._shared else math.inf)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(max(pause, 0.001)):
                         await self._news.wait()
+                self._news.clear()
                 if self._retry_after < math.inf or self._shared:
                     await self._advance()
                 if loop.time() >= beat:
@@ -400,17 +413,26 @@ class SessionPool:
                 lease=self._lease,
             )
         )
+        ranks: dict[str, int] = {}
         for slot, place in zip(waiting, places or (), strict=False):
             if slot.ticket not in self._tickets:
                 continue
-            if place.held:
+            stands: Place | None = place
+            if (
+                not place.held and not place.place
+            ):  # this process slept for longer than its lease: to the end of the queue
+                stands = await self._enter(slot)
+            if stands is not None and stands.held:
                 self._let_in(slot)
-            elif place.place:
-                slot.stands(place)
-            else:  # this process slept for longer than its lease: to the end of the queue
-                await self._enter(slot)
+            elif stands is not None:
+                ranks[slot.ticket] = stands.place
+                slot.stands(stands)
         for slot in held:
             await self._gone(slot)
+        for queue in self._queues:  # an answer may have been lost
+            ordered = sorted(queue.values(), key=lambda slot: ranks.get(slot.ticket, math.inf))
+            queue.clear()
+            queue.update((slot.ticket, slot) for slot in ordered)
 
     # ------------------------------------------------------------------ the backend
 

@@ -378,6 +378,58 @@ async def test_what_a_slow_backend_gives_to_one_who_has_left_is_given_back():
 
 
 @in_virtual_time
+async def test_those_who_come_at_once_stand_in_the_backend_s_queue_as_in_the_process_s_own():
+    """Else the process would ask for others than those whose turn it is."""
+    draw = random.Random(1)
+
+    class Far(MemoryPoolBackend):
+        async def enter(self, *arguments, **options):
+            await asyncio.sleep(draw.uniform(0.0, 0.01))
+            place = await super().enter(*arguments, **options)
+            await asyncio.sleep(draw.uniform(0.0, 0.01))
+            return place
+
+    backend = Far()
+    pool, _ = fleet(backend, 2, 2)
+    started = now()
+    made = await clients(pool, 40)
+    await asyncio.sleep(1)
+    for client in made:
+        await until(lambda client=client: client.inside, every=0.01)
+        await client.leave()
+    assert now() - started < 1 + 40 * 0.3
+    assert [client.admitted_at for client in made] == sorted(client.admitted_at for client in made)
+
+
+@in_virtual_time
+async def test_one_whose_place_was_not_heard_of_is_found_where_it_stands():
+    class Lossy(MemoryPoolBackend):
+        loses = False
+
+        async def enter(self, *arguments, **options):
+            place = await super().enter(*arguments, **options)
+            if self.loses:
+                self.loses = False
+                raise ConnectionError
+            return place
+
+    backend = Lossy()
+    pool, _ = fleet(backend, 2, 1)
+    (a,) = await clients(pool, 1)
+    backend.loses = True
+    b, c, d = await clients(pool, 3)
+    await asyncio.sleep(1)
+    assert [client.places()[-1] for client in (b, c, d)] == [1, 2, 3]
+    await asyncio.sleep(pool._beat)
+    for leaving, next_one in ((a, b), (b, c), (c, d)):
+        await leaving.leave()
+        left = now()
+        await until(lambda one=next_one: one.inside, every=0.01)
+        assert now() - left <= pool._poll + 0.02
+    await d.leave()
+
+
+@in_virtual_time
 async def test_an_answer_that_is_older_than_the_lease_is_no_answer():
     """The process stood still meanwhile: the slot that it was given is another's by now."""
 
@@ -531,7 +583,7 @@ async def test_a_backend_that_cannot_be_used_tells_the_first_who_asks():
         ({"backend": 5}, "backend is a int; give a URL, or a resumekit.pool.PoolBackend"),
         (
             {"backend": "redis://user:password@host"},
-            "no plugin answers for a pool's backend of redis://; the package resumekit-redis does, once it is installed",
+            "no plugin answers for a pool's backend of redis://; install the one that does: pip install resumekit-redis",
         ),
         ({"backend": "postgres://host"}, "for a pool's backend of postgres://; install the package that provides it"),
     ],

@@ -1,6 +1,6 @@
 """A crowd of clients in several processes over one Valkey server, some of which are killed; and what was seen of it.
 
-    python crowd.py --clients 10000 --limit 50 --processes 4 --kills 3
+    python crowd.py --clients 10000 --limit 50 --processes 5 --kills 3
 
 Each client comes, waits in its process's `SessionPool`, and holds its slot for some milliseconds; one in ten is cancelled
 somewhere. Three witnesses, none of which asks the pool: an observer, to which each client inside holds a connection
@@ -24,7 +24,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections import Counter
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 from conftest import Server
@@ -52,7 +52,7 @@ class Logged(RedisPoolBackend):
 
     async def enter(self, pool, ticket, *, limits, **options):
         if self._bug == "limit":
-            limits = Limits(limits.sessions + 1)
+            limits = Limits(2 * limits.sessions)
         if self._bug == "order" and ticket > "8":
             options["resumes"] = True
         asked = time.monotonic()
@@ -73,15 +73,17 @@ class Logged(RedisPoolBackend):
         return places
 
     async def leave(self, pool, ticket):
-        if self._bug != "slots" or ticket > "1":
+        if self._bug == "slots" and ticket < "02":
+            await super().enter(pool, ticket, limits=Limits(), lease=600.0)
+        else:
             await super().leave(pool, ticket)
 
 
-async def client(number, pool, observer, note, draw, spread):
-    await asyncio.sleep(draw.uniform(0.0, spread))
-    came = time.monotonic()
+async def client(number, pool, observer, note, draw, spread):  # noqa: PLR0917
     fate = "cancelled"
     try:
+        await asyncio.sleep(draw.uniform(0.0, spread))
+        came = time.monotonic()
         async with pool.slot():
             note("inside", number, came, time.monotonic())
             with socket.socket(socket.AF_UNIX) as inside:  # closed before the slot is given back
@@ -90,16 +92,15 @@ async def client(number, pool, observer, note, draw, spread):
                 await loop.sock_connect(inside, observer)
                 await loop.sock_sendall(inside, f"{os.getpid()} {number}".encode())
                 await loop.sock_recv(inside, 1)
-                await asyncio.sleep(draw.uniform(0.0, 0.02))
+                await asyncio.sleep(draw.uniform(0.0, 0.04))
                 fate = "served"
     finally:
         note("gone", number, fate)
 
 
-async def work(url, path, observer, first, count, limit, lease, bug):
+async def work(url, path, observer, first, count, limit, lease, bug):  # noqa: PLR0917
     backend = Logged(url, path, lease, bug)
     draw = random.Random(first)
-    # the URL's own place is taken by the backend that logs; nobody gives up by itself
     pool = SessionPool(limit, backend=backend, name=POOL, lease=lease, poll=0.02, timeout=None)
     spread = count / 1000
     tasks = [
@@ -137,14 +138,17 @@ class Observer(threading.Thread):
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._inside = set()
+        self._closed = set()
+        """Within one round of the selector."""
 
     def run(self):
         while True:
+            self._closed.clear()
             for key, _ in self._selector.select():
                 if key.fileobj is self._listener:
                     came, _ = self._listener.accept()
                     self._selector.register(came, selectors.EVENT_READ)
-                elif self._selector.get_map().get(key.fileobj) is not None:
+                elif key.fileobj not in self._closed:
                     self._hear(key.fileobj)
 
     def _hear(self, who):
@@ -170,6 +174,7 @@ class Observer(threading.Thread):
     def _forget(self, who):
         self._inside.discard(who)
         self._selector.unregister(who)
+        self._closed.add(who)
         who.close()
 
 
@@ -208,7 +213,7 @@ def out_of_order(answers):
     fell_back = sum(
         later[0] > earlier[1] and later[3] > earlier[3] > 0
         for told in answers.values()
-        for earlier, later in zip(told, told[1:], strict=False)
+        for earlier, later in pairwise(told)
     )
     return overtaken + fell_back
 
@@ -216,26 +221,16 @@ def out_of_order(answers):
 # ---------------------------------------------------------------------- all of it
 
 
-async def crowd(clients, limit, processes, kills, lease, bug):
-    with tempfile.TemporaryDirectory(prefix="rk-") as folder:
-        Path(folder, "valkey").mkdir()
-        server = Server(Path(folder, "valkey")).start()
-        try:
-            return await _crowd(Path(folder), server, clients, limit, processes, kills, lease, bug)
-        finally:
-            server.stop()
-
-
-async def _crowd(folder, server, clients, limit, processes, kills, lease, bug):
+async def crowd(folder, server, clients, limit, processes, kills, lease, bug):  # noqa: PLR0917
     share = clients // processes
-    victims = {share * processes * (2 * number + 1) // (2 * kills + 1) for number in range(kills)}
+    victims = {clients * (2 * number + 1) // 10 for number in range(kills)}
+    """After so many have come in, the process of the one who did is killed."""
     killed = set()
     workers = {}
     loop = asyncio.get_running_loop()
 
     def on_inside(count, pid):
-        """Kill the process of whoever is the so-and-so-manieth, with all that it holds; the last process is spared."""
-        if victims and count >= min(victims) and len(killed) < processes - 1 and pid not in killed:
+        if victims and count >= min(victims) and pid not in killed:
             victims.discard(min(victims))
             killed.add(pid)
             loop.call_soon_threadsafe(workers[pid].kill)
@@ -311,8 +306,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=10_000)
     parser.add_argument("--limit", type=int, default=50)
-    parser.add_argument("--processes", type=int, default=4)
-    parser.add_argument("--kills", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=5)
+    parser.add_argument("--kills", type=int, default=3, help="fewer than the processes, and at most 5")
     parser.add_argument("--lease", type=float, default=4.0, help="seconds")
     parser.add_argument("--bug", choices=["none", "limit", "order", "slots"], default="none", help="planted")
     parser.add_argument("--json", action="store_true")
@@ -323,7 +318,13 @@ def main():
         asyncio.run(work(url, path, observer, int(first), int(count), int(limit), float(lease), bug))
         return
     wanted = (arguments.limit, arguments.processes, arguments.kills, arguments.lease, arguments.bug)
-    report = asyncio.run(crowd(arguments.clients, *wanted))
+    with tempfile.TemporaryDirectory(prefix="rk-") as folder:
+        Path(folder, "valkey").mkdir()
+        server = Server(Path(folder, "valkey")).start()
+        try:
+            report = asyncio.run(crowd(Path(folder), server, arguments.clients, *wanted))
+        finally:
+            server.stop()
     print(json.dumps(report) if arguments.json else table(report))
 
 

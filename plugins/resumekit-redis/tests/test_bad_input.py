@@ -137,7 +137,7 @@ async def test_something_else_under_the_key_is_left_as_it_is(talk, server, name)
         client.rename("away", name)
 
     assert told == (
-        "something else stands under the key of this conversation in the handle store; give the store a prefix of its own:"
+        "something else stands under a key of the handle store; give it a prefix of its own:"
         " '?prefix=calls:' at the end of the URL"
     )
     assert await talk(server.url) == 2, "and nobody has the conversation"
