@@ -417,6 +417,7 @@ class Conversation:
         self.transcript.add_answer(turn)
         turn.spoken.clear()  # with its calls a turn is remembered for long
         turn.written.clear()
+        self.point.bound_ended(link)
 
     def _give_up_calls(self, turn: Turn) -> None:
         """RULES 8: calls that the repeated turn did not make again are over, and the app hears of it before its end."""

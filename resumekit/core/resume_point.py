@@ -14,6 +14,7 @@ from resumekit.core.link import Link
 from resumekit.core.outbox import Message, Outbox
 from resumekit.core.policy import Policy
 from resumekit.core.setup import Setup
+from resumekit.core.turns import Turn
 from resumekit.wire import ResumptionHandle, SessionResumptionUpdate
 
 __all__ = ["ResumePoint"]
@@ -170,6 +171,26 @@ class ResumePoint:
                 break
         if dropped:
             self._void(dropped)
+
+    def bound_ended(self, link: Link) -> None:
+        """Let go of answered turns of which no message is kept: without handles there may be any number of them.
+
+        The next one of its kind takes over the audio of each.
+        """
+        if len(link.ended) <= 2 * self._policy.control_messages:
+            return
+        lane = self._outbox.control
+        needed = {turn for message in (*lane.sent, *lane.unsent) for turn in (message.turn, message.background)}
+        kept: list[Turn] = []
+        newer: dict[bool, Turn] = {}
+        for turn in reversed(link.ended):
+            heir = newer.get(turn.by_voice)
+            if heir is None or turn in needed:
+                newer[turn.by_voice] = turn
+                kept.append(turn)
+            else:
+                heir.audio += turn.audio
+        link.ended = tuple(reversed(kept))
 
     def bound_shadows(self) -> None:
         """Give it up where too many answered turns would have to be run again from it (RULES 5)."""

@@ -547,6 +547,53 @@ def test_where_no_handle_comes_the_oldest_turns_go_and_the_base_is_void() -> Non
     assert texts(bench.wire) == ["q0", "a0", *(f"q{number}" for number in range(1, 10))]
 
 
+def ended(bench: Bench) -> int:
+    """Return how many turns of the connection are kept that were answered and are in no handle."""
+    link = bench.engine._link
+    assert link is not None
+    return len(link.ended)
+
+
+@pytest.mark.parametrize("spoken", [False, True])
+def test_answered_turns_that_no_handle_holds_are_kept_in_bounded_number(spoken: bool) -> None:
+    """A connection may go on for long without a handle, and each answered turn would be one more to look through."""
+    bench = Bench(policy=Policy(control_messages=8))
+    bench.connect()
+    anchor(bench)
+    for number in range(100):
+        if spoken:
+            bench.speaks(0.5)
+            bench.says(f"a{number}")
+        else:
+            bench.asks(f"q{number}")
+        bench.completes()
+        assert ended(bench) <= 16
+    bench.cut()
+    bench.resume()
+    forgotten = bench.events(events.TurnForgotten)
+    assert sum(event.audio for event in forgotten) == pytest.approx(50.0 if spoken else 0.0)
+    assert len(forgotten) <= 16
+
+
+def test_the_audio_of_turns_that_were_let_go_is_told() -> None:
+    """Where it stood in front of written questions it counts as lost, and where it was a question as forgotten."""
+    bench = Bench(policy=Policy(control_messages=4))
+    bench.connect()
+    anchor(bench)
+    for number in range(30):
+        bench.speaks(0.5)
+        if number % 3 == 0:
+            bench.asks(f"q{number}")
+        bench.says(f"a{number}")
+        bench.completes()
+    assert ended(bench) <= 8
+    bench.cut()
+    bench.resume()
+    forgotten = sum(event.audio for event in bench.events(events.TurnForgotten))
+    lost = bench.engine.stats.audio_lost
+    assert (forgotten, lost) == (pytest.approx(10.0), pytest.approx(5.0))
+
+
 def test_open_turns_are_never_let_go() -> None:
     bench = Bench(policy=Policy(control_messages=2))
     bench.connect()
