@@ -158,6 +158,7 @@ class _File:
                     f"the handle store {self.path} was made by a newer resumekit (its version is {version}, this one"
                     f" knows {_VERSION}); update resumekit, or use another file"
                 )
+            connection.execute("PRAGMA secure_delete = ON")  # a handle that was replaced is not left in a free page
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             if version < _VERSION or "resumekit_handles" not in tables:

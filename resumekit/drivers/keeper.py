@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import traceback
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -444,10 +445,14 @@ class Keeper:
 
     def _clean(self, text: str) -> str:
         """Return what a store says without what it may quote: the handle, and the words of a conversation."""
-        text = text.partition('{"handle"')[0]
+        text = _RECORD.split(text, maxsplit=1)[0]
         if self._kept is not None:
             text = text.replace(self._kept.handle.reveal(), self._kept.digest)
         return redact(text)
+
+
+_RECORD = re.compile(r"""[{\\"]*"(?:handle|pending|frame|clientContent|toolResponse|realtimeInput)\\*" ?:""")
+"""A record, or a part of one, begins so."""
 
 
 def _record_in(data: bytes) -> StoredHandle:
