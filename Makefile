@@ -99,6 +99,12 @@ soak: setup  ## an hour of real sockets, a fault somewhere every few seconds (AR
 	$(ENV) setup adk2
 	@$(BIN)/python -m tests.soak --adk .venv/adk2/bin/python $(ARGS)
 
+.PHONY: crowd
+crowd: setup  ## ten thousand clients at fifty slots, in one process and in five of which three are killed (ARGS="--clients 50000")
+	@$(BIN)/python -m pytest -q -s -k "thousand" tests/test_pool.py
+	$(ENV) setup redis
+	@.venv/redis/bin/python plugins/resumekit-redis/tests/crowd.py $(ARGS)
+
 .PHONY: fuzz
 fuzz:  ## look for frames that break something, led by coverage, for ten minutes (ARGS="--seconds 3600")
 	$(ENV) setup fuzz

@@ -730,6 +730,13 @@ async def test_a_session_that_is_refused_gives_its_slot_back():
 # ---------------------------------------------------------------------- ten thousand
 
 
+def waits(told):
+    """Return how long clients waited that had to, in seconds."""
+    waited = sorted(event.waited for heard in told for event in heard if isinstance(event, events.Admitted))
+    at = {name: waited[int(share * (len(waited) - 1))] for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))}
+    return {**at, "max": waited[-1]}
+
+
 async def crowd(seed, pools, count, limit, *, crashes=False):
     """Clients that come, wait, talk, crash and give up at random; return what was seen."""
     draw = random.Random(seed)
@@ -786,6 +793,7 @@ async def crowd(seed, pools, count, limit, *, crashes=False):
         "out_of_order": sum(a > b for a, b in itertools.pairwise(order)),
         "waited": sum(any(isinstance(event, events.Admitted) for event in told[number]) for number in told),
         "left": [pool.sessions + pool.waiting for pool in pools if pool is not victim],
+        "waits": waits(told.values()),
         "places": max(event.place for heard in told.values() for event in heard if isinstance(event, events.Queued)),
     }
 
@@ -796,7 +804,14 @@ async def test_ten_thousand_clients_at_fifty_slots():
     pool = SessionPool(50, timeout=None, tell_every=30)
     asyncio.get_running_loop().set_debug(False)
     seen = await crowd(1, [pool], 10_000, 50)
+    print(
+        "\n10,000 clients at 50 slots waited (s, virtual):",
+        {name: round(wait, 1) for name, wait in seen["waits"].items()},
+    )
     assert seen["most"] == 50
+    assert 0 < seen["waits"]["p50"] < seen["waits"]["p99"] < 10_000 * 2.0 / 50, (
+        "nobody waits for longer than all would take"
+    )
     assert seen["out_of_order"] == 0
     assert seen["failed"] == []
     assert seen["left"] == [0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from resumekit.core import events
 from resumekit.emulator import Fault, Trigger
 from resumekit.errors import ConfigurationError, PoolTimeout
 from resumekit.pool import SessionPool
-from tests.adk.support import FAMILIES, ResumableGemini, question, run, service
+from tests.adk.support import FAMILIES, ResumableGemini, config, eventually, question, run, service, words
 
 pytestmark = pytest.mark.network
 FAMILY = "2.5"
@@ -64,9 +65,47 @@ def test_what_is_no_pool_is_refused_at_once():
         ResumableGemini(model=FAMILIES[FAMILY], pool=5)
 
 
-def test_the_page_s_agent_can_be_made():
+class User:
+    """Asks one question."""
+
+    def __init__(self, name):
+        self.name = name
+        self.shown, self.told, self.played = [], [], []
+        self.show, self.tell = self.shown.append, self.told.append
+
+    def speak_into(self, queue):
+        queue.send_content(question(f"I am {self.name}"))
+
+    def play(self, event):
+        self.played.append(words(event))
+
+    def has_its_answer(self):
+        return any(f"I am {self.name}" in text for text in self.played)
+
+
+async def test_the_page_s_runs_wait_and_time_out_and_are_cancelled_as_shown():
     (block,) = re.findall(r"^```python\n(from google\.adk.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    names = {"MODEL": FAMILIES[FAMILY], "LIMIT": 5, "tell": print}
-    exec(compile(block, "docs/how-to/quotas.md", "exec"), names)
-    assert isinstance(names["agent"], Agent)
-    assert names["agent"].model.pool is names["pool"]
+    page = {"MODEL": FAMILIES[FAMILY], "LIMIT": 1, "RUN_CONFIG": config()}
+    exec(compile(block, "docs/how-to/quotas.md", "exec"), page)
+    pool = page["pool"]
+    async with service(family=FAMILY, max_connections=1):
+        first, second, third, late = map(User, ("one", "two", "three", "four"))
+        calls = [asyncio.create_task(page["call"](first))]
+        await eventually(first.has_its_answer)
+        for waiting, user in enumerate((second, third), 1):
+            calls.append(asyncio.create_task(page["call"](user)))
+            await eventually(lambda waiting=waiting: pool.waiting == waiting)
+        assert [event.place for event in third.told if isinstance(event, events.Queued)] == [2]
+
+        pool._timeout = 0.1
+        await page["call"](late)
+        assert late.shown == ["All lines are busy; there were 2 before you. Please try later."]
+
+        calls[1].cancel()
+        await eventually(lambda: pool.waiting == 1)
+        for user, call in ((first, calls[0]), (third, calls[2])):
+            await eventually(user.has_its_answer)
+            call.cancel()  # the user hangs up
+            await asyncio.wait({call})
+        await eventually(lambda: (pool.sessions, pool.waiting) == (0, 0))
+        assert not second.played

@@ -14,7 +14,7 @@ from tests.adapters.support import MODEL, nothing_is_left, server, settled
 pytestmark = [pytest.mark.network, pytest.mark.allow_blocking]  # google-genai blocks, we do not
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "quotas.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-DIRECT, POOLED, ADK, METRICS = BLOCKS
+DIRECT, POOLED, ADK, METRICS, FLEET = BLOCKS  # ADK: see tests/adk/test_pool.py; FLEET: see resumekit-redis
 
 
 class User:
@@ -84,6 +84,15 @@ async def test_a_pool_with_a_queue_as_shown(real):
         await asyncio.gather(*calls)
         assert [user.answer.turns_held for user in (first, second, third)] == [1, 1, 1]
         assert re.fullmatch(r"Thank you for waiting \d+ seconds\.", second.shown[-1])
+
+
+async def test_strained_quotas_are_logged_as_shown(real, caplog):
+    page = run(POOLED, MODEL=MODEL, CONFIG=real.CONFIG)
+    page["pool"] = SessionPool(1, tokens_per_minute=1)
+    async with server() as live, nothing_is_left():
+        await page["call"](real.client_of(live), User(real.ask))
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "calls"]
+    assert re.fullmatch(r"tokens: \d+ of 1", said)
 
 
 def test_the_table_is_the_data():

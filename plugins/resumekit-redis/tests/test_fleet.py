@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from resumekit_redis import RedisPoolBackend
 
+from resumekit.emulator import LiveServer
 from resumekit.pool import Limits
 
 CROWD = Path(__file__).with_name("crowd.py")
@@ -117,4 +118,52 @@ async def test_a_process_that_is_frozen_loses_its_slots_and_has_them_again_when_
     with server.admin() as client:
         assert client.keys() == []
     await backend.close()
+    server.stop()
+
+
+TALKER = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[1])
+from test_session import PATH, SETUP, ask, ssl
+from resumekit import Policy, events
+from resumekit.adapters import websockets as resumable
+from resumekit.pool import SessionPool
+
+async def main(limit, backend, uri, ca_file):
+    pool = SessionPool(int(limit), backend=backend, poll=0.02, timeout=None)
+    context = ssl.create_default_context(cafile=ca_file)
+    told = []
+
+    async def call(number):
+        async with resumable.connect(
+            uri, setup=SETUP, additional_headers={"x-goog-api-key": "k"}, ssl=context, pool=pool,
+            policy=Policy(first_connect_deadline=100.0), on_event=told.append,
+        ) as session:
+            assert await ask(session, "one") == 1
+            if number % 3 == 0:
+                session.force_reconnect()
+            assert await ask(session, "two") == 2
+
+    await asyncio.gather(*map(call, range(6)))
+    lost = [event.reason for event in told if isinstance(event, events.ConnectionLost)]
+    print(sum(isinstance(event, events.Queued) for event in told) > 0, pool.reconnects >= 2, lost)
+
+asyncio.run(main(*sys.argv[2:]))
+"""
+
+
+@pytest.mark.slow
+async def test_the_service_never_has_to_refuse_the_sessions_of_three_processes(valkey):
+    """It closes the fourth at a time with the text of its quota, which a pool of 18 hears."""
+    server = valkey()
+    here = str(Path(__file__).parent)
+    async with LiveServer(time_scale=0.05, connection_age=None, max_connections=3) as live:
+        uri = f"wss://{live.host}:{live.port}/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
+        words = [here, "3", server.url, uri, str(live.ca_file)]
+        workers = [
+            await asyncio.create_subprocess_exec(sys.executable, "-c", TALKER, *words, stdout=subprocess.PIPE)
+            for _ in range(3)
+        ]
+        said = [(await worker.communicate())[0].decode() for worker in workers]
+    assert said == ["True True []\n"] * 3
     server.stop()

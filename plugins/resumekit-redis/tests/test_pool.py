@@ -6,11 +6,12 @@ import asyncio
 import random
 import re
 import time
+from pathlib import Path
 
 import pytest
 from resumekit_redis import RedisPoolBackend, provide_pool_backend
 
-from resumekit.errors import ConfigurationError
+from resumekit.errors import ConfigurationError, PoolTimeout
 from resumekit.pool import Limits, MemoryPoolBackend, PoolBackend, Rate, SessionPool
 
 LEASE = 600.0
@@ -210,6 +211,20 @@ async def test_a_pool_by_url_leaves_no_connection(valkey):
             await until(lambda: len(client.client_list()) == 1)
         assert client.keys() == []
     server.stop()
+
+
+async def test_the_pool_of_the_page_on_quotas(shared):
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "quotas.md"
+    (block,) = re.findall(r"^```python\n([^`]*?backend=REDIS[^`]*?)^```$", page.read_text("utf-8"), re.MULTILINE)
+    names = {"REDIS": shared.url, "LIMIT": 1}
+    exec(compile(block, "docs/how-to/quotas.md", "exec"), names)
+    told = []
+    async with names["pool"].slot():
+        other = SessionPool(1, backend=shared.url, name="my-project", timeout=0.1)  # as of another process
+        with pytest.raises(PoolTimeout, match="place 1 of 1 in the queue"):
+            async with other.slot(on_event=told.append):
+                pass
+    assert [event.place for event in told] == [1]
 
 
 async def test_a_wrong_password_is_told_to_who_asks(valkey):
