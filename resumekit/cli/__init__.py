@@ -53,12 +53,13 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     from resumekit.errors import ResumekitError
+    from resumekit.wire import redact
 
     arguments = _parser().parse_args(argv)
     try:
         return int(arguments.run(arguments))
     except ResumekitError as error:
-        print(f"resumekit: {error}", file=sys.stderr)
+        print(f"resumekit: {redact(str(error))}", file=sys.stderr)  # it may quote an application, or an address
         return 2
     except KeyboardInterrupt:
         return 130

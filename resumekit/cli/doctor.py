@@ -302,7 +302,7 @@ def _stores(plugins: tuple[Plugin, ...]) -> Iterator[Finding]:
 def _tried(given: str) -> Finding:
     """Do with a handle store what a session does."""
     url = given if "://" in given else os.environ.get(given, "")
-    name = f"{url.partition('://')[0]}://" if "://" in url else given
+    name = f"{url.partition('://')[0]}://" if "://" in url else given if given.isidentifier() else "--store"
     try:
         if "://" not in url:
             raise ConfigurationError("this is neither a URL nor an environment variable that holds one")

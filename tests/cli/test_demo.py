@@ -15,6 +15,7 @@ from resumekit.cli import main
 from resumekit.cli._demo.script import SCRIPT, Scene, Strike, armed, tag_of
 from resumekit.cli.demo import _play
 from resumekit.emulator import ConnectionRecord, Fault, ServiceEvent, Trigger
+from tests.secrets import leaks, watched
 from tests.test_house import WITHOUT_GOOGLE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,9 +54,12 @@ def play(script, out, *, profile="developer", **options):
     [("developer", None), ("vertex", None), ("developer", "gemini-3.8-live")],
 )
 def test_the_plain_client_dies_and_resumekit_loses_nothing(profile, model, tmp_path, capsys):
-    status = play(SHORT, tmp_path, profile=profile, model=model)
+    with watched() as secrets:
+        status = play(SHORT, tmp_path, profile=profile, model=model)
 
     told = capsys.readouterr().out
+    assert len(secrets) > 2, "handles"
+    assert not leaks([told, *(path.read_text("utf-8") for path in tmp_path.iterdir())], secrets)
     assert status == 0, told
     assert "nobody caught it" in told
     numbers = json.loads((tmp_path / "ledger.json").read_text("utf-8"))
