@@ -50,7 +50,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     """Age at which a handle is not tried any more; None: 2 h (Developer API), 24 h (Vertex)."""
 
     store_timeout: _Seconds = 5.0
-    """How long one call of the handle store may take; the session does not wait for it, save at its start and end."""
+    """How long one call of the handle store may take, and never more than a quarter of `lease`; the session does not wait for
+    it, save at its start and end."""
     store_bytes: int = 256 * 2**10
     """Messages without an answer that are kept beside the handle, for another process; 0: none."""
     lease: _Seconds = 20.0

@@ -38,6 +38,8 @@ _LONGEST = 366 * 86400.0
 _KINDS = {
     "claim": "lease", "renew": "lease", "release": "lease", "save": "record", "close": "close"
 }  # fmt: skip
+_ANSWER = 1 / 4
+"""Of a lease: what a store may take at most for a call. A save that hangs, and then a renewal that does, must not use it up."""
 _POLL = 1 / 15
 """Of a lease: how often a key that is in use is asked for again."""
 
@@ -85,6 +87,7 @@ class Keeper:
         "_needs",
         "_news",
         "_owner",
+        "_patience",
         "_pending",
         "_policy",
         "_publish",
@@ -92,6 +95,7 @@ class Keeper:
         "_resumes",
         "_sequence",
         "_store",
+        "_unanswered",
         "_validity",
         "_wake",
         "closed",
@@ -117,6 +121,7 @@ class Keeper:
         self._store = store
         self._key = key
         self._policy = policy
+        self._patience = min(policy.store_timeout, policy.lease * _ANSWER)
         self._validity = timedelta(seconds=min(policy.validity_of_handles(transparent=transparent), _LONGEST))
         self._needs = {"model": model, "config": fingerprint, "backend": transparent}
         self._publish = publish
@@ -128,6 +133,8 @@ class Keeper:
 
         self._fence: int | None = None
         """None: the store has not yet given it the conversation."""
+        self._unanswered = False
+        """A claim was not answered: the store may give it the conversation yet."""
         self._renew_at = 0.0
         self.deadline = 0.0
         """On the loop's clock: from then on the session must not write."""
@@ -328,6 +335,11 @@ class Keeper:
             await self.close()
 
     async def _release(self) -> None:
+        if self._unanswered and self._fence is None and self.lost is None:
+            # What was asked for and given up may be done yet; then nobody would have the conversation for a lease.
+            with contextlib.suppress(KeyInUse, TimeoutError):
+                async with asyncio.timeout(self._policy.close_wait):
+                    await self._claim()
         if self._fence is not None and self.lost is None:
             await self._ask("release", self._store.release, self._key, self._fence)
 
@@ -371,8 +383,14 @@ class Keeper:
         """
         asked = self._loop.time()
         force = self._fence is None and self._policy.key_in_use == "take_over"
-        claim = await self._ask("claim", self._store.claim, self._key, self._owner, self._policy.lease, force=force)
+        self._unanswered = True
+        try:
+            claim = await self._ask("claim", self._store.claim, self._key, self._owner, self._policy.lease, force=force)
+        except KeyInUse:
+            self._unanswered = False
+            raise
         if claim is not None:
+            self._unanswered = False
             self._fence, self._sequence = claim.fence, 0
             self.deadline = asked + self._policy.lease
             self._renew_at = asked + self._policy.lease / 3
@@ -408,7 +426,7 @@ class Keeper:
         **options: object,
     ) -> _T | None:
         """Await what the store does; None where it failed, which is reported once until it answers again."""
-        limit = asyncio.timeout(self._policy.store_timeout)
+        limit = asyncio.timeout(self._patience)
         try:
             async with limit:
                 answer = await method(*arguments, **options)
@@ -438,9 +456,7 @@ class Keeper:
             detail = "".join(traceback.format_exception(error))
             _log.debug("%s of the handle store raised\n%s", operation, self._clean(detail))
         if not told or operation == "close":
-            problem = (
-                f"{type(error).__name__}: {error}" if error else f"no answer within {self._policy.store_timeout:g} s"
-            )
+            problem = f"{type(error).__name__}: {error}" if error else f"no answer within {self._patience:g} s"
             self._publish(StoreFailed(operation=operation, problem=self._clean(problem)[:300]))
 
     def _clean(self, text: str) -> str:
