@@ -6,11 +6,13 @@ The file is readable by its owner only. It is written in WAL mode, one short tra
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -267,10 +269,10 @@ class SqliteStore:
     async def close(self) -> None:
         """Close the file, unless another store of this process uses it."""
         if self._file is not None:
-            await asyncio.to_thread(self._leave)
+            await asyncio.get_running_loop().run_in_executor(_threads(os.getpid()), self._leave)
 
     async def _run(self, step: Callable[[sqlite3.Connection, float], _T]) -> _T:
-        return await asyncio.to_thread(self._do, step)
+        return await asyncio.get_running_loop().run_in_executor(_threads(os.getpid()), self._do, step)
 
     def _do(self, step: Callable[[sqlite3.Connection, float], _T]) -> _T:
         with _OPENING:
@@ -297,3 +299,12 @@ class SqliteStore:
 _OPEN: dict[str, _File] = {}
 """By their real path."""
 _OPENING = threading.Lock()
+
+
+@functools.cache
+def _threads(_: int) -> ThreadPoolExecutor:
+    """Return the threads of a process.
+
+    Not those of the event loop: a file that is locked holds all of them up, and the loop looks up addresses in its own.
+    """
+    return ThreadPoolExecutor(4, "resumekit-sqlite")

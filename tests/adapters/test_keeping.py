@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
+import sqlite3
 import subprocess
 import sys
 import types
@@ -13,11 +16,12 @@ import pytest
 from resumekit import plugins
 from resumekit.adapters import websockets
 from resumekit.core import events
-from resumekit.core.policy import Recovery, RecoveryAction
-from resumekit.defaults import MemoryStore
+from resumekit.core.policy import Policy, Recovery, RecoveryAction
+from resumekit.defaults import MemoryStore, sqlite
 from resumekit.emulator import Fault, Trigger
 from resumekit.errors import ConfigurationError
 from resumekit.hookspecs import hookimpl
+from resumekit.stores import StoredHandle
 from tests.adapters.support import nothing_is_left, server, settled
 from tests.adapters.test_websockets import SETUP, ask, connect
 from tests.drivers.fakes import until
@@ -267,3 +271,49 @@ async def test_hooks_are_never_asked_for_a_frame():
     assert asked == []
     assert set(told) == {events.Connected, events.HandleReceived, events.SessionEnded}
     assert len(told) <= 7
+
+
+@pytest.mark.network
+async def test_a_file_that_is_locked_for_a_while_holds_nobody_up(tmp_path, monkeypatch):
+    """The conversation goes on, and the newest handle is saved at the end; nor are the threads of the event loop used up."""
+    path = tmp_path / "calls.db"
+    monkeypatch.setattr(sqlite, "_BUSY", 0.3)
+    policy = Policy(lease=4.0, store_timeout=1.0)
+    happened = []
+
+    def count(kind):
+        return sum(isinstance(event, kind) for event in happened)
+
+    def newest_is_kept():
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            found = database.execute("SELECT data FROM resumekit_handles WHERE data IS NOT NULL").fetchall()
+        came = [event.digest for event in happened if isinstance(event, events.HandleReceived)]
+        return came != [] and found != [] and StoredHandle.from_json(found[0][0]).digest == came[-1]
+
+    async with (
+        server() as live,
+        connect(live, key="k", store=f"sqlite:///{path}", policy=policy, on_event=happened.append) as session,
+    ):
+        assert (await ask(session, "one")).turns_held == 1
+        await until(newest_is_kept, every=0.01)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            assert (await ask(session, "two")).turns_held == 2
+            await until(lambda: count(events.StoreFailed), every=0.01)
+            await asyncio.sleep(1.2 * policy.lease)  # what is tested, not what is waited for
+            assert (await ask(session, "three")).turns_held == 3
+            store = sqlite.SqliteStore(path)
+            waiting = [asyncio.create_task(store.claim(f"{number}", "me", 1.0)) for number in range(60)]
+            done, _ = await asyncio.wait(
+                {*waiting, thread := asyncio.create_task(asyncio.to_thread(bool))}, return_when=asyncio.FIRST_COMPLETED
+            )
+            assert thread in done
+            for task in waiting:
+                task.cancel()
+            await asyncio.wait(waiting)
+            other.execute("COMMIT")
+        await until(newest_is_kept, every=0.01)
+        await until(lambda: count(events.StoreRecovered), every=0.01)
+        assert (await ask(session, "four")).turns_held == 4
+        await store.close()
+    assert (count(events.StoreFailed), count(events.StoreRecovered), count(events.ConnectionLost)) == (1, 1, 0)
