@@ -163,6 +163,8 @@ class World:
         self.network = loop.network
         self.strike = strike
         self.calls = 0
+        self.came = 0
+        """What the application got."""
         self.moments: list[tuple[int, float]] = []
         """Each point at which the application waited: in which call, and how long after that had begun."""
         self.struck_at: float | None = None
@@ -548,12 +550,12 @@ class Outcome:
 
 
 _OURS = tuple(os.path.join("resumekit", part) for part in ("drivers", "adapters", "core"))  # noqa: PTH118
-_CLIENT = os.path.join("websockets", "asyncio", "client")  # noqa: PTH118
+_OTHERS = (os.path.join("websockets", "asyncio", "client"), os.path.join("google", "adk"))  # noqa: PTH118
 
 
 def _is_ours(task: asyncio.Task[Any]) -> bool:
     code = getattr(task.get_coro(), "cr_code", None)
-    return code is not None and any(part in code.co_filename for part in (*_OURS, _CLIENT))
+    return code is not None and any(part in code.co_filename for part in (*_OURS, *_OTHERS))
 
 
 def outcome(scenario: Scenario, strike: Strike | None = None, *, app: App = BareApp, seed: int = 1) -> Outcome:
