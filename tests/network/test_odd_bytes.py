@@ -17,7 +17,9 @@ import pytest
 
 from resumekit.adapters import websockets as resumable
 from resumekit.core import events
-from resumekit.errors import SessionLost
+from resumekit.core.failures import Verdict
+from resumekit.errors import ConnectRefused, SessionLost
+from resumekit.hookspecs import hookimpl
 from resumekit.wire import ResumptionHandle
 from tests.adapters.support import nothing_is_left, policy
 from tests.network.raw import frame, listening, upgraded
@@ -208,7 +210,7 @@ HANDSHAKES = {
 @pytest.mark.parametrize("what", HANDSHAKES)
 async def test_what_is_no_handshake_is_tried_again(what):
     odd = HANDSHAKES[what]
-    patience = {"connect_timeout": 10.0} if "silence" in what or "not there" in what else {}
+    patience = {"connect_timeout": 30.0} if "silence" in what or "not there" in what else {}
     async with nothing_is_left():
         talk = Talk(Service(None, odd, odd), **patience)
         async with talk():
@@ -216,28 +218,37 @@ async def test_what_is_no_handshake_is_tried_again(what):
             await talk.anchored("one")
             talk.server.peers[0].writer.transport.abort()
             assert await talk.ask("two") == "answer to two"
-    lost = talk.lost()
+    lost = [*itertools.dropwhile(lambda event: event.phase != "live", talk.lost())]
     assert [event.phase for event in lost][:3] == ["live", "dial", "dial"]
     assert all(event.reason or event.status_code for event in lost[1:])
     assert len(talk.server.peers) <= (8 if patience else 4)
 
 
 async def test_what_is_no_tls_is_tried_again():
-    """Every dial of the first connect: then the transport's own error tells what it was."""
+    """Also at the first connect; the error tells what it was."""
 
     async def answer(peer):
         peer.write(b"no TLS\r\n" + bytes(range(256)))
         await peer.gone()
 
+    class Twice:
+        """The second failure is the last one."""
+
+        failures = 0
+
+        @hookimpl
+        def classify_failure(self, details):
+            self.failures += 1
+            return Verdict.FATAL if self.failures > 1 else None
+
     async with listening(answer) as server:
         address = server.address.replace("ws:", "wss:")
-        connect = resumable.connect(address, setup={"model": "m"}, policy=policy(first_connect_deadline=10.0))
+        connect = resumable.connect(address, setup={"model": "m"}, policy=policy(), plugins=[Twice()])
         async with nothing_is_left():
-            with pytest.raises(Exception, match=r"SSL|record") as caught:
+            with pytest.raises(ConnectRefused, match=r"SSL|record"):
                 async with asyncio.timeout(60), connect:
                     pass
-    assert type(caught.value).__module__ == "resumekit.errors"
-    assert 1 <= len(server.peers) <= 6
+    assert len(server.peers) == 2
 
 
 # --- what is no frame -------------------------------------------------------------------------------------------------
@@ -356,5 +367,5 @@ async def test_one_session_lives_through_all_of_it_and_keeps_nothing():
                 gc.collect()
                 held.append(sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces(OURS).traces))
     tracemalloc.stop()
-    # What happened is kept, up to a bound (`events`): half a KiB. A connection would be four or more.
-    assert held[1] - held[0] < 2000 * (len(odd) - 7), held
+    # What happened is kept, up to a bound (`events`): half a KiB for each. A connection would be five.
+    assert held[1] - held[0] < 3500 * (len(odd) - 7), held
