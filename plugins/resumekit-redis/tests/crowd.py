@@ -46,6 +46,7 @@ class Logged(RedisPoolBackend):
         self._lease = lease
         self._bug = bug
         self._renewed = time.monotonic()
+        self._left = 0
 
     def note(self, *words):
         os.write(self._file, (" ".join(map(str, words)) + "\n").encode())
@@ -73,13 +74,14 @@ class Logged(RedisPoolBackend):
         return places
 
     async def leave(self, pool, ticket):
-        if self._bug == "slots" and ticket < "02":
+        self._left += 1
+        if self._bug == "slots" and self._left % 60 == 0:
             await super().enter(pool, ticket, limits=Limits(), lease=600.0)
         else:
             await super().leave(pool, ticket)
 
 
-async def client(number, pool, observer, note, draw, spread):  # noqa: PLR0917
+async def client(number, pool, observer, note, draw, spread, hold):  # noqa: PLR0917
     fate = "cancelled"
     try:
         await asyncio.sleep(draw.uniform(0.0, spread))
@@ -92,19 +94,19 @@ async def client(number, pool, observer, note, draw, spread):  # noqa: PLR0917
                 await loop.sock_connect(inside, observer)
                 await loop.sock_sendall(inside, f"{os.getpid()} {number}".encode())
                 await loop.sock_recv(inside, 1)
-                await asyncio.sleep(draw.uniform(0.0, 0.04))
+                await asyncio.sleep(draw.uniform(0.0, hold))
                 fate = "served"
     finally:
         note("gone", number, fate)
 
 
-async def work(url, path, observer, first, count, limit, lease, bug):  # noqa: PLR0917
+async def work(url, path, observer, first, count, limit, lease, hold, bug):  # noqa: PLR0917
     backend = Logged(url, path, lease, bug)
     draw = random.Random(first)
     pool = SessionPool(limit, backend=backend, name=POOL, lease=lease, poll=0.02, timeout=None)
     spread = count / 1000
     tasks = [
-        asyncio.create_task(client(number, pool, observer, backend.note, draw, spread))
+        asyncio.create_task(client(number, pool, observer, backend.note, draw, spread, hold))
         for number in range(first, first + count)
     ]
     for task in draw.sample(tasks, count // 10):
@@ -221,7 +223,7 @@ def out_of_order(answers):
 # ---------------------------------------------------------------------- all of it
 
 
-async def crowd(folder, server, clients, limit, processes, kills, lease, bug):  # noqa: PLR0917
+async def crowd(folder, server, clients, limit, processes, kills, lease, hold, bug):  # noqa: PLR0917
     share = clients // processes
     victims = {clients * (2 * number + 1) // 10 for number in range(kills)}
     """After so many have come in, the process of the one who did is killed."""
@@ -239,7 +241,17 @@ async def crowd(folder, server, clients, limit, processes, kills, lease, bug):  
     observer.start()
     started = time.monotonic()
     for number in range(processes):
-        words = [server.url, folder / f"log {number}", folder / "observer", number * share, share, limit, lease, bug]
+        words = [
+            server.url,
+            folder / f"log {number}",
+            folder / "observer",
+            number * share,
+            share,
+            limit,
+            lease,
+            hold,
+            bug,
+        ]
         worker = await asyncio.create_subprocess_exec(
             sys.executable, __file__, "--work", json.dumps([*map(str, words)])
         )
@@ -309,15 +321,16 @@ def main():
     parser.add_argument("--processes", type=int, default=5)
     parser.add_argument("--kills", type=int, default=3, help="fewer than the processes, and at most 5")
     parser.add_argument("--lease", type=float, default=4.0, help="seconds")
+    parser.add_argument("--hold", type=float, default=0.04, help="seconds, at most")
     parser.add_argument("--bug", choices=["none", "limit", "order", "slots"], default="none", help="planted")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--work", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
-        url, path, observer, first, count, limit, lease, bug = arguments.work
-        asyncio.run(work(url, path, observer, int(first), int(count), int(limit), float(lease), bug))
+        url, path, observer, first, count, limit, lease, hold, bug = arguments.work
+        asyncio.run(work(url, path, observer, int(first), int(count), int(limit), float(lease), float(hold), bug))
         return
-    wanted = (arguments.limit, arguments.processes, arguments.kills, arguments.lease, arguments.bug)
+    wanted = (arguments.limit, arguments.processes, arguments.kills, arguments.lease, arguments.hold, arguments.bug)
     with tempfile.TemporaryDirectory(prefix="rk-") as folder:
         Path(folder, "valkey").mkdir()
         server = Server(Path(folder, "valkey")).start()

@@ -41,14 +41,15 @@ def test_ten_thousand_clients_of_five_processes_three_of_which_are_killed(capsys
     if not seen[
         "stood still"
     ]:  # a process that renews its leases too late has lost them, on a machine that is too busy
-        assert 25 < seen["most inside at a time"] <= 50
+        assert 10 < seen["most inside at a time"] <= 50
         assert seen["out of order"] == 0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bug", ["limit", "order", "slots"])
-def test_the_crowd_sees_a_planted_bug(bug):
-    seen = crowd("--clients", "400", "--limit", "10", "--kills", "0", "--lease", "2", "--processes", "2", "--bug", bug)
+@pytest.mark.parametrize(("bug", "clients", "hold"), [("limit", 150, 0.5), ("order", 400, 0.04), ("slots", 400, 0.04)])
+def test_the_crowd_sees_a_planted_bug(bug, clients, hold):
+    few = ("--limit", "10", "--kills", "0", "--lease", "2", "--processes", "2")
+    seen = crowd("--clients", str(clients), "--hold", str(hold), "--bug", bug, *few)
     assert seen["failed"] == []
     assert seen["most inside at a time"] > 10 or seen["out of order"] or seen["slots and places left"]
 
@@ -80,7 +81,7 @@ asyncio.run(main(*sys.argv[1:]))
 async def test_a_process_that_is_frozen_loses_its_slots_and_has_them_again_when_it_wakes(valkey):
     """Its sessions live, so they count; nobody new is let in until there are fewer than the limit again."""
     server = valkey()
-    lease = 1.0
+    lease = 3.0
     limits = Limits(sessions=2)
     backend = RedisPoolBackend(server.url)
 
@@ -96,9 +97,9 @@ async def test_a_process_that_is_frozen_loses_its_slots_and_has_them_again_when_
     assert not place.held
 
     os.kill(worker.pid, signal.SIGSTOP)
-    while not (await come("next")).held:  # noqa: ASYNC110 -- of another process
-        await asyncio.sleep(0.02)
-    assert (await come("other")).held, "all that it had is free"
+    for ticket in ("next", "other"):  # all that it had comes free, its place last
+        while not (await come(ticket)).held:  # noqa: ASYNC110 -- by the server's clock
+            await asyncio.sleep(0.02)
     assert not (await come("too many")).held
 
     os.kill(worker.pid, signal.SIGCONT)
