@@ -372,7 +372,7 @@ async def test_one_model_serves_two_runs_at_once():
             assert said == f"answer to question of {name}: 1 user turns held"
         opened = {event.session.partition("(")[2] for event in told if isinstance(event, events.Connected)}
         assert opened == {"an-app/a-user/a/an_agent)", "an-app/a-user/b/an_agent)"}
-        assert set(store._records) <= {"an-app/a-user/a", "an-app/a-user/b"}
+        assert set(store._rows) <= {"an-app/a-user/a", "an-app/a-user/b"}
 
 
 async def test_one_model_serves_two_event_loops():
