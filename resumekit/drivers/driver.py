@@ -560,7 +560,7 @@ class Driver:
         if task is self._keeping and self._keeper is not None and not self._keeper.closed:
             self._keeping = self._spawn(self._keeper.close())
         if task is self._ending:
-            self._ending = self._spawn(self._wind_up())
+            self._ending = self._spawn(self._wind_up(self._policy.close_wait))
         elif not self._over and (link is None or not link.stopped):
             self._fail(SessionLost("a task of the session was cancelled from outside"))
             self._abort_all()
@@ -625,8 +625,12 @@ class Driver:
             self._error = error
             self._feed(inputs.Close())
 
-    async def _wind_up(self) -> None:
-        """Give connections that are being closed, and the store, a moment, and then drop everything."""
+    async def _wind_up(self, patience: float | None = None) -> None:
+        """Give connections that are being closed, and the store, a moment, and then drop everything.
+
+        Args:
+            patience: Seconds to wait for the end of a connection that was dropped.
+        """
         try:
             for waiting in (self._loader, self._admitting):
                 if waiting is not None:
@@ -641,8 +645,10 @@ class Driver:
             self._abort_all()
         while others := [task for task in self._tasks if task is not self._ending]:
             await asyncio.wait(others)
-        while any(link.transport is not None for link in self._links):
-            await self._news.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while any(link.transport is not None for link in self._links):
+                    await self._news.wait()
         if self._admission is not None:  # not before: a socket that is still open counts
             await self._admission.leave()
 

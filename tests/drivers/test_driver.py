@@ -765,6 +765,22 @@ async def test_close_waits_for_the_end_of_a_connection_that_is_dropped(service):
     assert service.current.told
 
 
+@in_virtual_time
+async def test_where_all_tasks_are_cancelled_nobody_waits_for_ever_for_the_end_of_a_connection(service):
+    driver = driver_of(service)
+    await driver.start()
+    service.current.lingers = 1e6
+    close = asyncio.create_task(driver.close())
+    await asyncio.sleep(100.0)
+    assert not close.done()
+    begun = asyncio.get_running_loop().time()
+    for task in tasks() - {asyncio.current_task()}:
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await close
+    assert asyncio.get_running_loop().time() - begun <= Policy().close_wait
+
+
 @pytest.mark.parametrize("mute", [False, True])
 @in_virtual_time
 async def test_close_does_not_wait_for_an_app_that_takes_nothing(service, mute):
