@@ -43,7 +43,7 @@ def schedules() -> int:
     return SCHEDULES
 
 
-_WATCHED = tuple(f"tests/{folder}/" for folder in ("adapters", "adk", "drivers", "faults"))
+_WATCHED = tuple(f"tests/{folder}/" for folder in ("adapters", "adk", "drivers", "faults", "network"))
 
 _PLAIN = "tests/adk/test_demo.py"
 """Runs google-adk without resumekit beside it, which logs its handles in clear."""
