@@ -158,7 +158,8 @@ def test_each_hook_is_found_through_its_entry_point_and_broken_ones_say_why(ask)
     for hook in HOOKS:
         assert found[hook] == ["resumekit-examples", "1.0", [hook], None]
     for name in THERE:
-        assert found[name] == [f"resumekit-{name}", found[name][1], ["provide_handle_store"], None]
+        hooks = ["provide_handle_store", "provide_pool_backend"] if name == "redis" else ["provide_handle_store"]
+        assert found[name] == [f"resumekit-{name}", found[name][1], hooks, None]
     assert "No module named 'no_such_module'" in found["breaks_on_import"][3]
     assert "did you mean 'choose_delay'?" in found["misspells"][3]
 
