@@ -9,7 +9,7 @@
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-PYTEST ?= -n 4
+PYTEST ?= -n 6
 export PYTEST
 
 BIN := .venv/genai3/bin
