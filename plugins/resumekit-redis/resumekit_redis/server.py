@@ -43,7 +43,7 @@ class _Address:
     """
 
     def __init__(self, url: str, what: str) -> None:
-        parts = urlsplit(url)
+        parts = _parts(url)
         settings = dict(parse_qsl(parts.query, keep_blank_values=True))
         self.prefix = settings.pop("prefix", _PREFIX)
         wait = settings.pop("wait", "0")
@@ -68,6 +68,13 @@ class _Address:
             self.options: dict[str, Any] = {**parse_url(self.url)}
         except ValueError:
             raise ConfigurationError(f"a setting in the URL of {what} has a value that makes no sense") from None
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # half an IPv6 address
+        return urlsplit(url.partition("://")[0] + "://")
 
 
 def _names_a_server(parts: SplitResult) -> bool:

@@ -59,6 +59,7 @@ NO_SERVER = "the URL of the handle store names no server; write 'redis://HOST:63
         ("redis://", NO_SERVER),
         ("redis://h/x", NO_SERVER),
         ("redis://h:x", NO_SERVER),
+        ("redis://u:p@[::1/0", NO_SERVER),
         ("redis://h?decode=1", "the URL of the handle store has the setting 'decode', which does not exist; there are"),
         ("redis://h?db=x", "a setting in the URL of the handle store has a value that makes no sense"),
         ("redis://h?wait=x", "wait= in the URL of the handle store is a number of replicas, such as wait=1"),
