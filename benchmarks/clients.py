@@ -180,7 +180,7 @@ async def _typed(uri: str, script: Script) -> AsyncGenerator[Take]:
     from resumekit.adapters.genai import connect
     from resumekit.drivers import websocket
 
-    with plain_tcp(websocket, "connect", uri + script.path):
+    with plain_tcp(websocket, "_Dial", uri + script.path):
         async with connect(_client(), model="none", config=_CONFIG) as session:
             await _ask(session)
             yield _taker(session)

@@ -171,7 +171,7 @@ async def _genai(uri: str, *, ours: bool, **options: Any) -> Client:
         arguments.pop("ssl", None)
         return websockets_connect(uri, **arguments, **options)
 
-    with mock.patch.object(*((websocket, "connect") if ours else (live, "ws_connect")), connect):
+    with mock.patch.object(*((websocket, "_Dial") if ours else (live, "ws_connect")), connect):
         if ours:
             context: Any = resumable.connect(_account, model=_MODEL, config=_CONFIG)
         else:

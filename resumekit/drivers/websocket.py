@@ -58,7 +58,11 @@ class PushConnection(ClientConnection):
         self, deadline: float | None
     ) -> None:
         self._close_deadline = deadline
-        self._hang_up = None if deadline is None else self.loop.call_at(deadline, self.drop)
+        if (set_before := getattr(self, "_hang_up", None)) is not None:
+            set_before.cancel()
+        self._hang_up = None
+        if deadline is not None and not getattr(self, "_lost", False):
+            self._hang_up = self.loop.call_at(deadline, self.drop)
 
     def receive(self, receiver: Receiver) -> None:
         """Hand over what has come, and what comes."""

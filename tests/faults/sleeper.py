@@ -37,8 +37,7 @@ POLICY = Policy(
     abort_expecting=0.8,
     old_binding_grace=30.0,
     progress_watchdog=30.0,
-    lease=0.6,
-    store_timeout=0.2,
+    lease=6.0,
     key_in_use="wait",
 )
 """A freeze is longer than every patience of it."""
