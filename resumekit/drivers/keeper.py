@@ -337,7 +337,7 @@ class Keeper:
     async def _release(self) -> None:
         if self._unanswered and self._fence is None and self.lost is None:
             # What was asked for and given up may be done yet; then nobody would have the conversation for a lease.
-            with contextlib.suppress(KeyInUse, TimeoutError):
+            with contextlib.suppress(KeyInUse, ConfigurationError, TimeoutError):
                 async with asyncio.timeout(self._policy.close_wait):
                     await self._claim()
         if self._fence is not None and self.lost is None:
@@ -386,7 +386,7 @@ class Keeper:
         self._unanswered = True
         try:
             claim = await self._ask("claim", self._store.claim, self._key, self._owner, self._policy.lease, force=force)
-        except KeyInUse:
+        except (KeyInUse, ConfigurationError):
             self._unanswered = False
             raise
         if claim is not None:

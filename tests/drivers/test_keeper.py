@@ -896,6 +896,16 @@ async def test_a_claim_that_was_given_up_and_done_all_the_same_locks_nobody_out(
 
 
 @in_virtual_time
+async def test_a_store_that_cannot_be_used_at_all_is_the_error_of_connect_and_no_other(service, caplog):
+    store = Store()
+    store.raises["claim"] = ConfigurationError("read-only")
+    with pytest.raises(ConfigurationError, match="read-only"):
+        await session_of(service, store).start()
+    await asyncio.sleep(60.0)
+    assert "internal error" not in caplog.text
+
+
+@in_virtual_time
 async def test_the_socket_is_closed_before_the_conversation_is_let_go(service):
     """The next session binds at once; a service that still has the old connection would refuse it."""
     store = Store()
