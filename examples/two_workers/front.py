@@ -51,8 +51,11 @@ class Front:
                             await browser.send(message)
                     finally:
                         passing.cancel()
-            with contextlib.suppress(ConnectionClosed):
-                await browser.send(json.dumps({"interrupted": True}))  # the answer, if there was one, is given again
+            if not failures:
+                with contextlib.suppress(ConnectionClosed):
+                    await browser.send(
+                        json.dumps({"interrupted": True})
+                    )  # the answer, if there was one, is given again
             await asyncio.sleep(0.2)
 
 
