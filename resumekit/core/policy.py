@@ -207,7 +207,8 @@ class Policy(Struct, frozen=True, kw_only=True):
         for low, high in _ORDERED:
             if getattr(self, low) > getattr(self, high):
                 raise ConfigurationError(
-                    f"Policy.{low} is {getattr(self, low)!r}, more than Policy.{high}, {getattr(self, high)!r}"
+                    f"Policy.{low} is {getattr(self, low)!r}, more than Policy.{high}, {getattr(self, high)!r};"
+                    " lower the one, or raise the other"
                 )
 
     @staticmethod
