@@ -38,7 +38,7 @@ class Call(Struct, eq=False):
     id: str
     """The service's id in the run that issued it last."""
     part: int
-    """Of that run."""
+    """Of the run that issued it first: the app gets the calls of a part that ended, whatever is cut behind it."""
     taken: bool = False
     """The app has got the call."""
     cancelled: bool = False
@@ -165,7 +165,7 @@ class Turn(Struct, eq=False):
             call = Call(call_id, name, key, call_id, self.part)
         else:
             self.unbound.remove(call)
-            call.id, call.part = call_id, self.part
+            call.id = call_id
         self.calls[call_id] = call
         return call
 

@@ -8,6 +8,8 @@ import pytest
 
 from resumekit.core import actions, events, inputs
 from resumekit.core.policy import Policy
+from resumekit.core.turns import Turn
+from resumekit.wire import FunctionCall
 from tests.core.bench import INTERRUPTED, MODEL_2, MODEL_3, TURN_COMPLETE, Bench, said
 from tests.core.test_conversation import anchor, texts
 
@@ -908,3 +910,13 @@ def test_a_turn_that_is_interrupted_while_it_is_owed_a_part_is_over() -> None:
     bench.says("a2")
     bench.completes()
     assert bench.engine.stats.turns == 3
+
+
+def test_a_call_of_a_part_that_ended_is_known_to_the_app_in_whatever_part_it_is_made_again() -> None:
+    """Its frame waits for the app, whatever is cut behind that part: it has to hear that the call is over."""
+    turn = Turn(parts=1)
+    call = turn.issue(FunctionCall(id="c1", name="book"))
+    assert turn.restart(rebind=True) == []
+    turn.end_part()
+    assert turn.issue(FunctionCall(id="c2", name="book")) is call
+    assert turn.restart(rebind=False) == [call]
