@@ -152,6 +152,6 @@ def test_the_numbers_are_the_defaults():
     policy = Policy()
     told = {name: float(value) for name, value in re.findall(r"`Policy\.(\w+)` \((\d+) (?:s|KiB)\)", PAGE)}
 
-    assert len(told) == 5
+    assert len(told) == 6
     assert told == {name: getattr(policy, name) / (1024 if name == "store_bytes" else 1) for name in told}
     assert [policy.validity_of_handles(transparent=vertex) / 3600 for vertex in (False, True)] == [2, 24]
