@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import stat
 import subprocess
@@ -92,7 +93,7 @@ async def test_entries_and_fences_that_are_of_no_use_any_more_go(path):
     await store.save("old", stale.fence, entry(valid_for=-1.0))
     await store.claim("claimed and left", "me", 0.0)
     await store.claim("k", "me", 60.0)
-    with sqlite3.connect(path) as database:
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
         keys = database.execute("SELECT key FROM resumekit_handles").fetchall()
     claim = await store.claim("old", "other", 60.0)
 
@@ -122,12 +123,12 @@ async def test_a_clock_that_was_set_back_locks_nobody_out(path, monkeypatch):
 
 
 async def test_a_table_beside_those_of_an_application(path):
-    with sqlite3.connect(path) as database:
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
         database.execute("CREATE TABLE mine (a)")
         database.execute("PRAGMA user_version = 7")
     store, _ = await filled(path)
     await store.close()
-    with sqlite3.connect(path) as database:
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
         tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         version = database.execute("PRAGMA user_version").fetchone()
 
@@ -191,7 +192,7 @@ async def test_writers_in_several_processes_never_overwrite_their_successors(pat
     claim = await store.claim("k", "first", 0.0)
     await store.save("k", claim.fence, entry())
     await store.close()
-    with sqlite3.connect(path) as database:
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
         database.executescript(
             "CREATE TABLE seen (fence INTEGER, sequence INTEGER);"
             " CREATE TRIGGER note AFTER UPDATE OF data ON resumekit_handles"
@@ -204,7 +205,7 @@ async def test_writers_in_several_processes_never_overwrite_their_successors(pat
         for number in range(4)
     ]
     said = [(await writer.communicate())[0].decode().splitlines() for writer in writers]
-    with sqlite3.connect(path) as database:
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
         seen = database.execute("SELECT fence, sequence FROM seen ORDER BY rowid").fetchall()
 
     assert [writer.returncode for writer in writers] == [0] * 4
