@@ -217,14 +217,15 @@ class SqliteStore:
                 raise KeyInUse(left)
             fence = max(fence + 1, int(now * 1e6))  # also greater than those of rows that were deleted since
             database.execute(
-                "INSERT INTO resumekit_handles VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, NULL, NULL)"
-                " ON CONFLICT (key) DO UPDATE SET fence = ?2, owner = ?3, lease_until = ?4, lease = ?5, thrown_out = ?6",
+                "INSERT INTO resumekit_handles VALUES (?, ?, ?, ?, ?, ?, 0, 0, NULL, NULL)"
+                " ON CONFLICT (key) DO UPDATE SET fence = excluded.fence, owner = excluded.owner,"
+                " lease_until = excluded.lease_until, lease = excluded.lease, thrown_out = excluded.thrown_out",
                 (key, fence, owner, now + seconds, seconds, thrown_out),
             )
             database.execute(
                 "DELETE FROM resumekit_handles"
-                " WHERE (expires_at IS NULL OR expires_at < ?1) AND lease_until < ?1 AND key <> ?2",
-                (now, key),
+                " WHERE (expires_at IS NULL OR expires_at < ?) AND lease_until < ? AND key <> ?",
+                (now, now, key),
             )
             return Claim(fence=fence, entry=entry, held_for=max(thrown_out - now, 0.0))
 
@@ -249,8 +250,8 @@ class SqliteStore:
                 return False
             if row.writer != fence or entry.sequence > row.sequence:
                 database.execute(
-                    "UPDATE resumekit_handles SET writer = ?2, sequence = ?3, expires_at = ?4, data = ?5 WHERE key = ?1",
-                    (key, fence, entry.sequence, entry.expires_at.timestamp(), entry.data),
+                    "UPDATE resumekit_handles SET writer = ?, sequence = ?, expires_at = ?, data = ? WHERE key = ?",
+                    (fence, entry.sequence, entry.expires_at.timestamp(), entry.data, key),
                 )
             return True
 
