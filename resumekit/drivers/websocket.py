@@ -101,7 +101,8 @@ class PushConnection(ClientConnection):
             receiver.frame_received(waiting.popleft())
         if self._flowing:
             self._waiting = None
-            self.transport.resume_reading()
+            if not self.transport.is_closing():  # asyncio's over TLS breaks where it has been closed twice
+                self.transport.resume_reading()
             self._tell_end()
 
     def process_event(self, event: Event) -> None:
@@ -123,7 +124,8 @@ class PushConnection(ClientConnection):
         if self._waiting is None:
             self._waiting = deque()
         self._waiting.append(message)
-        self.transport.pause_reading()
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End: the socket is closed."""

@@ -52,6 +52,18 @@ async def test_a_bare_session_waits_for_its_slot_and_keeps_it_across_a_cut():
         assert (pool.sessions, pool.waiting) == (0, 0)
 
 
+async def test_a_slot_is_given_back_where_a_socket_was_closed_twice():
+    """As websockets and the driver may do it in the same moment; asyncio's transport over TLS cannot be asked then."""
+    pool = SessionPool(1)
+    async with server() as live, nothing_is_left():
+        async with connect_bare(live, pool=pool) as session:
+            await ask_bare(session, "first")
+            (link,) = session._driver._links
+            link.transport._connection.transport.abort()
+            link.transport._connection.transport.close()
+        assert pool.sessions == 0
+
+
 async def test_twenty_real_clients_share_three_slots(real):
     """Some are cancelled, some reconnect; the service, which closes the fourth at a time, never has to."""
     pool, draw = SessionPool(3), random.Random(1)
