@@ -13,10 +13,11 @@ import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
+from tests import traces
 from tests.secrets import watched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 # pytest-asyncio's first async test calls `asyncio.get_event_loop()`, which, in a fresh main thread, makes a loop that nobody
 # closes; its ResourceWarning hits whichever test runs then. To be removed with pytest-asyncio > 1.5, if that asks for the
@@ -57,6 +58,35 @@ def no_secret_is_told(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with watched():
         yield
+
+
+_SESSIONS = tuple(f"tests/{part}" for part in ("adapters/", "adk/", "faults/", "proofs/", "trace/failing.py"))
+_MEASURED = ("tests/adapters/test_memory", "tests/proofs/test_outage.py", "tests/proofs/test_herd.py")
+"""Such tests weigh sessions."""
+
+
+@pytest.fixture(autouse=True)
+def sessions_are_traced(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the sessions of a test remember what happens to them: see tests/traces.py."""
+    traces.forget()
+    if request.node.nodeid.startswith(_SESSIONS) and not request.node.nodeid.startswith(_MEASURED):
+        monkeypatch.setattr("resumekit.core.engine.Engine", traces.KeptEngine)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep the traces of a test that has failed."""
+    report = yield
+    if report.when == "call" and report.failed and call.excinfo is not None:
+        try:
+            told = "\n".join(f"resumekit replay {path}" for path in traces.keep(item.nodeid, call.excinfo.value))
+        except Exception as error:  # it must not hide the failure
+            told = f"they could not be written: {error!r}"
+        if told:
+            report.sections.append(("traces", told))
+    return report
 
 
 @pytest.fixture(autouse=True)

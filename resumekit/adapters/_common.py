@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from importlib import import_module
+from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from resumekit.core.events import Event
@@ -24,14 +25,17 @@ if TYPE_CHECKING:
     from resumekit.plugins import PluginDecisions
     from resumekit.pool import SessionPool
     from resumekit.stores import HandleStore
+    from resumekit.trace import Trace
 
 __all__ = [
     "Maybe",
     "OnEvent",
+    "TraceTo",
     "check_keeping",
     "check_listener",
     "check_pool",
     "checked_policy",
+    "checked_trace",
     "is_vertex",
     "resolve",
     "session_driver",
@@ -44,6 +48,8 @@ T = TypeVar("T")
 Maybe: TypeAlias = T | Callable[[], T | Awaitable[T]]
 """A value, or a callable that returns it, at once or when awaited."""
 OnEvent: TypeAlias = Callable[[Event], object]
+TraceTo: TypeAlias = "str | PathLike[str] | Trace"
+"""Where a trace goes."""
 _DEFAULT_POLICY = Policy()
 """One for all sessions."""
 _LOADING = threading.Lock()
@@ -113,6 +119,19 @@ def check_pool(pool: object) -> None:
         raise ConfigurationError(f"pool is a {type(pool).__name__}; give a resumekit.pool.SessionPool")
 
 
+def checked_trace(trace: object) -> Trace | None:
+    """Return what an argument `trace` says.
+
+    Raises:
+        ConfigurationError: This is no path, and no trace.
+    """
+    if trace is None:
+        return None
+    from resumekit.trace import Trace
+
+    return trace if isinstance(trace, Trace) else Trace(cast("str", trace))
+
+
 async def session_driver(
     setup: str,
     dial: Dialer,
@@ -130,6 +149,7 @@ async def session_driver(
     readable: Callable[[ServerMessage], bool] | None = None,
     label: str = "",
     resumes: bool = True,
+    trace: Trace | None = None,
 ) -> Driver:
     """Return the driver of a new session.
 
@@ -149,9 +169,10 @@ async def session_driver(
         readable: See `Driver`.
         label: See `Driver`.
         resumes: See `Keeper`.
+        trace: Where all that happens to the engine is written.
 
     Raises:
-        ConfigurationError: An argument makes no sense.
+        ConfigurationError: An argument makes no sense, or the trace cannot be written.
     """
     check_listener(on_event)
     if not _is_loaded():
@@ -163,8 +184,10 @@ async def session_driver(
 
     decisions = make_decisions(plugins, report=_nowhere)
     loads = callable(history)
+    recording = None if trace is None else trace.recording(label)
+    make: Callable[..., Engine] = Engine if recording is None else recording.engine
     try:
-        engine = Engine(
+        engine = make(
             setup,
             policy=policy,
             decisions=decisions,
@@ -180,6 +203,11 @@ async def session_driver(
 
     def publish(event: Event) -> None:
         driver.publish(event)
+
+    def tell(event: Event) -> None:
+        if recording is not None:
+            recording.tell(event)
+        decisions.on_event(event)
 
     keeper: Keeper | None = None
     if key is not None and policy.resumption == "on":
@@ -201,13 +229,16 @@ async def session_driver(
         policy=policy,
         load_history=_loader(history, to_dict) if loads else None,
         on_event=on_event,
-        tell_plugins=decisions.on_event,
+        tell_plugins=decisions.on_event if recording is None else tell,
         keeper=keeper,
         readable=readable,
         admission=None if pool is None else pool.admission(publish),
         label=label,
+        at_end=None if recording is None else recording.finish,
     )
     decisions.report_to(driver.report)
+    if recording is not None:
+        await asyncio.to_thread(recording.open)
     return driver
 
 

@@ -18,7 +18,15 @@ from weakref import WeakValueDictionary
 from msgspec.structs import replace
 
 from resumekit import errors
-from resumekit.adapters._common import OnEvent, check_keeping, check_listener, check_pool, checked_policy
+from resumekit.adapters._common import (
+    OnEvent,
+    TraceTo,
+    check_keeping,
+    check_listener,
+    check_pool,
+    checked_policy,
+    checked_trace,
+)
 from resumekit.core import events
 from resumekit.core.policy import Policy
 from resumekit.core.setup import TextForm, family_of
@@ -74,6 +82,8 @@ class ResumableGemini(Gemini):
     """Modules or objects with hooks (see `resumekit.hookspecs`), asked before the installed ones."""
     on_event: Callable[[events.Event], object] | None = Field(default=None, exclude=True, repr=False)
     """Called with every event of every session; must not block."""
+    trace: Any = Field(default=None, exclude=True, repr=False)
+    """A path, or a `resumekit.trace.Trace`: write a trace of each Live session to a file of its own."""
     notices: bool = Field(default=True, exclude=True, repr=False)
     """Whether ADK's stream of events, too, tells what happened to the connection: as `custom_metadata["resumekit"]` of
     events without content, which are not stored."""
@@ -86,6 +96,7 @@ class ResumableGemini(Gemini):
         if isinstance(self.plugins, str):
             raise errors.ConfigurationError("plugins is a text; give a list of modules or objects")
         check_listener(self.on_event)
+        self.trace = checked_trace(self.trace)  # one for all sessions
         return self
 
     @property
@@ -184,6 +195,7 @@ class _Opening:
             policy=self._policy,
             plugins=self._model.plugins,
             on_event=self._tell,
+            trace=self._model.trace,
             label="" if run is None else run.label,
             resumes=not self._is_later,
             redialled=self._history is not None,
@@ -297,6 +309,7 @@ def register(
     policy: Policy | None = None,
     plugins: Sequence[Any] = (),
     on_event: OnEvent | None = None,
+    trace: TraceTo | None = None,
     notices: bool = True,
 ) -> None:
     """Make agents with a model's name in place of a model use `ResumableGemini`, for all names that `Gemini` takes.
@@ -309,6 +322,7 @@ def register(
         policy: Limits and choices.
         plugins: Modules or objects with hooks.
         on_event: Called with every event.
+        trace: Where the trace of each session goes.
         notices: Whether ADK's events tell what happened.
     """
     fields: dict[str, Any] = {
@@ -317,6 +331,7 @@ def register(
         "policy": policy,
         "plugins": plugins,
         "on_event": on_event,
+        "trace": trace,
         "notices": notices,
     }
 

@@ -23,9 +23,11 @@ from resumekit import errors
 from resumekit.adapters._common import (
     Maybe,
     OnEvent,
+    TraceTo,
     check_keeping,
     check_pool,
     checked_policy,
+    checked_trace,
     is_vertex,
     resolve,
     session_driver,
@@ -243,6 +245,8 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
         policy: Limits and choices.
         plugins: Modules or objects with hooks (see `resumekit.hookspecs`), asked before the installed ones.
         on_event: Called with every event; must not block.
+        trace: Write a trace of the session to this file, or into this directory: what ``resumekit timeline`` draws and
+            ``resumekit replay`` runs again. Texts and media are masked in it; see `resumekit.trace.Trace`.
 
     Raises:
         ConfigurationError: An argument makes no sense, or this google-genai is not known.
@@ -267,6 +271,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
         policy: Policy | None = None,
         plugins: Iterable[object] = (),
         on_event: OnEvent | None = None,
+        trace: TraceTo | None = None,
     ) -> None:
         self._client = client
         self._model = model
@@ -280,6 +285,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
         self._pool = pool
         self._plugins = plugins
         self._on_event = on_event
+        self._trace = checked_trace(trace)
         self._driver: Driver | None = None
         self._driver_options: dict[str, Any] = {}
         self._account: seam.Account | None = None
@@ -306,6 +312,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
             plugins=self._plugins,
             readable=seam.can_read,
             credentials_renewable=callable(self._client) or account.has_token,
+            trace=self._trace,
             **self._driver_options,
         )
         failure = await _start(driver)
@@ -411,6 +418,7 @@ class Client(genai.Client):
         policy: Limits and choices of each session.
         plugins: As for `connect`.
         on_event: Called with every event of every session; must not block.
+        trace: As for `connect`; each session has a file of its own.
         arguments: Those of `google.genai.Client`, as they are.
     """
 
@@ -424,6 +432,7 @@ class Client(genai.Client):
         policy: Policy | None = None,
         plugins: Iterable[object] = (),
         on_event: OnEvent | None = None,
+        trace: TraceTo | None = None,
         **arguments: Unpack[_ClientArguments],
     ) -> None:
         super().__init__(**arguments)  # pyright: ignore[reportUnknownMemberType] -- google.auth has no types
@@ -442,8 +451,10 @@ class Client(genai.Client):
                 policy=policy,
                 plugins=given,
                 on_event=on_event,
+                trace=where,
             )
 
+        where = checked_trace(trace)
         check_keeping("any" if callable(key) else key, store)
         check_pool(pool)
         given = plugins if isinstance(plugins, str) else tuple(plugins)
@@ -466,6 +477,7 @@ def http_options(
     policy: Policy | None = None,
     plugins: Iterable[object] = (),
     on_event: OnEvent | None = None,
+    trace: TraceTo | None = None,
 ) -> types.HttpOptions:
     """Return options with which every Live session of a client lives on, for a framework that takes no client.
 
@@ -486,11 +498,13 @@ def http_options(
         policy: As for `Client`.
         plugins: As for `Client`.
         on_event: As for `Client`.
+        trace: As for `Client`.
     """
     policy = checked_policy(policy)
     if policy.reanswer_in == "auto":
         policy = replace(policy, reanswer_in="new_turn")
     check_keeping("any" if callable(key) else key, store)
+    where = checked_trace(trace)
     plugins = plugins if isinstance(plugins, str) else tuple(plugins)
     given = types.HttpOptions.model_validate(base or {})
     arguments = {**(given.async_client_args or {}), **websocket_options(policy)}
@@ -524,6 +538,7 @@ def http_options(
             plugins=plugins,
             readable=seam.can_read,
             credentials_renewable=callable(additional_headers),
+            trace=where,
         )
         failure = await _start(driver)
         if failure is not None:

@@ -14,9 +14,11 @@ from websockets.exceptions import InvalidURI
 from resumekit.adapters._common import (
     Maybe,
     OnEvent,
+    TraceTo,
     check_keeping,
     check_pool,
     checked_policy,
+    checked_trace,
     is_vertex,
     resolve,
     session_driver,
@@ -143,6 +145,8 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
         policy: Limits and choices.
         plugins: Modules or objects with hooks (see `resumekit.hookspecs`), asked before the installed ones.
         on_event: Called with every event; must not block.
+        trace: Write a trace of the session to this file, or into this directory: what ``resumekit timeline`` draws and
+            ``resumekit replay`` runs again. Texts and media are masked in it; see `resumekit.trace.Trace`.
 
     Raises:
         ConfigurationError: An argument makes no sense.
@@ -165,6 +169,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
         "_setup",
         "_ssl",
         "_store",
+        "_trace",
         "_transparent",
         "_uri",
     )
@@ -185,6 +190,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
         policy: Policy | None = None,
         plugins: Iterable[object] = (),
         on_event: OnEvent | None = None,
+        trace: TraceTo | None = None,
     ) -> None:
         self._uri = uri
         self._headers = additional_headers
@@ -201,6 +207,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
         self._pool = pool
         self._plugins = plugins
         self._on_event = on_event
+        self._trace = checked_trace(trace)
         self._driver: Driver | None = None
 
     async def __aenter__(self) -> Session:
@@ -219,6 +226,7 @@ class connect:  # noqa: N801 -- reads as a function, like that of websockets
             pool=self._pool,
             plugins=self._plugins,
             credentials_renewable=callable(self._uri) or callable(self._headers),
+            trace=self._trace,
         )
         try:
             await self._driver.start()

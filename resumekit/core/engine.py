@@ -311,6 +311,10 @@ class Engine:
         item = self._talk.inbox.take()
         return None if item is None else item.frame
 
+    def insert(self, message: ServerMessage) -> None:
+        """Put a frame of an adapter's own behind those that wait for the application."""
+        self._talk.inbox.put(message)
+
     def fits(self, message: ClientMessage) -> bool:
         """Whether a message can be buffered at all, were everything else gone."""
         return self._talk.room.fits(message)

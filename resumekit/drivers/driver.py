@@ -79,12 +79,14 @@ class Driver:
             returns it all the same. Not asked of media that differ from others in their bytes alone.
         admission: Of the pool that the session has to be let in by, if there is one.
         label: Of the application, for the session's name in events and log.
+        at_end: Awaited when all else is over; must not raise.
     """
 
     __slots__ = (
         "_acting",
         "_admission",
         "_admitting",
+        "_at_end",
         "_begun",
         "_dial",
         "_ending",
@@ -130,6 +132,7 @@ class Driver:
         readable: Callable[[ServerMessage], bool] | None = None,
         admission: Admission | None = None,
         label: str = "",
+        at_end: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._engine = engine
         self._dial = dial
@@ -140,6 +143,7 @@ class Driver:
         self._keeper = keeper
         self._readable = readable
         self._admission = admission
+        self._at_end = at_end
         self._admitting: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._name = f"session {next(_numbers)}" + (f" ({label})" if label else "")
@@ -336,7 +340,7 @@ class Driver:
 
     def insert(self, message: ServerMessage) -> None:
         """Put a frame of the adapter's own behind those that wait for the application."""
-        self._engine.inbox.put(message)
+        self._engine.insert(message)
         self._receivers.wake()
 
     def remember(self, turns: Sequence[HistoryTurn]) -> None:
@@ -651,6 +655,8 @@ class Driver:
                     await self._news.wait()
         if self._admission is not None:  # not before: a socket that is still open counts
             await self._admission.leave()
+        if self._at_end is not None:
+            await self._at_end()
 
     def _abort_all(self) -> None:
         if self._keeping is not None and self._keeper is not None and not self._keeper.closing:

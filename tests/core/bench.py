@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from typing import Any
 
 from resumekit.core import actions, events, inputs
@@ -16,6 +17,7 @@ from resumekit.core.failures import Failure, Phase, Side
 from resumekit.core.policy import Decisions, Policy
 from resumekit.defaults.decisions import DefaultDecisions
 from resumekit.wire import decode_client, decode_server
+from tests.traces import KeptEngine
 
 MODEL_2 = "models/gemini-2.5-flash-native-audio-preview-09-2025"
 MODEL_3 = "models/gemini-3.8-live"
@@ -35,10 +37,11 @@ class Bench:
         setup: dict[str, Any] | None = None,
         policy: Policy | None = None,
         decisions: Decisions | None = None,
+        make: Callable[..., Engine] = KeptEngine,
         **engine: Any,
     ) -> None:
         body = {"setup": {"model": model, "sessionResumption": {}, **(setup or {})}}
-        self.engine = Engine(
+        self.engine = make(
             json.dumps(body),
             policy=policy or Policy(),
             decisions=decisions or DefaultDecisions(),

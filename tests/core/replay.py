@@ -14,6 +14,7 @@ from resumekit.core.engine import Engine
 from tests.core.model_state import Violation
 from tests.core.schedules import PROFILES, STEPS, command, make_config, run, steps_of
 from tests.core.simulation import Config
+from tests.traces import keep
 
 __all__ = ["Schedule", "main", "shrink"]
 
@@ -127,6 +128,8 @@ def main(arguments: Sequence[str] | None = None, engine: Callable[..., Engine] =
         error = schedule.failure(engine)
     print("\n".join([str(error), *getattr(error, "__notes__", ())]))
     print(f"minimal: {schedule.command}")
+    for path in keep(f"schedule-{schedule.profile}-{schedule.seed}", error):
+        print(f"trace: {path}")
     return 1
 
 

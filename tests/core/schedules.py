@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import random
 from bisect import bisect
@@ -231,6 +232,8 @@ def run(
     except Exception as error:
         replay = command(seed, profile, steps=steps, only=only, plain=plain)
         error.add_note(f"replay: {replay}\n{report(world)}")
+        if engine is Engine:
+            error.again = functools.partial(run, seed, profile, steps=steps, only=only, plain=plain)  # type: ignore[attr-defined]
         raise
     finally:
         if collects:

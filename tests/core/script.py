@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from resumekit.core import actions, events, inputs
-from resumekit.core.engine import Engine
 from resumekit.core.failures import Failure, Phase, Side
 from resumekit.core.policy import Policy
 from resumekit.core.state import State
@@ -16,6 +15,7 @@ from resumekit.defaults.decisions import DefaultDecisions
 from resumekit.wire import decode_client, decode_server
 from tests.core.model_state import CHUNK_SECONDS, Chunk
 from tests.core.simulation import MODELS
+from tests.traces import KeptEngine
 
 __all__ = [
     "INTERRUPTED",
@@ -68,7 +68,7 @@ class Script:
         self.dialled: list[float] = []
         self.events: list[events.Event] = []
         self.finished: actions.Finish | None = None
-        self.engine = Engine(
+        self.engine = KeptEngine(
             msgspec.json.encode({"setup": {"model": MODELS["2.x"]}}).decode(),
             policy=Policy(**policy),
             decisions=DefaultDecisions(),

@@ -275,7 +275,7 @@ class Pair:
         return [frame.raw if isinstance(frame, ServerMessage) else frame for frame in taken]
 
     def _insert(self, bench: Bench, number: int) -> None:
-        bench.engine.inbox.put(decode_server(b'{"usageMetadata":{}}'))
+        bench.engine.insert(decode_server(b'{"usageMetadata":{}}'))
 
     def _force(self, bench: Bench, number: int) -> None:
         bench.feed(inputs.ForceReconnect())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from resumekit.core.engine import Engine
 from tests.core.bench import Bench, audio
 from tests.soak.memory import reached
 
@@ -13,7 +14,7 @@ _IDLE = 5_000
 
 def owned(bench: Bench) -> int:
     """Return the bytes that a session's engine does not share with another session's."""
-    other = Bench()
+    other = Bench(make=Engine)
     other.connect()
     shared = reached(other.engine)
     return sum(sys.getsizeof(thing) for key, thing in reached(bench.engine).items() if key not in shared)
@@ -42,13 +43,13 @@ def converse(bench: Bench, *, turns: range) -> None:
 
 
 def test_an_idle_session_takes_little() -> None:
-    bench = Bench()
+    bench = Bench(make=Engine)
     bench.connect()
     assert owned(bench) < _IDLE
 
 
 def test_a_session_does_not_grow_with_its_turns() -> None:
-    bench = Bench()
+    bench = Bench(make=Engine)
     bench.connect()
     converse(bench, turns=range(150))  # more than `Policy.replay_turns`
     before = owned(bench)

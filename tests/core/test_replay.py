@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from resumekit.core.conversation import Conversation
+from resumekit.trace import replay as trace_replay
+from tests import traces
 from tests.core.model_state import Violation
 from tests.core.replay import Schedule, main, shrink
 from tests.core.schedules import run
@@ -47,8 +50,11 @@ def test_a_failing_schedule_is_shrunk_until_no_step_can_be_left_out() -> None:
 
 
 @pytest.mark.usefixtures("a_bug")
-def test_the_command_that_a_failure_names_replays_it_minimally(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_that_a_failure_names_replays_it_minimally(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """The one line in the note of a failing test, and the one that replays what is left of the schedule."""
+    monkeypatch.setattr(traces, "FOLDER", tmp_path)
     schedule = failing()
     with pytest.raises(Violation) as failure:
         run(schedule.seed, schedule.profile)
@@ -57,10 +63,11 @@ def test_the_command_that_a_failure_names_replays_it_minimally(capsys: pytest.Ca
 
     assert main(note.split()[4:]) == 1
     first = capsys.readouterr().out
-    minimal = first.splitlines()[-1].removeprefix("minimal: ")
+    minimal, trace = (line.partition(": ")[2] for line in first.splitlines()[-2:])
     assert "--only" in minimal
     assert main(minimal.split()[3:]) == 1
     assert capsys.readouterr().out == first
+    assert trace_replay(trace).same
 
 
 def test_a_schedule_that_holds_says_so(capsys: pytest.CaptureFixture[str]) -> None:

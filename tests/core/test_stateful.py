@@ -16,6 +16,7 @@ from tests.core.network import DIAL_FAULTS
 from tests.core.report import report
 from tests.core.schedules import LEFTS, LINGERS, PROFILES, STALLS, make_config, run
 from tests.core.simulation import LIVE_CLOSES, World
+from tests.traces import KeptEngine
 
 pytestmark = pytest.mark.proof
 
@@ -37,7 +38,7 @@ class Schedules(RuleBasedStateMachine):
 
     @initialize(number=st.integers(0, 2**32))
     def begin(self, number: int) -> None:
-        self.world = World(make_config(number, self.profile))
+        self.world = World(make_config(number, self.profile), KeptEngine)
 
     def do(self, *step: object) -> None:
         if self.world is not None and self.world.finished is None:

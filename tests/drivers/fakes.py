@@ -12,10 +12,10 @@ from collections import deque
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
 from websockets.frames import Close
 
-from resumekit.core.engine import Engine
 from resumekit.core.policy import Policy
 from resumekit.defaults import DefaultDecisions
 from resumekit.drivers.driver import Driver
+from tests.traces import KeptEngine
 
 SETUP = json.dumps({"setup": {"model": "models/gemini-2.5-flash-live"}})
 
@@ -291,7 +291,7 @@ def driver_of(
     **engine,
 ):
     policy = policy or Policy()
-    machine = Engine(
+    machine = KeptEngine(
         SETUP,
         policy=policy,
         decisions=decisions or DefaultDecisions(),

@@ -19,6 +19,7 @@ from resumekit.core import events
 from tests.core.replay import Schedule
 from tests.core.schedules import PROFILES, run
 from tests.core.simulation import World
+from tests.traces import keep
 
 __all__ = ["Campaign", "Found", "explore", "fates", "tally"]
 
@@ -162,6 +163,7 @@ def explore(profile: str, seeds: range, judge: Callable[[World], Counter[str]] =
                     "rule": getattr(error, "rule", type(error).__name__),
                     "problem": str(error)[:300],
                     "replay": Schedule(profile=profile, seed=seed).command,
+                    "traces": list(map(str, keep(f"schedule-{profile}-{seed}", error))),
                 }
             )
         finally:
