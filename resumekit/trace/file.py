@@ -51,6 +51,8 @@ _NOT_THE_ENGINES = (
 )
 """Events that the engine knows nothing of."""
 
+_IN_A_DIRECTORY = "{time}-{pid}-{session}.jsonl"
+
 _numbers = itertools.count(1)
 _taken: set[Path] = set()
 """Files that this process has written, which no other session of it replaces."""
@@ -91,13 +93,10 @@ class Trace:
         """Whether texts and media are kept."""
         if not (self.path and isinstance(self.path, str)):  # pyright: ignore[reportUnnecessaryIsInstance] -- a PathLike may give bytes
             raise ConfigurationError(f"trace is {self.path!r}; give the path of a file or a directory")
-        self._name()
+        self._filled(self.path, 0)
 
-    def _name(self, session: int = 0) -> str:
+    def _filled(self, path: str, session: int) -> str:
         names = {"time": datetime.now(UTC).strftime("%Y%m%d-%H%M%S"), "pid": os.getpid(), "session": session}
-        path = self.path
-        if path.endswith((os.sep, "/")) or Path(path).is_dir():
-            path = str(Path(path) / "{time}-{pid}-{session}.jsonl")
         try:
             return path.format(**names)
         except (KeyError, ValueError, IndexError, AttributeError) as error:
@@ -119,10 +118,11 @@ class Trace:
         Raises:
             OSError: It cannot be written.
         """
-        name = Path(self._name(next(_numbers)))
+        session = next(_numbers)
+        name = Path(self._filled(self.path, session))
         if self.path.endswith((os.sep, "/")):
-            name.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return _claim(name)
+            name.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return _claim(name / self._filled(_IN_A_DIRECTORY, session) if name.is_dir() else name)
 
 
 def _claim(wanted: Path) -> tuple[Path, int]:
