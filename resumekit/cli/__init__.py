@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "main"]
 
-COMMANDS = ("demo", "emulate", "doctor", "replay")
+COMMANDS = ("demo", "emulate", "doctor", "timeline", "replay")
 """Names of the commands, and of their modules."""
 
 

@@ -28,7 +28,8 @@ resumekit. Each talks to an emulated Live API of its own (a process, TLS, no key
 the same script: resets, goAway, a half-open line, a refused handle, a service that is down, and more.
 
 At the end the servers' ledgers say what the final conversation holds of what the users said, and the picture
-timeline.svg shows connections, handles, faults and turns. The exit status is 1 if resumekit lost, doubled or reordered
+timeline.svg shows connections, handles, faults and turns; call.jsonl is the trace of resumekit's session, for `resumekit
+timeline` and `resumekit replay`. The exit status is 1 if resumekit lost, doubled or reordered
 anything, if an answer is missing or wrong, or if a fault of the script did not strike; else 0.
 
 The emulated service runs five times as fast as the real one, and so do resumekit's time-outs; nothing else differs from
@@ -87,6 +88,7 @@ def _play(arguments: argparse.Namespace, script: tuple[Scene, ...]) -> int:
     from resumekit.cli._demo.apps import GenaiApp, perform
     from resumekit.cli._demo.recording import Lane, Recording
     from resumekit.cli._demo.view import choose_view
+    from resumekit.trace import Trace
 
     app: type[App] = GenaiApp
     client = package = "google-genai"
@@ -102,7 +104,9 @@ def _play(arguments: argparse.Namespace, script: tuple[Scene, ...]) -> int:
         plain=Lane("plain", f"{package} alone"),
         resumed=Lane("resumekit", f"{package} through resumekit"),
         client=client,
+        trace=Trace(arguments.out / "call.jsonl", payloads=True),  # what is said is the script's own
     )
+    arguments.out.mkdir(parents=True, exist_ok=True)
     view = choose_view(sys.stdout, plain=arguments.plain)
     try:
         asyncio.run(perform(recording, seed=arguments.seed, show=view.show, app=app))
@@ -122,6 +126,8 @@ def _conclude(recording: Recording, out: Path) -> int:
     (out / "ledger.json").write_text(json.dumps({"problems": found, **numbers}, indent=2) + "\n", encoding="utf-8")
     print(f"\n{report(recording)}\n")
     print(f"The picture: {out / 'timeline.svg'}\nThe figures: {out / 'ledger.json'}")
+    if recording.trace is not None:
+        print(f"The trace of resumekit's session, for `resumekit timeline` and `replay`: {recording.trace.path}")
     if found:
         print(f"\nFAILED: {'; '.join(found)}")
         return 1

@@ -31,15 +31,17 @@ class TracedEngine(Engine):
 
     Args:
         record: Called with each `Record`; must not raise. It may keep the record: it does not change.
+        clock: Tells the time, as `feed` is told it, where the engine itself is not; None: that of the last `feed`.
     """
 
-    __slots__ = ("_asked", "_is_over", "_record")
+    __slots__ = ("_asked", "_clock", "_is_over", "_record")
 
     def __init__(
         self,
         setup: str,
         *,
         record: Callable[[Record], None],
+        clock: Callable[[], float] | None = None,
         policy: Policy,
         decisions: Decisions,
         transparent: bool,
@@ -72,6 +74,7 @@ class TracedEngine(Engine):
         )
         self._asked = asked
         self._record = record
+        self._clock = clock or (lambda: self._now)
         self._is_over = False
         record(
             Began(
@@ -116,7 +119,7 @@ class TracedEngine(Engine):
     def streamed(self, message: ClientMessage) -> None:
         """As `Engine.streamed`."""
         assert self._stream is not None
-        self._record(Streamed(self._stream.number, message))
+        self._record(Streamed(self._clock(), self._stream.number, message))
         super().streamed(message)
 
     def insert(self, message: ServerMessage) -> None:
@@ -129,14 +132,14 @@ class TracedEngine(Engine):
         """As `Engine.take`."""
         message = super().take()
         if message is not None and not self._is_over:
-            self._record(Took(message.raw))
+            self._record(Took(self._clock(), message.raw))
         return message
 
     def take_frame(self) -> ServerMessage | bytes | None:
         """As `Engine.take_frame`."""
         frame = super().take_frame()
         if frame is not None and not self._is_over:
-            self._record(Took(frame if isinstance(frame, bytes) else frame.raw))
+            self._record(Took(self._clock(), frame if isinstance(frame, bytes) else frame.raw))
         return frame
 
     def _answers(self) -> tuple[tuple[str, Answer], ...]:

@@ -208,7 +208,7 @@ class Recording:
 
     def engine(self, setup: str, **arguments: Any) -> TracedEngine:
         """Make the engine of the session: as `Engine`, with the same arguments."""
-        return TracedEngine(setup, record=self.record, **arguments)
+        return TracedEngine(setup, record=self.record, clock=asyncio.get_running_loop().time, **arguments)
 
     def record(self, record: Record) -> None:
         """Take a record, to be written soon. Never blocks or raises."""

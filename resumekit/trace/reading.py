@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -54,7 +54,7 @@ class TraceFile:
                     raise ConfigurationError(f"{self.path} is damaged in line {number}: {error}") from error
                 if not isinstance(line, dict):
                     raise ConfigurationError(f"{self.path} is damaged in line {number}: no object")
-                yield number, line  # pyright: ignore[reportUnknownVariableType] -- as JSON has it
+                yield number, cast("Line", line)
 
 
 def read_trace(path: str | PathLike[str]) -> TraceFile:
@@ -67,8 +67,9 @@ def read_trace(path: str | PathLike[str]) -> TraceFile:
     try:
         with path.open("rb") as file:
             first, second = file.readline(), file.readline()
-        head: Any = msgspec.json.decode(first)
-        found: Any = head.get("resumekit_trace") if isinstance(head, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] -- as JSON has it
+        said: Any = msgspec.json.decode(first)
+        head = cast("Line", said) if isinstance(said, dict) else {}
+        found = head.get("resumekit_trace")
         began: Any = msgspec.json.decode(second) if found == FORMAT else None
     except OSError as error:
         raise ConfigurationError(f"the trace cannot be read: {error}") from error
@@ -83,18 +84,19 @@ def read_trace(path: str | PathLike[str]) -> TraceFile:
         )
     if not isinstance(began, dict) or "setup" not in began:
         raise ConfigurationError(f"{path} is no whole trace: it ends before the session begins")
-    return TraceFile(path=path, head=head, began=began)  # pyright: ignore[reportUnknownArgumentType] -- as JSON has it
+    return TraceFile(path=path, head=head, began=cast("Line", began))
 
 
 def in_words(line: Line, start: float) -> str:
     """Return a line as people read it."""
     if "took" in line:
-        return f"{'':12}  the application took {_frame(line['took'])}"
+        return f"{line['at'] - start:10.3f} s  the application took {_frame(line['took'])}"
     if "told" in line:
         return f"{'':12}  told: {line['told']['event']}"
     if "end" in line:
         return f"{'':12}  the end"
-    at = f"{line['now'] - start:10.3f} s" if "now" in line else f"{'':12}"
+    now = line.get("now", line.get("at"))
+    at = f"{'':12}" if now is None else f"{now - start:10.3f} s"
     what = [str(line["in"])]
     if "connection" in line:
         what.append(f"connection {line['connection']}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias, cast
 
 import msgspec
@@ -101,6 +101,7 @@ class Media(Struct, frozen=True, gc=False):
 class Streamed(Struct, frozen=True, gc=False):
     """`Engine.streamed` was told of a message."""
 
+    at: float
     connection: int
     message: ClientMessage
 
@@ -114,6 +115,7 @@ class Inserted(Struct, frozen=True, gc=False):
 class Took(Struct, frozen=True, gc=False):
     """The application took a frame."""
 
+    at: float
     frame: bytes
 
 
@@ -155,11 +157,11 @@ def encode_record(record: Record, masker: Masker) -> Line:
             return {"now": record.now, "in": "media", "connection": record.connection, "frame": _split(frame)}
         case Streamed():
             frame = masker.client_frame(record.message.frame)
-            return {"in": "streamed", "connection": record.connection, "frame": _split(frame)}
+            return {"at": record.at, "in": "streamed", "connection": record.connection, "frame": _split(frame)}
         case Inserted():
             return {"in": "inserted", "frame": _split(masker.server_frame(_text(record.frame), 0))}
         case Took():
-            return {"took": shape_of(_text(record.frame), masker)}
+            return {"at": record.at, "took": shape_of(_text(record.frame), masker)}
         case Told():
             return {"told": _encode_event(record.event, masker)}
         case Ended():
@@ -423,7 +425,7 @@ def answer_of(kind: str, value: Any) -> Answer:
             turns = None if value["turns"] is None else _turns_of(value["turns"])
             return Recovery(action=RecoveryAction(value["action"]), turns=turns)
         case _:
-            return Exactly(float(value["exactly"])) if isinstance(value, Mapping) else float(value)
+            return Exactly(float(cast("Line", value)["exactly"])) if isinstance(value, dict) else float(value)
 
 
 def _failure_of(line: Line) -> Failure:

@@ -15,6 +15,7 @@ from resumekit.cli import main
 from resumekit.cli._demo.script import SCRIPT, Scene, Strike, armed, tag_of
 from resumekit.cli.demo import _play
 from resumekit.emulator import ConnectionRecord, Fault, ServiceEvent, Trigger
+from resumekit.trace import replay
 from tests.secrets import leaks, watched
 from tests.test_house import WITHOUT_GOOGLE
 
@@ -73,6 +74,10 @@ def test_the_plain_client_dies_and_resumekit_loses_nothing(profile, model, tmp_p
     picture = (tmp_path / "timeline.svg").read_text("utf-8")
     ET.fromstring(picture)
     assert "1011 and refused" in picture
+    again = replay(tmp_path / "call.jsonl")
+    assert again.same, again
+    assert main(["timeline", str(tmp_path / "call.jsonl")]) == 0
+    assert "4 turns answered" in capsys.readouterr().out
 
 
 @pytest.mark.network

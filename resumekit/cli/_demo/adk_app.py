@@ -95,7 +95,14 @@ class AdkApp(App):
         if self.lane is self.recording.plain:
             keepalive = {name: value * scale for name, value in _KEEPALIVE.items()}
             return _here(Gemini, self.client(**keepalive), model=name)
-        return _here(ResumableGemini, self.client(), model=name, policy=self.policy, on_event=self.note)
+        return _here(
+            ResumableGemini,
+            self.client(),
+            model=name,
+            policy=self.policy,
+            on_event=self.note,
+            trace=self.recording.trace,
+        )
 
     def _tool(self) -> Callable[..., Any]:
         async def timetable(to: str) -> dict[str, str]:  # noqa: ARG001 -- the model's argument

@@ -161,7 +161,14 @@ class GenaiApp(App):
         model = self.recording.model
         if self.lane is self.recording.plain:
             return self.client().aio.live.connect(model=model, config=_CONFIG)
-        return resumable.connect(self.client(), model=model, config=_CONFIG, policy=self.policy, on_event=self.note)
+        return resumable.connect(
+            self.client(),
+            model=model,
+            config=_CONFIG,
+            policy=self.policy,
+            on_event=self.note,
+            trace=self.recording.trace,
+        )
 
     async def _ask(self, session: AsyncSession, turn: Turn) -> None:
         if model_profile(self.recording.model).text_in_mid_session == "realtime":

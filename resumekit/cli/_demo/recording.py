@@ -15,6 +15,7 @@ from resumekit.cli._demo.script import Scene, Strike
 from resumekit.core.events import Event
 from resumekit.emulator import ConnectionRecord, LedgerReport, ServiceEvent, heard, parse_answer
 from resumekit.emulator.speech import OUTPUT_RATE
+from resumekit.trace import Trace
 
 __all__ = ["Gap", "Lane", "Recording", "Turn", "in_words"]
 
@@ -171,6 +172,8 @@ class Recording:
     resumed: Lane
     client: str = "google-genai"
     """What both use, in one way and in the other."""
+    trace: Trace | None = None
+    """Where the session of resumekit is traced."""
     started_at: float = 0.0
     ended_at: float | None = None
 

@@ -1,0 +1,59 @@
+"""``resumekit timeline``: the trace of a session, as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resumekit.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP = """\
+Draw what happened in a session, from its trace: one HTML page that loads nothing, or an SVG.
+
+Shown over time are the state of the session, what the user and the model said, tool calls, each connection from its dial
+to its end, handles, goAway with its deadline, cuts and their causes, what was sent again, the gaps that the application
+felt, and all other events. The page can be zoomed (wheel, + and -) and panned (drag, Shift and the arrow keys); what the
+mouse is over, or the arrow keys go to, is told in words. Below it is a list of what happened.
+
+A trace is written by a session with trace="call.jsonl". What was said is masked in it, so the page shows sizes and times;
+with resumekit.trace.Trace("call.jsonl", payloads=True) it shows the words, too.
+
+The summary is printed. The exit status is 0, or 2 if the file is no trace or the page cannot be written.
+
+examples: resumekit timeline call.jsonl
+          resumekit timeline call.jsonl -o /tmp/call.html --svg call.svg
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("trace", type=Path, help="written by a session with trace=...")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="the page (beside the trace, as .html)")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="also the picture alone, as SVG")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Draw; returns 0."""
+    from resumekit.cli._timeline.drawing import draw
+    from resumekit.cli._timeline.page import page
+    from resumekit.cli._timeline.story import read_story
+    from resumekit.trace import read_trace
+
+    story = read_story(read_trace(arguments.trace))
+    output: Path = arguments.output or arguments.trace.with_suffix(".html")
+    written = {output: page(story)}
+    if arguments.svg is not None:
+        written[arguments.svg] = draw(story)
+    print(story.summary())
+    for path, text in written.items():
+        try:
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(f"the page cannot be written: {error}") from error
+        print(f"The {'picture' if path == arguments.svg else 'page'}: {path}")
+    return 0
