@@ -61,15 +61,16 @@ def no_secret_is_told(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 _SESSIONS = tuple(f"tests/{part}" for part in ("adapters/", "adk/", "faults/", "proofs/", "trace/failing.py"))
-_MEASURED = ("tests/adapters/test_memory", "tests/proofs/test_outage.py", "tests/proofs/test_herd.py")
+_MEASURED = ("tests/core/test_memory.py", "tests/proofs/test_outage.py", "tests/proofs/test_herd.py")
 """Such tests weigh sessions."""
 
 
 @pytest.fixture(autouse=True)
 def sessions_are_traced(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the sessions of a test remember what happens to them: see tests/traces.py."""
-    traces.forget()
-    if request.node.nodeid.startswith(_SESSIONS) and not request.node.nodeid.startswith(_MEASURED):
+    measured = request.node.nodeid.startswith(_MEASURED)
+    traces.forget(keeps=not measured)
+    if request.node.nodeid.startswith(_SESSIONS) and not measured:
         monkeypatch.setattr("resumekit.core.engine.Engine", traces.KeptEngine)
 
 

@@ -41,11 +41,10 @@ class _Records:
         self.all: list[Record] | None = []
 
     def add(self, record: Record) -> None:
-        if self.all is None:
-            return
-        self.all.append(record)
-        _Records.budget -= 1
-        if _Records.budget < 0:
+        if self.all is not None and _Records.budget > 0:
+            _Records.budget -= 1
+            self.all.append(record)
+        else:
             self.all = None
 
 
@@ -60,10 +59,10 @@ class KeptEngine(TracedEngine):
         _kept.append(records)
 
 
-def forget() -> None:
-    """Begin with another test."""
+def forget(*, keeps: bool = True) -> None:
+    """Begin with another test; one that weighs sessions keeps nothing of them."""
     _kept.clear()
-    _Records.budget = _RECORDS
+    _Records.budget = _RECORDS if keeps else 0
 
 
 def keep(name: str, error: BaseException | None = None) -> list[Path]:
