@@ -28,9 +28,9 @@ resumekit. Each talks to an emulated Live API of its own (a process, TLS, no key
 the same script: resets, goAway, a half-open line, a refused handle, a service that is down, and more.
 
 At the end the servers' ledgers say what the final conversation holds of what the users said, and the picture
-timeline.svg shows connections, handles, faults and turns; call.jsonl is the trace of resumekit's session, for `resumekit
-timeline` and `resumekit replay`. The exit status is 1 if resumekit lost, doubled or reordered
-anything, if an answer is missing or wrong, or if a fault of the script did not strike; else 0.
+timeline.svg shows connections, handles, faults and turns; timeline.html is the same, to be zoomed. call.jsonl is the trace
+of resumekit's session, for `resumekit timeline` and `resumekit replay`. The exit status is 1 if resumekit lost, doubled or
+reordered anything, if an answer is missing or wrong, or if a fault of the script did not strike; else 0.
 
 The emulated service runs five times as fast as the real one, and so do resumekit's time-outs; nothing else differs from
 its defaults. The emulated model answers with the question, and with the number of questions that it remembers.
@@ -116,16 +116,21 @@ def _play(arguments: argparse.Namespace, script: tuple[Scene, ...]) -> int:
 
 
 def _conclude(recording: Recording, out: Path) -> int:
-    from resumekit.cli._demo.timeline import timeline
+    from resumekit.cli._demo.timeline import FOOT, timeline
     from resumekit.cli._demo.verdict import figures, problems, report
+    from resumekit.cli._timeline.page import page_of
 
     found = problems(recording)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "timeline.svg").write_text(timeline(recording), encoding="utf-8")
+    picture = timeline(recording)
+    (out / "timeline.svg").write_text(picture, encoding="utf-8")
+    (out / "timeline.html").write_text(page_of(picture, "resumekit demo: timeline", FOOT), encoding="utf-8")
     numbers = {lane.name: figures(lane, recording.started_at) for lane in recording.lanes}
     (out / "ledger.json").write_text(json.dumps({"problems": found, **numbers}, indent=2) + "\n", encoding="utf-8")
     print(f"\n{report(recording)}\n")
-    print(f"The picture: {out / 'timeline.svg'}\nThe figures: {out / 'ledger.json'}")
+    print(
+        f"The picture: {out / 'timeline.svg'}, and to be zoomed: {out / 'timeline.html'}\nThe figures: {out / 'ledger.json'}"
+    )
     if recording.trace is not None:
         print(f"The trace of resumekit's session, for `resumekit timeline` and `replay`: {recording.trace.path}")
     if found:

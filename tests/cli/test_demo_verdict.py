@@ -24,7 +24,11 @@ def test_a_demo_in_which_all_went_well_passes(recording, tmp_path, capsys):
     assert problems(recording) == []
     assert _conclude(recording, tmp_path / "new" / "folder") == 0
     assert "FAILED" not in capsys.readouterr().out
-    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == ["ledger.json", "timeline.svg"]
+    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == [
+        "ledger.json",
+        "timeline.html",
+        "timeline.svg",
+    ]
 
 
 def lose(lane):

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 from xml.sax.saxutils import escape, quoteattr
 
+from msgspec import Struct
+
 from resumekit.cli._timeline.story import (
     Answer,
     Connection,
@@ -28,7 +30,7 @@ from resumekit.cli._timeline.story import (
     in_time,
 )
 
-__all__ = ["LEFT", "RIGHT", "WIDTH", "draw"]
+__all__ = ["LEFT", "RIGHT", "WIDTH", "Label", "Panel", "draw", "draw_panels"]
 
 WIDTH = 1280
 LEFT, RIGHT = 136, 1252
@@ -38,7 +40,8 @@ _LETTER = 0.58
 _SMALL = 11
 _LEAST = 4
 """Letters of a text that are worth to be shown."""
-_ROW = 24
+_TOP = 92.0
+_LABEL_ROW, _ROW = 17, 24
 _BAR = 16
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 1e9)
 
@@ -60,7 +63,8 @@ svg.timeline .h1 { font-size: 20px; font-weight: 600 } svg.timeline .small { fon
 .handle { stroke: #d99e00; stroke-width: 2 } .minor { stroke: #d99e00; stroke-width: 1 } .notice { fill: #f08c00; fill-opacity: .35 }
 .flag { fill: #d9730d } .deadline { stroke: #d9730d; stroke-width: 2 } .cutline { stroke: #b3261e; stroke-width: 1; stroke-dasharray: 3 3 }
 .cross { stroke: #b3261e; stroke-width: 2.4; fill: none } .failed { stroke: #b3261e; stroke-width: 1.8; fill: none }
-.resent { fill: #5b3f8f } .gap { fill: #d64545 } .planned { fill: #e2a03f } .note { fill: #7b8794 } .bad { fill: #b3261e }
+.resent { fill: #5b3f8f } .gap { fill: #d64545 } .planned { fill: #e2a03f } .note { fill: #7b8794 } .bad, .knob { fill: #b3261e }
+svg.timeline .good { fill: #14713a } svg.timeline .wrong { fill: #b3261e }
 @media (prefers-color-scheme: dark) {
   svg.timeline text { fill: #e4e9ee } .page { fill: #14181d } .lane { fill: #1d232a } .name { fill: #b9c4cf } svg.timeline .dim { fill: #9aa7b4 }
   .grid { stroke: #303943 } .s-idle, .s-closed { fill: #4b5661 } .s-dialing { fill: #45607d } .s-binding { fill: #4a7bb0 }
@@ -70,6 +74,7 @@ svg.timeline .h1 { font-size: 20px; font-weight: 600 } svg.timeline .small { fon
   .tool { fill: #26b3bd } .dial, .unbound { fill: #4b5661 } .setup { fill: #3d668f } .first { fill: #3b7cc4 }
   .handle, .minor { stroke: #f2c94c } .flag { fill: #ffa94d } .deadline { stroke: #ffa94d } .cutline, .cross, .failed { stroke: #ff8f86 }
   .resent { fill: #b79be8 } .gap { fill: #e2574c } .note { fill: #9aa7b4 } .bad { fill: #ff8f86 }
+  .knob { fill: #e2574c } svg.timeline .good { fill: #6fd694 } svg.timeline .wrong { fill: #ff8f86 }
 }
 """
 
@@ -85,14 +90,36 @@ class _Axis:
         return LEFT + at * self.scale
 
 
+class Label(Struct, frozen=True):
+    """A name for what happened at a time, above the lanes."""
+
+    at: float
+    number: int
+    text: str
+    words: str
+    """All of it, to be read when it is pointed at."""
+
+
+class Panel(Struct, frozen=True):
+    """One story of a picture that has several, all on one time axis."""
+
+    story: Story
+    name: str = ""
+    verdict: str = ""
+    is_good: bool = True
+    labels: Sequence[Label] = ()
+
+
 class _Drawing:
-    def __init__(self, story: Story) -> None:
-        self._story = story
-        self._axis = _Axis(story.length)
+    def __init__(self, panels: Sequence[Panel]) -> None:
+        self._panels = panels
+        self._story = panels[0].story
+        """That of the panel which is being drawn."""
+        self._axis = _Axis(max(panel.story.length for panel in panels))
         self._lanes: list[str] = []
         """What does not move."""
         self._items: list[str] = []
-        self._y = 92.0
+        self._y = _TOP
 
     # ------------------------------------------------------------------ building blocks
 
@@ -141,9 +168,37 @@ class _Drawing:
 
     # ------------------------------------------------------------------ lanes
 
-    def draw(self) -> str:
-        story = self._story
-        self._phases(story.phases)
+    def draw(self, title: str, words: str) -> str:
+        for panel in self._panels:
+            self._panel(panel)
+        bottom = self._y
+        scale = self._scale(bottom)
+        legend, height = self._legend(bottom + 34)
+        head = (
+            f'<svg class="timeline" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" width="{WIDTH}" height="{height:.0f}"'
+            f' role="group" aria-label="timeline" data-seconds="{self._axis.seconds:.4f}" data-left="{LEFT}" data-right="{RIGHT}"'
+            f' data-top="{_TOP - 2:g}" data-bottom="{bottom:.0f}"><title>{escape(title)}</title><style>{STYLE}</style>'
+        )
+        told = [_text(20, 56 + 16 * row, line, "dim") for row, line in enumerate(_wrapped(words, 168)[:2])]
+        plot = (
+            f'<clipPath id="plot"><rect x="{LEFT - 14}" y="0" width="{RIGHT - LEFT + 26}" height="{bottom + 30:.0f}"/></clipPath>'
+            f'<g clip-path="url(#plot)"><g id="scale">{"".join(scale)}</g><g id="items">\n{chr(10).join(self._items)}\n</g></g>'
+        )
+        page = f'<rect class="page" width="{WIDTH}" height="{height:.0f}"/>'
+        return "\n".join([head, page, _text(20, 34, title, "h1"), *told, *self._lanes, plot, *legend, "</svg>"]) + "\n"
+
+    def _panel(self, panel: Panel) -> None:
+        story = self._story = panel.story
+        if panel.name:
+            self._lanes.append(_text(20, self._y + 14, panel.name, "strong"))
+            style = "small strong good" if panel.is_good else "small strong wrong"
+            self._lanes.append(_text(WIDTH - 20, self._y + 14, panel.verdict, style, "end"))
+            self._y += 22
+        top = self._y
+        labels, rows = self._placed(panel.labels)
+        self._y += rows * _LABEL_ROW
+        if story.phases:
+            self._phases(story.phases)
         self._user(story.questions, story.speech)
         self._answers(story.answers)
         if story.tools:
@@ -152,27 +207,29 @@ class _Drawing:
         self._gaps(story.gaps)
         if story.notes:
             self._notes(story.notes)
-        bottom = self._y
-        self._cuts(story.cuts, bottom)
-        scale = self._scale(bottom)
-        legend, height = self._legend(bottom + 34)
-        title = f"{story.model.rpartition('/')[2] or 'a session'}, {in_time(story.length)}"
-        lines = _wrapped(story.summary(), 168)
-        head = (
-            f'<svg class="timeline" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" width="{WIDTH}" height="{height:.0f}"'
-            f' role="group" aria-label="timeline" data-seconds="{self._axis.seconds:.4f}" data-left="{LEFT}" data-right="{RIGHT}"'
-            f' data-bottom="{bottom:.0f}"><title>{escape(title)}</title><style>{STYLE}</style>'
-        )
-        words = [
-            _text(20, 34, title, "h1"),
-            *(_text(20, 56 + 16 * row, line, "dim") for row, line in enumerate(lines[:2])),
-        ]
-        plot = (
-            f'<clipPath id="plot"><rect x="{LEFT - 14}" y="0" width="{RIGHT - LEFT + 26}" height="{bottom + 30:.0f}"/></clipPath>'
-            f'<g clip-path="url(#plot)"><g id="scale">{"".join(scale)}</g><g id="items">\n{chr(10).join(self._items)}\n</g></g>'
-        )
-        page = f'<rect class="page" width="{WIDTH}" height="{height:.0f}"/>'
-        return "\n".join([head, page, *words, *self._lanes, plot, *legend, "</svg>"]) + "\n"
+        self._cuts(story.cuts, top, self._y)
+        for label, row in labels:
+            self._label(label, top + row * _LABEL_ROW + 8, self._y)
+        if panel is not self._panels[-1]:
+            self._y += 16
+
+    def _placed(self, labels: Sequence[Label]) -> tuple[list[tuple[Label, int]], int]:
+        """Put each label below those that it is in the way of, so that no line runs through a label."""
+        ends: list[float] = []
+        placed: list[tuple[Label, int]] = []
+        for label in labels:
+            x = self._axis(label.at)
+            row = max((row + 1 for row, end in enumerate(ends) if end > x - 12), default=0)
+            ends[row : row + 1] = [x + 26 + len(label.text) * _SMALL * _LETTER]
+            placed.append((label, row))
+        return placed, len(ends)
+
+    def _label(self, label: Label, y: float, bottom: float) -> None:
+        self.item(
+            "fault", _Mark(at=label.at, words=label.words), y,
+            f'<line class="cutline" x1="0" y1="0" x2="0" y2="{bottom - y - 8:.1f}"/>', '<circle class="knob" cx="0" cy="0" r="7.5"/>',
+            f'<text class="onbar" x="0" y="3.6" text-anchor="middle">{label.number}</text>', _text(11, 4, label.text, "small"),
+        )  # fmt: skip
 
     def _phases(self, phases: Sequence[Phase]) -> None:
         y = self.lane("state", 14)
@@ -296,11 +353,11 @@ class _Drawing:
     def _resend(self, resend: Resend, y: float) -> None:
         self.item("resend", resend, y, f'<path class="resent" d="M0,{_BAR + 1} l5,6 l-10,0 z"/>')
 
-    def _cuts(self, cuts: Sequence[Connection], bottom: float) -> None:
+    def _cuts(self, cuts: Sequence[Connection], top: float, bottom: float) -> None:
         for cut in cuts:
-            at = _Cut(at=cut.end or 0.0, words=f"connection {cut.number} is cut: {cut.ending}")
+            mark = _Mark(at=cut.end or 0.0, words=f"connection {cut.number} is cut: {cut.ending}")
             self.item(
-                "cut", at, 90, f'<line class="cutline" x1="0" y1="0" x2="0" y2="{bottom - 98:.1f}"/>',
+                "cut", mark, top - 2, f'<line class="cutline" x1="0" y1="0" x2="0" y2="{bottom - top - 6:.1f}"/>',
                 '<path class="cross" d="M-5,-5 l10,10 m0,-10 l-10,10"/>',
             )  # fmt: skip
 
@@ -314,7 +371,7 @@ class _Drawing:
                 gap,
                 y,
                 self.bar(style, 0, length, 12, y=1),
-                self.label(f"{length:.2f} s", length, 11, "onbar"),
+                self.label(f"{length:.2f} s{', for good' if gap.for_good else ''}", length, 11, "onbar"),
                 length=length,
             )
 
@@ -332,18 +389,21 @@ class _Drawing:
         parts: list[str] = []
         for number in range(int(seconds / step) + 1):
             x = self._axis(number * step)
-            parts.append(f'<line class="grid" x1="{x:.2f}" y1="90" x2="{x:.2f}" y2="{bottom:.1f}"/>')
+            parts.append(f'<line class="grid" x1="{x:.2f}" y1="{_TOP - 2:g}" x2="{x:.2f}" y2="{bottom:.1f}"/>')
             parts.append(_text(x, bottom + 14, _clock(number * step, step), "small dim", "middle"))
         return parts
 
     def _legend(self, y: float) -> tuple[list[str], float]:
-        has = {kind for kind, count in self._story.counts().items() if count}
-        outcomes = {answer.outcome for answer in self._story.answers}
-        hows = {connection.how for connection in self._story.connections}
+        stories = [panel.story for panel in self._panels]
+        has = {kind for story in stories for kind, count in story.counts().items() if count}
+        answers = [answer for story in stories for answer in story.answers]
+        outcomes = {answer.outcome for answer in answers}
+        connections = [connection for story in stories for connection in story.connections]
+        hows = {connection.how for connection in connections}
         samples = [
             (True, '<circle class="ask" cx="11" cy="-4" r="5"/>', "a question"),
             (
-                any(not question.asks for question in self._story.questions),
+                any(not question.asks for story in stories for question in story.questions),
                 '<circle class="tell" cx="11" cy="-4" r="5"/>',
                 "told, not asked",
             ),
@@ -351,7 +411,7 @@ class _Drawing:
             (True, '<rect class="whole" y="-10" width="22" height="13" rx="2"/>', "an answer"),
             ("cut" in outcomes, '<rect class="cutoff" y="-10" width="22" height="13" rx="2"/>', "cut"),
             (
-                any(answer.again for answer in self._story.answers),
+                any(answer.again for answer in answers),
                 '<rect class="whole" y="-10" width="22" height="13" rx="2"/><path class="again" d="M0,-10 l7,0 l-7,7 z"/>',
                 "given again",
             ),
@@ -370,7 +430,7 @@ class _Drawing:
             ("handle" in has, '<line class="handle" x1="8" y1="-11" x2="8" y2="4"/><line class="minor" x1="15" y1="-9" x2="15" y2="-2"/>', "a handle; not used"),
             ("resend" in has, '<path class="resent" d="M11,-9 l6,8 l-12,0 z"/>', "sent again"),
             ("cut" in has, '<path class="cross" d="M6,-9 l10,10 m0,-10 l-10,10"/>', "a cut"),
-            (any(connection.failed for connection in self._story.connections), '<path class="failed" d="M7,-8 l8,8 m0,-8 l-8,8"/>', "no connection came of it"),
+            (any(connection.failed for connection in connections), '<path class="failed" d="M7,-8 l8,8 m0,-8 l-8,8"/>', "no connection came of it"),
             ("gap" in has, '<rect class="gap" y="-9" width="11" height="11"/><rect class="planned" x="11" y="-9" width="11" height="11"/>', "no connection: cut, planned"),
             ("note" in has, '<path class="note" d="M6,-9 l5,5 l-5,5 l-5,-5 z"/><path class="bad" d="M17,-9 l5,5 l-5,5 l-5,-5 z"/>', "other events"),
         ]  # fmt: skip
@@ -389,7 +449,7 @@ class _Drawing:
         return parts, row + 18
 
 
-class _Cut(Item):
+class _Mark(Item):
     def __init__(self, *, at: float, words: str) -> None:
         super().__init__(at=at)
         self._words = words
@@ -439,4 +499,10 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def draw(story: Story) -> str:
     """Return the picture of a story, as SVG."""
-    return _Drawing(story).draw()
+    title = f"{story.model.rpartition('/')[2] or 'a session'}, {in_time(story.length)}"
+    return draw_panels([Panel(story)], title, story.summary())
+
+
+def draw_panels(panels: Sequence[Panel], title: str, words: str) -> str:
+    """Return one picture of several stories, as SVG."""
+    return _Drawing(panels).draw(title, words)

@@ -3,7 +3,7 @@
 (() => {
   const svg = document.querySelector("svg.timeline");
   const tip = document.getElementById("tip");
-  const seconds = +svg.dataset.seconds, left = +svg.dataset.left, right = +svg.dataset.right, bottom = +svg.dataset.bottom;
+  const seconds = +svg.dataset.seconds, left = +svg.dataset.left, right = +svg.dataset.right, top = +svg.dataset.top, bottom = +svg.dataset.bottom;
   const steps = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400];
   const items = [...svg.querySelectorAll(".item")].map((group) => ({
     group,
@@ -40,7 +40,7 @@
       const at = number * step;
       const line = document.createElementNS(svg.namespaceURI, "line");
       line.setAttribute("class", "grid");
-      for (const [name, value] of [["x1", x(at)], ["x2", x(at)], ["y1", 90], ["y2", bottom]]) line.setAttribute(name, value);
+      for (const [name, value] of [["x1", x(at)], ["x2", x(at)], ["y1", top], ["y2", bottom]]) line.setAttribute(name, value);
       const text = document.createElementNS(svg.namespaceURI, "text");
       text.setAttribute("class", "small dim");
       text.setAttribute("text-anchor", "middle");

@@ -10,10 +10,11 @@ from pathlib import Path
 from resumekit.cli._timeline.drawing import draw
 from resumekit.cli._timeline.story import Story
 
-__all__ = ["page"]
+__all__ = ["page", "page_of"]
 
 _HERE = Path(__file__).parent
 _LISTED = {
+    "fault": "fault",
     "cut": "cut",
     "gap": "gap",
     "go-away": "goAway",
@@ -64,27 +65,32 @@ _PAGE = """\
 
 def page(story: Story) -> str:
     """Return the page of a story."""
-    picture = draw(story)
+    began = datetime.fromtimestamp(story.began_at, UTC)
+    texts = "as they were" if story.payloads else "masked"
+    foot = f"Begun {began:%Y-%m-%d %H:%M:%S} UTC, traced by resumekit {story.version}; texts are {texts}."
+    return page_of(draw(story), f"{story.model.rpartition('/')[2] or 'session'}: timeline", foot)
+
+
+def page_of(picture: str, title: str, foot: str) -> str:
+    """Return the page of a picture."""
     order = list(_LISTED)
     rows = sorted(
-        (float(at), order.index(kind), number, title)
-        for number, (kind, at, title) in enumerate(_ITEM.findall(picture))
+        (float(at), order.index(kind), number, words)
+        for number, (kind, at, words) in enumerate(_ITEM.findall(picture))
         if kind in _LISTED
     )
     listed: list[str] = []
-    for _, place, number, title in rows:
-        clock, _, words = title.partition("  ")
+    for _, place, number, words in rows:
+        clock, _, what = words.partition("  ")
         kind = order[place]
         listed.append(
-            f'<tr class="{kind}" data-item="{number}"><td>{clock}</td><td>{_LISTED[kind]}</td><td>{words}</td></tr>'
+            f'<tr class="{kind}" data-item="{number}"><td>{clock}</td><td>{_LISTED[kind]}</td><td>{what}</td></tr>'
         )
-    began = datetime.fromtimestamp(story.began_at, UTC)
-    texts = "as they were" if story.payloads else "masked"
     return _PAGE.format(
-        title=escape(f"{story.model.rpartition('/')[2] or 'session'}: timeline"),
+        title=escape(title),
         style=_HERE.joinpath("page.css").read_text("utf-8"),
         script=_HERE.joinpath("page.js").read_text("utf-8"),
         picture=picture,
         rows="\n".join(listed),
-        foot=escape(f"Begun {began:%Y-%m-%d %H:%M:%S} UTC, traced by resumekit {story.version}; texts are {texts}."),
+        foot=escape(foot),
     )

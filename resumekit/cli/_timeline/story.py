@@ -122,9 +122,8 @@ class Handle(Item):
 
     @property
     def title(self) -> str:
-        return f"handle {self.digest}: " + (
-            "resumed from after a loss" if self.kept else "not resumed from: a turn is open"
-        )
+        name = f"handle {self.digest}" if self.digest else "a handle"
+        return f"{name}: " + ("resumed from after a loss" if self.kept else "not resumed from: a turn is open")
 
 
 @dataclass(kw_only=True)
