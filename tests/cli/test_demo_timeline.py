@@ -28,7 +28,7 @@ def items(svg):
 
 def titles(svg, kind):
     found = (group.find(f"{SVG}title").text for group in items(svg) if group.get("data-kind") == kind)
-    return [title.partition("  ")[2] for title in found]
+    return [re.sub(r"^[\d.]+ s  (alone|through resumekit): ", "", title) for title in found]
 
 
 def styles(svg):

@@ -115,6 +115,7 @@ class _Drawing:
         self._panels = panels
         self._story = panels[0].story
         """That of the panel which is being drawn."""
+        self._whose = ""
         self._axis = _Axis(max(panel.story.length for panel in panels))
         self._lanes: list[str] = []
         """What does not move."""
@@ -136,7 +137,7 @@ class _Drawing:
     def item(self, kind: str, item: Item, y: float, *inside: str, length: float | None = None) -> None:
         """Add a group that stands where its item begins."""
         end = "" if length is None else f' data-b="{item.at + length:.4f}"'
-        title = f"{_clock(item.at)}  {item.title}"
+        title = f"{_clock(item.at)}  {self._whose}{item.title}"
         self._items.append(
             f'<g class="item" data-kind="{kind}" data-a="{item.at:.4f}"{end} data-y="{y:.1f}"'
             f' transform="translate({self._axis(item.at):.2f} {y:.1f})" role="img" aria-label={quoteattr(title)}>'
@@ -194,6 +195,7 @@ class _Drawing:
             style = "small strong good" if panel.is_good else "small strong wrong"
             self._lanes.append(_text(WIDTH - 20, self._y + 14, panel.verdict, style, "end"))
             self._y += 22
+            self._whose = f"{panel.name}: "
         top = self._y
         labels, rows = self._placed(panel.labels)
         self._y += rows * _LABEL_ROW
