@@ -117,8 +117,8 @@ class Masker:
         return text if self._payloads else self._pseudonym("id", text)
 
     def told(self, text: str) -> str:
-        """Return what an event or an error says."""
-        return redact(text)
+        """Return what an event or an error says: without secrets, and else as it is."""
+        return self._without_secrets(redact(text))
 
     def text(self, text: str) -> str:
         """Return a text that is as long, and says nothing."""

@@ -128,6 +128,7 @@ def test_handles_are_never_kept_wherever_they_stand(payloads):
     setup = json.dumps({"setup": {"model": "models/m", "sessionResumption": {"handle": HANDLE}}})
     assert masking.client_frame(setup) == setup.replace(HANDLE, handle)
     assert HANDLE not in masking.client_frame(json.dumps(content(f"go on from {HANDLE}")))
+    assert masking.told(f"the service does not know {HANDLE} any more") == f"the service does not know {handle} any more"
 
 
 @pytest.mark.parametrize("payloads", [False, True])
