@@ -23,6 +23,8 @@ _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.D
 _PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _UNIT = re.compile(rf"{_PAIR}|\\u[0-9a-fA-F]{{4}}|\\.|.", re.DOTALL)
 """One character of a JSON string, as it is written."""
+_NUMBER = re.compile(r"(-?[0-9]+(?:\.[0-9]*?)?)(0*(?:[eE].*)?)")
+"""A number, and the zeros at the end of its fraction."""
 _EDGES = re.compile(r"((?:\s|\\[ntr])*)(.*?)((?:\s|\\[ntr])*)", re.DOTALL)
 _HARMLESS = re.compile(r"[\w./:;=, +-]{0,200}")
 _SECRET = re.compile(r"(?:handle|api-?key|authorization|token|secret|password|cookie|credentials?)$", re.IGNORECASE)
@@ -253,10 +255,11 @@ class Masker:
         if token[0] == '"':
             return f'"{self._marked(token[1:-1], kind)}"'
         if token[0] in "-0123456789":
-            marks = iter(str(int(self._digest(kind, token), 36)))
-            number = re.fullmatch(r"(-?)(.*?)(0*(?:[eE].*)?)", token)
-            assert number is not None
-            return number[1] + re.sub("[0-9]", lambda digit: next(marks, digit[0]), number[2]) + number[3]
+            number = _NUMBER.fullmatch(token)
+            if number is None:
+                return token
+            marks = iter(str(int(self._digest(kind, number[1].rstrip(".")), 36)))  # 1 is 1.0
+            return re.sub("[0-9]", lambda digit: next(marks, digit[0]), number[1]) + number[2]
         return token
 
     def _pseudonym(self, kind: str, text: str) -> str:
