@@ -207,7 +207,7 @@ class Pair:
     def __init__(self, *, transparent: bool = False, setup: dict[str, Any] | None = None, **policy_of: Any) -> None:
         policy = Policy(**policy_of)
         self.fast, self.slow = (
-            Bench(policy=policy, transparent=transparent, setup=setup, express=on) for on in (True, False)
+            Bench(make=Engine, policy=policy, transparent=transparent, setup=setup, express=on) for on in (True, False)
         )
         without_lanes(self.slow.engine)
         self.expressed = 0

@@ -58,7 +58,7 @@ def test_a_session_does_not_grow_with_its_turns() -> None:
 
 
 def test_a_session_remembers_its_calls_but_not_what_was_said_with_them() -> None:
-    talkative, quiet = Bench(), Bench()
+    talkative, quiet = Bench(make=Engine), Bench(make=Engine)
     grown = []
     for bench, words in ((talkative, 100), (quiet, 1)):
         bench.connect()
