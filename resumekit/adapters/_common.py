@@ -234,6 +234,7 @@ async def session_driver(
         readable=readable,
         admission=None if pool is None else pool.admission(publish),
         label=label,
+        model=setup_model(setup),
         at_end=None if recording is None else recording.finish,
     )
     decisions.report_to(driver.report)

@@ -8,6 +8,7 @@ This file owns the life of connections; what is said on them is `Conversation`'s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from resumekit.core import actions, events, inputs
 from resumekit.core.binding import Binding
@@ -358,7 +359,7 @@ class Engine:
 
     def _on_force_reconnect(self) -> None:
         if self.state in _ON_AIR:
-            self._move(quiet=False)
+            self._move(quiet=False, cause="request")
         elif self.state is State.WAITING:
             self._timers["retry"] = min(self._timers["retry"], self._now + self._outage.closed_for(self._now))
 
@@ -628,14 +629,15 @@ class Engine:
             return
         self._move(quiet=True)
 
-    def _move(self, *, quiet: bool) -> None:
+    def _move(self, *, quiet: bool, cause: Literal["goAway", "limit", "request"] | None = None) -> None:
         """Leave the connection: close it, and go on once it is closed (close first, bind late)."""
         link = self._current
         self._machine.fire(Trigger.MOVE)
         self._planned = True
         self._down_since = self._now
         self._clear_link_timers()
-        self._notify(events.Moving(connection=link.number, quiet=quiet))
+        cause = cause or ("limit" if self._age.renewing else "goAway")
+        self._notify(events.Moving(connection=link.number, quiet=quiet, cause=cause))
         self._talk.connection_gone(link)
         link.closing = True
         self._do(actions.CloseConnection(link.number))
@@ -711,6 +713,7 @@ class Engine:
                 close_code=failure.code,
                 status_code=failure.status,
                 reason=failure.reason,
+                ended_by=failure.side.value,
             )
         )
         if dead is not None:

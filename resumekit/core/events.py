@@ -36,6 +36,7 @@ __all__ = [
     "Resumed",
     "SessionEnded",
     "SessionExpiring",
+    "SessionStarted",
     "SlowConsumer",
     "StoreFailed",
     "StoreRecovered",
@@ -58,6 +59,13 @@ class Event(Struct, frozen=True, kw_only=True, repr_omit_defaults=True, gc=False
     """When it happened, in Unix time."""
     session: str = ""
     """Which session it belongs to, as the log names it."""
+
+
+class SessionStarted(Event, frozen=True, kw_only=True):
+    """The application opens the session: the first event, told within its own call of `connect`."""
+
+    model: str
+    """As the service knows it, with its path."""
 
 
 class Connected(Event, frozen=True, kw_only=True):
@@ -92,6 +100,8 @@ class Moving(Event, frozen=True, kw_only=True):
     connection: int
     quiet: bool
     """False: the deadline came first, or the application wished it; a turn may have been cut."""
+    cause: Literal["goAway", "limit", "request"] = "goAway"
+    """The service announced the end; the service's session nears its limit; or the application wished it."""
 
 
 class ConnectionLost(Event, frozen=True, kw_only=True):
@@ -103,6 +113,8 @@ class ConnectionLost(Event, frozen=True, kw_only=True):
     close_code: int | None
     status_code: int | None
     reason: str
+    ended_by: Literal["they", "we", "nobody"] = "nobody"
+    """The service; this side, after a time-out, silence or a frame over the limit; or the network."""
 
 
 class ReconnectScheduled(Event, frozen=True, kw_only=True):
@@ -143,7 +155,7 @@ class FreshStarted(Event, frozen=True, kw_only=True):
 
 
 class Continued(Event, frozen=True, kw_only=True):
-    """The conversation of another session goes on here, from what it left in the store: the first event.
+    """The conversation of another session goes on here, from what it left in the store: told before it connects.
 
     Audio that it had sent since the handle is lost. So is what it did not come to write down, unless it `detached`.
     """

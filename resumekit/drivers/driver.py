@@ -23,7 +23,7 @@ import msgspec
 
 from resumekit.core import actions, inputs
 from resumekit.core.engine import Engine
-from resumekit.core.events import Event, FrameDiscarded
+from resumekit.core.events import Event, FrameDiscarded, SessionEnded, SessionStarted
 from resumekit.core.failures import Failure, Phase
 from resumekit.core.handles import HandleRecord
 from resumekit.core.policy import Policy
@@ -45,6 +45,7 @@ from resumekit.wire import (
     ServerMessage,
     decode_client,
     decode_server,
+    redact,
 )
 
 __all__ = ["Driver", "HistoryLoader", "OnEvent"]
@@ -79,6 +80,7 @@ class Driver:
             returns it all the same. Not asked of media that differ from others in their bytes alone.
         admission: Of the pool that the session has to be let in by, if there is one.
         label: Of the application, for the session's name in events and log.
+        model: As the setup names it, for whoever listens.
         at_end: Awaited when all else is over; must not raise.
     """
 
@@ -99,6 +101,7 @@ class Driver:
         "_load_history",
         "_loader",
         "_loop",
+        "_model",
         "_name",
         "_news",
         "_on_event",
@@ -132,6 +135,7 @@ class Driver:
         readable: Callable[[ServerMessage], bool] | None = None,
         admission: Admission | None = None,
         label: str = "",
+        model: str = "",
         at_end: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._engine = engine
@@ -147,6 +151,7 @@ class Driver:
         self._admitting: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._name = f"session {next(_numbers)}" + (f" ({label})" if label else "")
+        self._model = model
         self._loop = asyncio.get_running_loop()
 
         self._tasks: tuple[asyncio.Task[None], ...] = ()
@@ -210,6 +215,7 @@ class Driver:
             PoolTimeout: The pool did not let it in within its own time.
         """
         self._begun = True
+        self.publish(SessionStarted(model=self._model))
         if self._keeper is None:
             self._begin(inputs.Start())
         else:
@@ -359,6 +365,15 @@ class Driver:
         if self._todo and not self._acting:
             self._act_all()
 
+    def _notify(self, event: Event) -> None:
+        """Publish an event of the engine's, which knows of no end that was not its own affair."""
+        if isinstance(event, SessionEnded):
+            if self._over:
+                return  # after a bug in here, it was told
+            if event.error is None and self._error is not None:
+                event = msgspec.structs.replace(event, error=_described(self._error))
+        self.publish(event)
+
     def _tell_application(self, listener: OnEvent, event: Event) -> None:
         try:
             answer = listener(event)
@@ -448,7 +463,7 @@ class Driver:
                     else:
                         self._look_after_writer(link)
             case actions.Notify():
-                self.publish(action.event)
+                self._notify(action.event)
             case actions.SaveHandle():
                 self.last_handle = action.record
                 if self._keeper is not None:
@@ -574,7 +589,10 @@ class Driver:
         _log.error("%s: an internal error", self._name, exc_info=bug)
         lost = SessionLost(f"internal error: {bug!r}", advice="report it with the log")
         lost.__cause__ = bug
-        self._finish(lost)
+        if not self._over:
+            self._todo.clear()
+            self._finish(lost)
+            self.publish(SessionEnded(error=str(lost)))
         self._abort_all()
 
     async def _keep(self, keeper: Keeper) -> None:
@@ -814,3 +832,8 @@ def _is_stopped(error: BaseException) -> bool:
     """Whether this task is cancelled; foreign code may raise the same where a task that it awaits was."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+def _described(error: BaseException) -> str:
+    """Return what an error says; one of foreign code without its secrets."""
+    return str(error) if isinstance(error, ResumekitError) else f"{type(error).__name__}: {redact(str(error))}"

@@ -641,7 +641,8 @@ def test_go_away_in_mid_answer_waits_for_the_turn_and_its_handle() -> None:
     assert bench.bound_with == "h1"
     assert [frame for frame in bench.shown if "interrupted" in json.dumps(frame)] == []
     assert bench.events(events.Resumed)[0].planned is True
-    assert bench.events(events.Moving)[0].quiet is True
+    moved = bench.events(events.Moving)[0]
+    assert (moved.quiet, moved.cause) == (True, "goAway")
     assert bench.engine.stats.moves == 1
 
 
@@ -973,7 +974,8 @@ def test_the_app_can_force_a_reconnect_and_it_is_ignored_while_one_is_under_way(
     assert bench.engine.state is State.MOVING
     bench.feed(inputs.ForceReconnect())
     assert len(bench.done(actions.OpenConnection)) == 1
-    assert bench.events(events.Moving)[0].quiet is False
+    moved = bench.events(events.Moving)[0]
+    assert (moved.quiet, moved.cause) == (False, "request")
 
 
 def test_a_forced_reconnect_leaves_a_draining_connection_at_once() -> None:
@@ -1035,6 +1037,7 @@ def test_silence_while_an_answer_is_expected_is_pinged_and_then_given_up() -> No
     assert bench.events(events.ConnectionLost) == []
     bench.tick(1.0)
     assert bench.events(events.ConnectionLost)[0].reason == "no answer to a ping"
+    assert bench.events(events.ConnectionLost)[0].ended_by == "we"
     assert bench.done(actions.AbortConnection)
 
 

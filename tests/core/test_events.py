@@ -24,6 +24,7 @@ ELSEWHERE = {
     events.Continued: "tests/drivers",
     events.Queued: "tests/test_pool.py",
     events.QuotaStrained: "tests/test_pool.py",
+    events.SessionStarted: "tests/drivers",
     events.StoreFailed: "tests/drivers",
     events.StoreRecovered: "tests/drivers",
     events.WaitingForKey: "tests/drivers",

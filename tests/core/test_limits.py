@@ -169,7 +169,8 @@ def test_a_fresh_start_in_silence_replays_and_asks_nothing_twice(transparent: bo
     bench = renewed(transparent=transparent)
     alive(bench, 1.0)
     assert bench.engine.state is State.MOVING
-    assert bench.events(events.Moving)[0].quiet is True
+    moved = bench.events(events.Moving)[0]
+    assert (moved.quiet, moved.cause) == (True, "limit")
     bench.closes()
     assert bench.done(actions.ForgetHandle)
     bench.bind()

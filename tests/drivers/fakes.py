@@ -287,6 +287,7 @@ def driver_of(
     decisions=None,
     readable=None,
     pool=None,
+    model="",
     draw=0.5,
     **engine,
 ):
@@ -314,6 +315,7 @@ def driver_of(
         keeper=keeper and keeper(publish, machine.pending),
         readable=readable,
         admission=pool and pool.admission(publish),
+        model=model,
     )
     return driver
 

@@ -9,6 +9,7 @@ import gc
 import json
 import logging
 import random
+from contextvars import ContextVar
 
 import pytest
 
@@ -443,6 +444,8 @@ async def test_a_bug_in_here_leaves_nobody_hanging(service, monkeypatch, caplog)
     assert service.current.aborted
     monkeypatch.undo()
     await driver.close()
+    ends = of(events.SessionEnded, [event async for event in driver.events])
+    assert ["internal error" in event.error for event in ends] == [True], "whoever listens hears of the end, once"
 
 
 @in_virtual_time
@@ -874,6 +877,32 @@ async def test_a_pong_that_waited_in_the_socket_while_the_process_was_frozen_kee
 
 
 @in_virtual_time
+async def test_the_start_is_told_where_the_application_opens_the_session(service):
+    """In its context, so that a listener can join what happens to what the application was doing."""
+    context = ContextVar("context", default="")
+    told = []
+    driver = driver_of(service, on_event=lambda event: told.append((type(event), context.get())), model="models/m")
+    context.set("the application's")
+    await driver.start()
+    await driver.close()
+
+    assert told[0] == (events.SessionStarted, "the application's")
+    assert (await anext(driver.events)).model == "models/m"
+
+
+@in_virtual_time
+async def test_the_end_tells_what_ended_a_session_that_never_began(service):
+    service.dials = [KeyError("https://host/?key=CANARY-key-0123456789")]
+    driver = driver_of(service)
+    with pytest.raises(KeyError):
+        await driver.start()
+
+    (ended,) = of(events.SessionEnded, [event async for event in driver.events])
+    assert ended.error.startswith("KeyError: ")
+    assert "CANARY" not in ended.error
+
+
+@in_virtual_time
 async def test_events_reach_the_callback_every_iterator_and_the_log(service, caplog):
     caplog.set_level(logging.DEBUG, "resumekit")
     seen = []
@@ -885,7 +914,7 @@ async def test_events_reach_the_callback_every_iterator_and_the_log(service, cap
     await driver.close()
 
     assert [event async for event in driver.events] == seen == [event async for event in driver.events]
-    assert isinstance(seen[0], events.Connected)
+    assert [type(event) for event in seen[:2]] == [events.SessionStarted, events.Connected]
     assert isinstance(seen[-1], events.SessionEnded)
     levels = {record.levelname for record in caplog.records if "Connected" in record.message}
     assert levels == {"INFO"}

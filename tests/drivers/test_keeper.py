@@ -718,13 +718,28 @@ async def test_the_next_session_goes_on_where_the_last_one_left(service):
     second = session_of(service, store)
     await second.start()
     told = second.events
-    happened = [await anext(told), await anext(told)]
+    happened = [await anext(told) for _ in range(3)]
     await second.close()
 
     assert handles(service) == [None, "handle-1"]
-    assert [type(event) for event in happened] == [events.Continued, events.Connected]
-    assert happened[0].detached is True
-    assert happened[1].resumed is True
+    assert [type(event) for event in happened] == [events.SessionStarted, events.Continued, events.Connected]
+    assert happened[1].detached is True
+    assert happened[2].resumed is True
+
+
+@in_virtual_time
+async def test_a_session_whose_conversation_another_took_ends_with_that(service):
+    """Its last event says so, though it is not the engine that ends it."""
+    store = Store()
+    driver = session_of(service, store)
+    await driver.start()
+    store.steal()
+    with pytest.raises(SessionLost, match="another session took the conversation over"):
+        await driver.recv()
+    await driver.close()
+
+    *_, ended = [event async for event in driver.events]
+    assert "another session took the conversation over" in ended.error
 
 
 @pytest.mark.parametrize("late", [0.6, 5.0])
@@ -967,7 +982,7 @@ async def test_a_session_that_was_killed_is_gone_on_with_and_its_question_is_ask
     await second.start()
 
     assert await answer_of(second) == "answer to two"
-    continued = await anext(second.events)
+    continued = await anext(event async for event in second.events if isinstance(event, events.Continued))
     assert (continued.resent_messages, continued.detached) == (1, False)
     await second.close()
     assert as_it_was.kept.pending == ()
