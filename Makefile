@@ -55,6 +55,9 @@ lint: setup  ## check style, types and layers
 	$(ENV) setup postgres
 	$(STAGE) "types of the plugin for PostgreSQL (mypy)" .venv/postgres/bin/mypy plugins/resumekit-postgres/resumekit_postgres
 	$(STAGE) "types of the plugin for PostgreSQL (pyright)" .venv/postgres/bin/pyright --pythonpath .venv/postgres/bin/python plugins/resumekit-postgres/resumekit_postgres
+	$(ENV) setup otel
+	$(STAGE) "types of the plugin for OpenTelemetry (mypy)" .venv/otel/bin/mypy plugins/resumekit-otel/resumekit_otel
+	$(STAGE) "types of the plugin for OpenTelemetry (pyright)" .venv/otel/bin/pyright --pythonpath .venv/otel/bin/python plugins/resumekit-otel/resumekit_otel
 
 .PHONY: format
 format: setup  ## mend what ruff can mend
