@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from google import genai
 from google.genai import types
+from msgspec.structs import replace
 from opentelemetry.trace import SpanKind, StatusCode
 from resumekit_otel import Telemetry, names
 
@@ -299,7 +300,8 @@ async def test_a_fresh_start_says_so(seen):
     recovery = seen.one("recovery")
     assert recovery.attributes["resumekit.outcome"] == "fresh"
     assert recovery.attributes["resumekit.replayed_turns"] == 2
-    assert "resumekit.handle_refused" in [event.name for event in recovery.events]
+    (refused,) = [event for event in recovery.events if event.name == "resumekit.handle_refused"]
+    assert set(refused.attributes) == {"resumekit.age", "resumekit.reason", "resumekit.poisoned"}
     assert seen.sum("handles.refused") == 1
     assert seen.sum("reconnects", outcome="fresh") == 1
 
@@ -332,11 +334,50 @@ def test_no_secret_and_in_the_metrics_no_name_is_told(call):
     digests = {event.digest for event in happened if isinstance(event, events.HandleReceived)}
     assert not any(digest in said for digest in digests)
     allowed = LABELS | {"error.type", "resumekit.cause", "resumekit.outcome", "resumekit.connection.end",
-                        "resumekit.phase", "resumekit.turn.fate"}  # fmt: skip
+                        "resumekit.phase", "resumekit.turn.fate", "resumekit.hook"}  # fmt: skip
     for name in seen.metrics:
         for point in seen.points(name.removeprefix("resumekit.")):
             assert set(point.attributes) <= allowed
             assert happened[0].session not in point.attributes.values()
+
+
+def tell(seen, *happened):
+    """Tell of a session to which this happened, from its start to its end."""
+
+    async def all_of_it():
+        for event in (events.SessionStarted(model="models/m"), *happened):
+            seen.telemetry.on_event(replace(event, at=1.0, session="session 1"))
+
+    asyncio.run(all_of_it())
+
+
+def test_a_place_in_the_queue_that_changes_is_still_one_session_that_waits(seen):
+    tell(seen, events.Queued(place=2, waiting=2), events.Queued(place=1, waiting=1))
+    assert seen.sum("pool.pending_sessions") == 1
+
+
+def test_a_move_that_was_announced_and_is_wished_for_meanwhile_is_a_wish(seen):
+    tell(
+        seen,
+        events.Connected(connection=1, resumed=False),
+        events.GoAwayReceived(connection=1, time_left=60.0, move_within=40.0),
+        events.Moving(connection=1, quiet=False, cause="request"),
+        events.FreshStarted(connection=2, downtime=0.5, replayed_turns=1, holes=0, resent_messages=0, lost_audio=0.0),
+    )
+    assert seen.sum("reconnects", cause="request", outcome="fresh") == 1
+    assert seen.one("move").attributes["resumekit.cause"] == "request"
+
+
+def test_a_session_that_fails_while_its_connection_lives_lost_the_connection(seen):
+    """Another process took the conversation over, say."""
+    tell(
+        seen,
+        events.Connected(connection=1, resumed=True),
+        events.SessionEnded(error="another session took the conversation over"),
+    )
+    connection = seen.one("connection").attributes
+    assert (connection["resumekit.connection.end"], connection["error.type"]) == ("lost", "_OTHER")
+    assert seen.sum("session.duration", error_type="_OTHER") == 1
 
 
 def test_a_session_whose_event_loop_was_closed_is_ended_with_the_next_one(seen):
