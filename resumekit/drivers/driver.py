@@ -33,7 +33,7 @@ from resumekit.drivers.events import EventLog, Events
 from resumekit.drivers.failures import TRANSPORT_ERRORS, failure_of, is_of_the_transport, without_secrets
 from resumekit.drivers.keeper import Keeper
 from resumekit.drivers.link import Link
-from resumekit.drivers.log import log_event
+from resumekit.drivers.log import SessionLog
 from resumekit.drivers.transport import Dialer
 from resumekit.drivers.waiters import Waiters
 from resumekit.errors import LocalProtocolError, RemoteProtocolError, ResumekitError, SessionClosed, SessionLost
@@ -112,6 +112,7 @@ class Driver:
         "_readable",
         "_receivers",
         "_senders",
+        "_story",
         "_streamed",
         "_tasks",
         "_tell_plugins",
@@ -152,6 +153,7 @@ class Driver:
         self._keeping: asyncio.Task[None] | None = None
         self._name = f"session {next(_numbers)}" + (f" ({label})" if label else "")
         self._model = model
+        self._story = SessionLog(_log, self._name)
         self._loop = asyncio.get_running_loop()
 
         self._tasks: tuple[asyncio.Task[None], ...] = ()
@@ -355,7 +357,7 @@ class Driver:
 
     def publish(self, event: Event) -> None:
         """Tell the application, and the log."""
-        log_event(_log, self._name, event)
+        self._story.tell(event)
         event = msgspec.structs.replace(event, at=time.time(), session=self._name)
         self._event_log.add(event)
         if self._tell_plugins is not None:

@@ -134,7 +134,7 @@ async def test_the_reconnect_is_logged(which, caplog):
 
         end = await talk.fate(talk.bound(2))
 
-        told = [record for record in caplog.records if "Resumed(" in record.getMessage()]
+        told = [record for record in caplog.records if ": resumed on connection 2" in record.getMessage()]
         assert len(told) == (which == OURS)
         if which == OURS:
             assert end is None
