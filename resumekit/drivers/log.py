@@ -14,7 +14,7 @@ from resumekit.core import events
 from resumekit.drivers.wording import Line, line_of, line_of_loss
 from resumekit.wire import RedactingFilter
 
-__all__ = ["LEVELS", "SessionLog", "transport_logger"]
+__all__ = ["LEVELS", "SessionLog", "level_of", "transport_logger"]
 
 LEVELS: dict[type[events.Event], int] = {
     **dict.fromkeys(
