@@ -23,7 +23,7 @@ from resumekit.drivers import driver
 from resumekit.emulator import Fault, Trigger, silence, spoken
 from tests.proofs.virtual import TLS, Server, VirtualLoop, run
 
-__all__ = ["CASES", "GOLDEN", "Case", "Told", "happen", "page"]
+__all__ = ["CASES", "GOLDEN", "STORY", "Case", "Told", "happen", "page"]
 
 GOLDEN = Path(__file__).with_name("faults.txt")
 _PIECE = 1280
@@ -252,6 +252,27 @@ async def _tool(call: Call) -> None:
     await call.answer(works=1.0)
     await call.idle()
 
+
+async def _three_reconnects(call: Call) -> None:
+    await _go_away(call)
+    await call.idle()
+    call.strikes(Fault.rst(at=Trigger.mid_answer(2)))
+    await call.ask("four [chunks:8]")
+    await call.idle()
+    call.strikes(Fault.handshake(503), Fault.close(1011, "Internal error encountered."))
+    await call.idle(5)
+    await call.ask("five")
+
+
+STORY = Case(
+    name="three reconnects",
+    what="A goAway, a cut, and an internal error with an overloaded service behind it.",
+    go=_three_reconnects,
+    cause="goAway",
+    effect="moved",
+    events=(),
+)
+"""What the page on observing shows."""
 
 CASES = (
     Case(
