@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from resumekit.core.engine import Engine
 from tests.core.bench import Bench
 from tests.soak.__main__ import tables
 from tests.soak.campaign import CALLS, MEMORY, PROMISES, Campaign, _grown
@@ -40,7 +41,7 @@ def test_a_complaint_breaks_its_promise_and_an_unknown_one_breaks_all():
 
 
 def test_a_session_that_holds_more_and_more_is_told():
-    session = Bench()
+    session = Bench(make=Engine)
     before = held(session.engine)
     session.engine._actions += [bytes(1000) for _ in range(400)]
     after = held(session.engine)
