@@ -13,7 +13,7 @@ from tests.adk.support import FAMILIES
 from tests.faults.runner import Ask, AskAndTell, Do
 from tests.faults.schedules import draw_schedule
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.timeout(300)]  # some seconds, where the machine has time
 
 FEW = 24
 AT_ONCE = 6
@@ -43,7 +43,7 @@ async def conversations(seeds):
     async def one(seed):
         scenario, profile, family = drawn(seed)
         async with gate:
-            return seed, await converse(scenario, profile=profile, family=family, timeout=30)
+            return seed, await converse(scenario, profile=profile, family=family, timeout=90)
 
     with found_by_task():
         runs = await asyncio.gather(*(one(seed) for seed in seeds))
