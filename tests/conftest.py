@@ -44,6 +44,13 @@ def schedules() -> int:
     return SCHEDULES
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make test-core` runs, so that `make test-newest` need not."""
+    for item in items:
+        if item.nodeid.startswith(("tests/core/", "tests/wire/")) and item.get_closest_marker("proof") is None:
+            item.add_marker("alone")
+
+
 _WATCHED = tuple(f"tests/{folder}/" for folder in ("adapters", "adk", "drivers", "faults", "network"))
 
 _PLAIN = "tests/adk/test_demo.py"
