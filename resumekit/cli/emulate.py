@@ -144,13 +144,7 @@ def _print_address(server: LiveServer) -> None:
 def _print_ledger(server: LiveServer, report: LedgerReport) -> None:
     print()
     for record in server.connections:
-        how = "resumed" if record.handle else "fresh"
-        state = f"HTTP {record.http_status}" if record.http_status else how if record.bound_at else "never bound"
-        end = f"{record.close_code} {record.close_reason}".strip() if record.closed_at else "open"
-        faults = f", faults: {', '.join(record.faults)}" if record.faults else ""
-        print(
-            f"connection {record.number}: {state}, {record.turns_completed} turns, {end} by {record.closed_by or '-'}{faults}"
-        )
+        print(record)
     print(f"the final state holds {len(report.held)} control messages and {report.audio_ms} ms of audio:")
     for text in report.held:
         print(f"  {text}")
@@ -185,6 +179,6 @@ def _list_faults() -> None:
         )
         print(f"  {action.__struct_config__.tag:<18} {fields}")
         print(f"      {(action.__doc__ or '').strip()}")
-    print("moments (the n-th, from 1, on its connection; 'elapsed' takes seconds):")
+    print("moments (the n-th, from 1, on its connection; elapsed takes seconds, answer_frame and audio_frame a turn):")
     print("  " + ", ".join(typing.get_args(Moment)))
     sys.stdout.flush()

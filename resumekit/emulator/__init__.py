@@ -5,6 +5,7 @@ It shares no code with the rest of resumekit on purpose: it is the second opinio
 
 from __future__ import annotations
 
+from resumekit.emulator.address import Address
 from resumekit.emulator.answers import Answer, parse_answer
 from resumekit.emulator.faults import Action, Fault, Moment, Trigger, dump_faults, load_faults
 from resumekit.emulator.ledger import IssuedCall, Ledger, LedgerReport, Position, response_item
@@ -16,6 +17,7 @@ from resumekit.emulator.speech import Utterance, heard, silence, spoken
 
 __all__ = [
     "Action",
+    "Address",
     "Answer",
     "Backend",
     "ConnectionRecord",

@@ -258,7 +258,8 @@ class Connection:
         record = self.record
         if moment not in {"server_frame", "answer_frame", "audio_frame", "client_message"}:
             self.service.note(record.number, moment)
-        for action in self.service.script.due(moment, record.number, record.binding, n):
+        turn = record.turns_completed + 1
+        for action in self.service.script.due(moment, record.number, record.binding, n, turn=turn):
             await self.perform(action)
 
     async def watch_the_clock(self) -> None:

@@ -73,7 +73,7 @@ Moment: TypeAlias = Literal[
     "go_away",
 ]
 """What can happen on a connection. The n-th time is meant on that connection; `answer_frame` and `audio_frame`
-count anew in each answer."""
+count anew in each answer, and can be meant in one turn only."""
 
 
 PoisonScope: TypeAlias = Literal["connection", "handle", "issued", "session"]
@@ -86,6 +86,14 @@ class Trigger(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     on: Moment
     n: int = 1
     seconds: float = 0.0
+    turn: int | None = None
+    """In this turn of the connection only, from 1; None: in any. For `answer_frame` and `audio_frame`."""
+
+    def __str__(self) -> str:
+        """Name the moment in a report."""
+        which = f"{self.seconds:g} s" if self.on == "elapsed" else "" if self.on == "now" else f"{self.n}"
+        turn = "" if self.turn is None else f"of turn {self.turn}"
+        return " ".join(filter(None, (self.on, which, turn)))
 
     @classmethod
     def now(cls) -> Self:
@@ -138,14 +146,14 @@ class Trigger(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         return cls("server_frame", n)
 
     @classmethod
-    def mid_answer(cls, n: int = 2) -> Self:
-        """After the n-th content frame of an answer."""
-        return cls("answer_frame", n)
+    def mid_answer(cls, n: int = 2, *, turn: int | None = None) -> Self:
+        """After the n-th content frame of an answer: of any, or of this turn of the connection (from 1)."""
+        return cls("answer_frame", n, turn=turn)
 
     @classmethod
-    def mid_audio(cls, n: int = 3) -> Self:
-        """After the n-th audio frame of an answer."""
-        return cls("audio_frame", n)
+    def mid_audio(cls, n: int = 3, *, turn: int | None = None) -> Self:
+        """After the n-th audio frame of an answer: of any, or of this turn of the connection (from 1)."""
+        return cls("audio_frame", n, turn=turn)
 
     @classmethod
     def tool_call(cls, n: int = 1) -> Self:
@@ -352,6 +360,11 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """Only on the connection that sent this setup; None: on any. A warm connection without a setup counts not."""
     times: int | None = 1
     """How often in all; None: each time that it applies, for ever."""
+
+    def __str__(self) -> str:
+        """Name the fault in a report."""
+        where = [f", {name} {at}" for name in ("connection", "binding") if (at := getattr(self, name)) is not None]
+        return f"{self.action.__struct_config__.tag} at {self.at}{''.join(where)}"
 
     @classmethod
     def rst(cls, at: Trigger | None = None, **where: Unpack[Where]) -> Self:

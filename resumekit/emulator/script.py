@@ -27,13 +27,16 @@ def check_fault(fault: Fault) -> None:
         raise ConfigurationError(f"{fault.action!r} is impossible at the handshake; use a later trigger")
     if not at_handshake and isinstance(fault.action, Handshake | SlowHandshake):
         raise ConfigurationError(f"{fault.action!r} is possible at the handshake only")
+    if fault.at.turn is not None and fault.at.on not in {"answer_frame", "audio_frame"}:
+        raise ConfigurationError(f"a turn can be given for answer_frame and audio_frame only, not for {fault.at.on}")
 
 
 class FaultScript:
     """The faults that are still to come, and the counts that they wait for."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
-        self._left: list[tuple[Fault, int | None]] = []
+        self._left: list[tuple[Fault, int]] = []
+        """Each with how often it has struck."""
         self._counts: Counter[tuple[int, Moment]] = Counter()
         for fault in faults:
             self.add(fault)
@@ -41,32 +44,40 @@ class FaultScript:
     def add(self, fault: Fault) -> None:
         """Add a fault, which may have its moment from now on."""
         check_fault(fault)
-        self._left.append((fault, fault.times))
+        self._left.append((fault, 0))
 
-    def due(self, moment: Moment, connection: int, binding: int | None, n: int | None = None) -> list[Action]:
+    @property
+    def waiting(self) -> list[Fault]:
+        """The faults that have not struck once, in the order in which they were added."""
+        return [fault for fault, struck in self._left if not struck]
+
+    def due(
+        self, moment: Moment, connection: int, binding: int | None, n: int | None = None, *, turn: int | None = None
+    ) -> list[Action]:
         """Tell what strikes now.
 
         Args:
             n: Which one of its kind it is; None: counted here, per connection.
+            turn: The turn of the connection that is under way, from 1; None where there is none yet.
         """
         if n is None:
             self._counts[connection, moment] += 1
             n = self._counts[connection, moment]
         actions: list[Action] = []
-        left: list[tuple[Fault, int | None]] = []
-        for fault, times in self._left:
+        left: list[tuple[Fault, int]] = []
+        for fault, struck in self._left:
             at = fault.at
             if (
                 at.on == moment
                 and at.n == n
+                and at.turn in {None, turn}
                 and fault.connection in {None, connection}
                 and fault.binding in {None, binding}
             ):
                 actions.append(fault.action)
-                if times is not None:
-                    times -= 1  # noqa: PLW2901 - the count goes back into the list
-            if times is None or times > 0:
-                left.append((fault, times))
+                struck += 1  # noqa: PLW2901 - the count goes back into the list
+            if fault.times is None or struck < fault.times:
+                left.append((fault, struck))
         self._left = left
         return actions
 

@@ -7,11 +7,10 @@ import contextlib
 import http
 import logging
 import re
+import socket as sockets
 import ssl
 import tempfile
 from pathlib import Path
-from socket import SO_REUSEADDR, SOL_SOCKET
-from socket import socket as PlainSocket  # noqa: N812 -- there are two kinds of socket here
 from typing import TYPE_CHECKING, Self, Unpack, cast
 
 import trustme
@@ -20,6 +19,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Response
 
 from resumekit.emulator import faults as fault_types
+from resumekit.emulator.address import held_port
 from resumekit.emulator.connection import Connection
 from resumekit.emulator.script import check_fault
 from resumekit.emulator.service import Service
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from websockets.asyncio.server import Server, ServerConnection
     from websockets.http11 import Request
 
+    from resumekit.emulator.address import Address
     from resumekit.emulator.faults import Fault
     from resumekit.emulator.ledger import Ledger
     from resumekit.emulator.service import ConnectionRecord, ServiceEvent
@@ -66,6 +67,7 @@ class LiveServer:
             scaled, too.
         seed: Of handles, session ids and call ids.
         port: 0 for any free one.
+        address: Its port and its certificate authority, instead of own ones: see `Address`.
         knobs: Every other field of `resumekit.emulator.settings.Settings`.
 
     Raises:
@@ -81,18 +83,20 @@ class LiveServer:
         time_scale: float = 1.0,
         seed: int = 0,
         port: int = 0,
+        address: Address | None = None,
         **knobs: Unpack[Knobs],
     ) -> None:
         base = {"profile": profile, "model": model, "time_scale": time_scale, "seed": seed}
         self.settings: Settings = resolve({**base, **cast("dict[str, object]", knobs)})
         self.host = "127.0.0.1"
-        self.port = port
+        self.port = port if address is None else address.port
+        self._address = address
         self._service = Service(self.settings, faults, stop_listening=self._stop_listening)
         self._open: set[Connection] = set()
         self._listeners: list[Server] = []
         self._chores: set[asyncio.Task[None]] = set()
         self._stack = contextlib.ExitStack()
-        self._authority = trustme.CA()
+        self._authority = trustme.CA() if address is None else address.authority
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._ca_file = ""
 
@@ -130,6 +134,11 @@ class LiveServer:
         """What happened so far, for a timeline."""
         return self._service.events
 
+    @property
+    def waiting(self) -> list[Fault]:
+        """The faults that have not struck once: what they wait for has not happened yet."""
+        return self._service.script.waiting
+
     # --- control ----------------------------------------------------------------------------------------------------
 
     def inject(self, fault: Fault) -> None:
@@ -153,7 +162,7 @@ class LiveServer:
         folder = await asyncio.to_thread(self._make_certificates)
         self._stack.callback(folder.cleanup)
         try:
-            await self._listen()
+            await self._listen(None if self._address is None else self._address.take())
         except BaseException:
             self._stack.close()
             raise
@@ -184,10 +193,12 @@ class LiveServer:
             listener.close()
             await listener.wait_closed()
         await asyncio.to_thread(self._stack.pop_all().close)
+        if self._address is not None:
+            self._address.hold()
         if self._service.failures and exc is None:
             raise ExceptionGroup("the emulator failed", self._service.failures)
 
-    async def _listen(self, port_holder: PlainSocket | None = None) -> None:
+    async def _listen(self, port_holder: sockets.socket | None = None) -> None:
         holds = port_holder is not None
         keepalive = self.settings.keepalive
         patience = None if keepalive is None else keepalive * self.settings.time_scale
@@ -217,18 +228,13 @@ class LiveServer:
         # The asyncio server only: websockets' own close() would wait for the connections that are to live on.
         for listener in self._listeners:
             listener.server.close()
-        chore = asyncio.create_task(self._listen_again(seconds, self._hold_port()))
+        chore = asyncio.create_task(
+            self._listen_again(seconds, self._stack.enter_context(held_port(self.host, self.port)))
+        )
         self._chores.add(chore)
         chore.add_done_callback(self._chores.discard)
 
-    def _hold_port(self) -> PlainSocket:
-        """Return a socket that is bound but does not listen: clients are refused, and nobody else gets the port."""
-        holder = self._stack.enter_context(PlainSocket())
-        holder.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
-        holder.bind((self.host, self.port))
-        return holder
-
-    async def _listen_again(self, seconds: float, port_holder: PlainSocket) -> None:
+    async def _listen_again(self, seconds: float, port_holder: sockets.socket) -> None:
         await self._service.sleep(seconds)
         await self._listen(port_holder)
 

@@ -1,7 +1,9 @@
-"""What tests of applications and plugins need: classes of tests that a plugin subclasses, and a service to talk to.
+"""What tests of applications and plugins need: services to talk to, and classes of tests that a plugin subclasses.
 
-`HandleStoreConformance` and `LeaseConformance` are what every handle store has to pass, `PoolConformance` every backend of
-pools. `ScriptedService` is the emulated Live API with a fault script, in which a second takes `TIME_SCALE` seconds.
+`ServerThread` is the emulated Live API for tests of any application, `Faults` what shall go wrong in it; in pytest they are
+the fixtures `live_server` and `fault_script`. `ScriptedService` is the same for tests in an event loop, with sessions to it,
+in which a second takes `TIME_SCALE` seconds. `HandleStoreConformance` and `LeaseConformance` are what every handle store has
+to pass, `PoolConformance` every backend of pools.
 """
 
 from __future__ import annotations
@@ -12,14 +14,32 @@ from resumekit.testing.pool import PoolConformance
 from resumekit.testing.stores import HandleStoreConformance, LeaseConformance
 
 if TYPE_CHECKING:
+    from resumekit.testing.faults import Faults
     from resumekit.testing.service import TIME_SCALE, ScriptedService
+    from resumekit.testing.thread import ServerThread
 
-__all__ = ["TIME_SCALE", "HandleStoreConformance", "LeaseConformance", "PoolConformance", "ScriptedService"]
+__all__ = [
+    "TIME_SCALE",
+    "Faults",
+    "HandleStoreConformance",
+    "LeaseConformance",
+    "PoolConformance",
+    "ScriptedService",
+    "ServerThread",
+]
+
+_WITH_THE_EMULATOR = {
+    "TIME_SCALE": "service",
+    "ScriptedService": "service",
+    "ServerThread": "thread",
+    "Faults": "faults",
+}
+"""With the emulator, and so trustme: the others do without."""
 
 
 def __getattr__(name: str) -> object:
-    if name in ("TIME_SCALE", "ScriptedService"):  # with the emulator, and so trustme: the others do without
-        from resumekit.testing import service
+    if name in _WITH_THE_EMULATOR:
+        from importlib import import_module
 
-        return getattr(service, name)
+        return getattr(import_module(f"resumekit.testing.{_WITH_THE_EMULATOR[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -67,7 +67,7 @@ class ScriptedService(LiveServer):
     ) -> None:
         knobs.setdefault("connection_age", None)
         super().__init__(profile=profile, faults=faults, time_scale=time_scale, **knobs)
-        self.policy = _patient(time_scale)
+        self.policy = patient_policy(time_scale)
         """What suits it: the defaults on its scale, save that nothing times out because the machine is busy. Change it
         with `msgspec.structs.replace`, in real seconds."""
 
@@ -136,7 +136,8 @@ class ScriptedService(LiveServer):
                 return answer
 
 
-def _patient(time_scale: float) -> Policy:
+def patient_policy(time_scale: float) -> Policy:
+    """Return the defaults on a time scale, save that nothing times out because the machine is busy."""
     return Policy(
         connect_timeout=200.0,
         setup_timeout=200.0,

@@ -60,7 +60,7 @@ async def test_it_serves_until_ctrl_c_and_prints_the_ledger(tmp_path):
             child.terminate()
         await child.wait()
     assert child.returncode == 0
-    assert "connection 0: fresh, 1 turns, 1006 by fault, faults: rst" in rest
+    assert "connection 0: fresh, 1 turn, 1006 by fault, faults: rst" in rest
     assert "holds 1 control messages" in rest
     assert not await asyncio.to_thread(Path(ca_file).exists)
 
