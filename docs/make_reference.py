@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 import msgspec  # noqa: E402
 
+import pytest_resumekit  # noqa: E402
 from resumekit import cli, errors, hookspecs, pool_backend, stores, testing  # noqa: E402
 from resumekit.cli._probe import questions  # noqa: E402
 from resumekit.core import events, failures, policy, stats  # noqa: E402
@@ -174,9 +175,8 @@ def section(kind: type, *, level: int = 3) -> Iterator[str]:
 
 def signature(name: str, function: Callable[..., object]) -> str:
     kind = "async def" if inspect.iscoroutinefunction(function) else "def"
-    return (
-        f"{kind} {name}{inspect.signature(function)}".replace("'", "").replace("(self, ", "(").replace("(self)", "()")
-    )
+    told = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(function)))
+    return f"{kind} {name}{told}".replace("(self, ", "(").replace("(self)", "()")
 
 
 def hook(name: str) -> Iterator[str]:
@@ -516,9 +516,13 @@ def testing_page() -> Iterator[str]:
     classes = [testing.HandleStoreConformance, testing.LeaseConformance, testing.PoolConformance]
     yield from ("# `resumekit.testing`", "", summary(testing), "")
     yield from (
-        "`pip install 'resumekit[testing]'` brings what it needs. [A plugin with its tests](../how-to/write-a-plugin.md) uses it.",
+        "`pip install 'resumekit[testing]'` brings what it needs. [Test your agent](../how-to/test-your-agent.md) and",
+        "[a plugin with its tests](../how-to/write-a-plugin.md) use it.",
         "",
     )
+    yield from fixtures()
+    yield from members(testing.Faults)
+    yield from members(testing.ServerThread)
     for kind in classes:
         yield from (f"## `{kind.__name__}`", "", summary(kind), "")
         yield from table(("to give, or to change", ""), *((f"`{said}`", text) for said, text in to_give(kind)))
@@ -534,6 +538,34 @@ def testing_page() -> Iterator[str]:
         f"`TIME_SCALE` is {testing.TIME_SCALE}: real seconds for each second of the service. What else can be set, and all faults:",
         "[the emulator](emulator.md).",
     )
+
+
+def fixtures() -> Iterator[str]:
+    yield from ("## In pytest", "", summary(pytest_resumekit), "")
+    named = {
+        "live_server": "a `ServerThread`. It runs for one test; all have one port and one certificate authority",
+        "resumekit_live_server": "the same, where another plugin (pytest-django, pytest-flask) has a `live_server`",
+        "fault_script": "the `Faults` of it",
+    }
+    yield from table(("fixture", "is"), *((f"`{name}`", meaning) for name, meaning in named.items()))
+    yield from (
+        "While a test has a server, the variables of `ServerThread.environment()` are set: `genai.Client()` and ADK find it,",
+        'and no real key gets to it. `@pytest.mark.live_server(profile="vertex", time_scale=0.05)`, on a test, a class or a',
+        "module, gives arguments of `ServerThread`.",
+        "",
+    )
+
+
+def members(kind: type) -> Iterator[str]:
+    """Write what a class is, and its methods and properties in their order."""
+    yield from (f"## `{kind.__name__}`", "", *documented(kind), "")
+    for name, member in vars(kind).items():
+        if name.startswith("_"):
+            continue
+        if isinstance(member, property):
+            yield from (f"### `{name}`", "", *documented(member), "")
+        elif inspect.isfunction(member):
+            yield from (f"### `{name}`", "", "```python", signature(name, member), "```", "", *documented(member), "")
 
 
 def to_give(kind: type) -> Iterator[tuple[str, str]]:

@@ -19,6 +19,8 @@ from tests.examples import delay
 
 pytest.importorskip("google.genai")
 
+pytest_plugins = ["pytester"]
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -152,12 +154,13 @@ async def test_a_hook_decides_as_shown(server, speaker):
 
 
 @pytest.mark.network
-async def test_the_emulator_serves_tests_as_shown(speaker):
-    names = await run(BLOCKS[1], speaker)
-    names = await run(BLOCKS[6], speaker, **names)
-    await names["test_my_assistant_survives_a_reset"]()
-
-    assert len(speaker.interruptions) == 1
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("app", "outcome"), [(0, "failed"), (1, "passed")])
+def test_pytest_has_the_emulator_as_shown(pytester, app, outcome):
+    names = 'MODEL, CONFIG, play = "gemini-2.5-flash", {"response_modalities": ["AUDIO"]}, str'
+    pytester.makepyfile(f"import asyncio\n{BLOCKS[app]}\n{names}\n{BLOCKS[6]}")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:randomly")
+    result.assert_outcomes(**{outcome: 1})
     assert len(BLOCKS) == 7, "every block of the README is run; that of ADK, BLOCKS[3], by tests/adk/test_page.py"
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from resumekit.pool import SessionPool
     from resumekit.stores import HandleStore
 
-__all__ = ["TIME_SCALE", "ScriptedService"]
+__all__ = ["TIME_SCALE", "ScriptedService", "patient_policy"]
 
 TIME_SCALE = 0.05
 """Real seconds for each second of a `ScriptedService`."""

@@ -38,6 +38,7 @@ class ServerThread:
     as a context manager; in pytest, the fixture `live_server` is one.
 
     ```python
+    from google import genai
     from resumekit.emulator import Fault, Trigger
     from resumekit.testing import ServerThread
 
