@@ -17,7 +17,7 @@ __all__ = ["Binding"]
 
 
 class Binding:
-    """Binds connections with a handle, or with history; never with both (DESIGN decision 5)."""
+    """Binds connections with a handle, or with history; never with both."""
 
     __slots__ = ("_holes", "_policy", "_setup", "_talk", "_transparent", "_turns", "history")
 

@@ -433,7 +433,7 @@ class Conversation:
     def _show(
         self, message: ServerMessage, kind: Kind = Kind.KEEP, turn: Turn | None = None, calls: tuple[Call, ...] = ()
     ) -> None:
-        """Put a frame before the app, without what is none of its business (DESIGN section 5)."""
+        """Put a frame before the app, without what is none of its business."""
         update = message.session_resumption_update
         hidden: list[str] = []
         if message.go_away is not None and not self._policy.deliver_go_away:

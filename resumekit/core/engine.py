@@ -3,6 +3,8 @@
 `Engine.feed` takes what happened and returns what is to be done. No clock, no sockets, no
 randomness of its own: time and draws are arguments, so that every schedule can be replayed.
 This file owns the life of connections; what is said on them is `Conversation`'s.
+
+`state` has the table of states. `RULES n`, here and elsewhere, is a rule of docs/explanation/rules.md.
 """
 
 from __future__ import annotations
@@ -321,7 +323,7 @@ class Engine:
         return self._talk.room.fits(message)
 
     def has_room(self, message: ClientMessage) -> bool:
-        """Whether a message can be taken now. Media always can: the oldest goes (DESIGN decision 10)."""
+        """Whether a message can be taken now. Media always can: the oldest goes."""
         return self._talk.room.has_room(message)
 
     def buffer_full(self, message: ClientMessage) -> BufferFull:
@@ -599,7 +601,7 @@ class Engine:
         )
 
     def _drain(self, link: Link, trigger: Trigger, time_left: float | None) -> None:
-        """DESIGN decisions 2 and 3: at a quiet point if there is one, by the own deadline at the latest."""
+        """Leave at a quiet point if there is one, by the own deadline at the latest; dial the next connection ahead."""
         move = self._ask.move(link, time_left, self._now)
         deadline = self._now + move.deadline
         if self.state is State.DRAINING:
@@ -882,7 +884,7 @@ class Engine:
             self._watch_out(link)
 
     def _on_clock_jumped(self, seconds: float, counted: float) -> None:
-        """DESIGN decision 1: what ran out while the process was frozen proves nothing, save a missed deadline."""
+        """What ran out while the process was frozen proves nothing, save a missed deadline."""
         self._notify(events.ClockJumped(seconds=seconds))
         self._talk.point.ageing = None  # what came meanwhile comes late, so the silence since was none
         self._outage.slept(counted, self._now)

@@ -121,7 +121,7 @@ class ReconnectScheduled(Event, frozen=True, kw_only=True):
     """The next dial is due."""
 
     attempt: int
-    """Counted since a connection last proved itself (DESIGN decision 8)."""
+    """Counted since a connection last proved itself."""
     delay: float
 
 

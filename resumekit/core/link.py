@@ -151,7 +151,7 @@ class Link:  # no Struct: its attributes are set for each frame, and a Struct lo
         """Return when to ping, or, where a ping is out, when to give the connection up.
 
         An answer is expected only after an explicit question, while no tool of the app runs, and
-        never of a proactive model (DESIGN decision 12). The question must arrive, too: whatever else comes, a
+        never of a proactive model. The question must arrive, too: whatever else comes, a
         ping must be answered, or the question.
         """
         if self.suspected_at is not None:
@@ -203,7 +203,7 @@ class Link:  # no Struct: its attributes are set for each frame, and a Struct lo
         self.echoed_at = now
 
     def fall_behind(self, seconds: float, now: float) -> None:
-        """Note that nothing was read for a while: what comes next may be old (DESIGN decision 11)."""
+        """Note that nothing was read for a while: what comes next may be old."""
         self.behind = seconds
         self.behind_until = now + seconds
 

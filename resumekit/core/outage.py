@@ -1,4 +1,4 @@
-"""How long the session has been unwell, and when the next dial may happen (DESIGN decision 8).
+"""How long the session has been unwell, and when the next dial may happen.
 
 A connection that was only accepted has proved nothing: attempts are forgotten when one completed
 a turn, or stayed up for `Policy.proven_after`, and not before.
@@ -14,7 +14,7 @@ from resumekit.errors import ConnectFailed, ConnectRefused, ResumekitError, Sess
 __all__ = ["Outage"]
 
 _DIALS = 10
-"""Dials without proof that may fall into one window, whatever a hook says: DESIGN section 4."""
+"""Dials without proof that may fall into one window, whatever a hook says."""
 _WINDOW = 2.0
 """Length of the window, in units of `Policy.proven_after`: 60 s by default."""
 

@@ -159,7 +159,7 @@ class Turn(Struct, eq=False):
         """Note a tool call of the model: one that is known from an earlier run, or a new one."""
         name, call_id = request.name or "", request.id or ""
         key = args_key(name, request.args)
-        # First come, first served among equals (DESIGN decision 7).
+        # First come, first served among equals.
         call = next((call for call in self.unbound if call.key == key), None)
         if call is None:
             call = Call(call_id, name, key, call_id, self.part)

@@ -17,7 +17,7 @@ __all__ = ["Watch"]
 
 
 class Watch:
-    """The signs of life of the current connection (DESIGN decisions 11 and 12, RULES 12).
+    """The signs of life of the current connection (RULES 12).
 
     Args:
         policy: how long silence is borne.

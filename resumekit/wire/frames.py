@@ -139,13 +139,13 @@ def setup_fingerprint(setup_frame: str) -> str:
 
 
 def content_frame(turns: Sequence[HistoryTurn], *, turn_complete: bool) -> str:
-    """Write turns as `clientContent`: history, or a text for a 2.x model (DESIGN decision 5)."""
+    """Write turns as `clientContent`: history, or a text for a 2.x model."""
     written = [{"role": turn.role, "parts": [{"text": turn.text}]} for turn in turns]
     return _encode("clientContent", {"turns": written, "turnComplete": turn_complete})
 
 
 def realtime_text_frame(text: str) -> str:
-    """Write a text as `realtimeInput`, for a 3.x model (DESIGN decision 5)."""
+    """Write a text as `realtimeInput`, for a 3.x model."""
     return _encode("realtimeInput", {"text": text})
 
 
@@ -201,7 +201,7 @@ def with_transcription(frame: bytes, name: str, text: str, *, finished: bool) ->
 
 
 def args_key(name: str | None, args: Mapping[str, object] | None) -> str:
-    """Return a text that is the same for the same function with the same arguments (DESIGN decision 7).
+    """Return a text that is the same for the same function with the same arguments.
 
     Order of keys does not count, nor whether a number was written 1 or 1.0; no arguments are empty ones.
     """

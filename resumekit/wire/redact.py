@@ -1,6 +1,6 @@
 """What must stay secret: the type of a handle, and the scrubbing of texts.
 
-A resumption handle opens a private conversation (DESIGN decision 14; PROTOCOL section 2, "Is it a secret?"). It is a
+A resumption handle opens a private conversation (PROTOCOL section 2, "Is it a secret?"). It is a
 `ResumptionHandle` wherever it is kept, and `redact` cleans every text that may quote a frame, a URL or a header.
 """
 
