@@ -1,0 +1,25 @@
+"""What the pages name is there: members of `Policy`, and the files that they link to."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from resumekit import Policy
+from tests.docs.pages import PAGES, ROOT
+
+NAMES = [name for page in PAGES if not (name := page.relative_to(ROOT).as_posix()).startswith("docs/project/proofs")]
+
+
+@pytest.mark.parametrize("page", NAMES)
+def test_the_members_of_policy_exist(page):
+    named = set(re.findall(r"\bPolicy\.([a-z]\w+)", (ROOT / page).read_text("utf-8")))
+    assert named <= set(dir(Policy()))
+
+
+@pytest.mark.parametrize("page", NAMES)
+def test_the_links_lead_somewhere(page):
+    text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    local = [link for link in re.findall(r"\]\(([^)\s#]+)[^)]*\)", text) if "://" not in link]
+    assert [link for link in local if not ((ROOT / page).parent / link).exists()] == []
