@@ -276,11 +276,16 @@ def nobody_answers(url: str, what: Literal["a store", "a pool's backend"]) -> Co
         url: As the application gave it.
         what: It was to be.
     """
-    scheme = url.partition("://")[0]
+    scheme, colon, _ = url.partition("://")
+    if not colon:
+        return ConfigurationError(f"{what} is named by a URL, and this is none; give one such as 'redis://HOST:6379/0'")
     package = _PACKAGES[what].get(scheme)
     advice = f"install the one that does: pip install {package}" if package else "install the package that provides it"
-    close = None if package else difflib.get_close_matches(scheme.lower(), [*_BUILT_IN[what], *_PACKAGES[what]], 1)
-    if close:
+    alike = scheme.lower().partition("+")[0]  # as in 'postgresql+asyncpg'
+    close = None if package else difflib.get_close_matches(alike, [*_BUILT_IN[what], *_PACKAGES[what]], 1)
+    if close and "sentinel" in scheme.lower():
+        advice = f"sentinels are not asked: name the primary itself, or a proxy before it, with {close[0]}://"
+    elif close:
         advice = f"did you mean {close[0]}://? Else {advice}"
     broken = [f"{plugin.name!r} ({plugin.error})" for plugin in installed_plugins() if plugin.error is not None]
     if broken:

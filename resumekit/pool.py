@@ -124,13 +124,19 @@ class SessionPool:
     ) -> None:
         _check("limit", limit, at_least=1)
         _check("tokens_per_minute", tokens_per_minute, at_least=1)
-        if connect_rate is not None and not (connect_rate.count >= 1 and connect_rate.seconds > 0):
+        if not isinstance(connect_rate, Rate | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(
+                f"connect_rate is {connect_rate!r}; give a resumekit.pool.Rate, such as Rate(10, 60)"
+            )
+        if connect_rate is not None and not (
+            _is_number(connect_rate.count, at_least=1) and _is_number(connect_rate.seconds, above=0)
+        ):
             raise ConfigurationError(f"connect_rate is {connect_rate}; give at least one in more than 0 s")
         for what, seconds in (("tell_every", tell_every), ("lease", lease), ("poll", poll), ("warn_at", warn_at)):
-            if not seconds > 0:
+            if not _is_number(seconds, above=0):
                 raise ConfigurationError(f"{what} is {seconds!r}; give more than 0")
         for what, wait in (("timeout", timeout), ("resume_wait", resume_wait)):
-            if wait is not None and not wait >= 0:
+            if wait is not None and not _is_number(wait, at_least=0):
                 raise ConfigurationError(f"{what} is {wait!r}; give 0 or more seconds")
         self.limits = Limits(limit, connect_rate)
         """What it admits by."""
@@ -546,5 +552,10 @@ def _nobody(event: Event) -> None:
 
 
 def _check(what: str, number: int | None, *, at_least: int) -> None:
-    if number is not None and number < at_least:
-        raise ConfigurationError(f"{what} is {number}; give at least {at_least}, or None for any")
+    if number is not None and not _is_number(number, at_least=at_least):
+        raise ConfigurationError(f"{what} is {number!r}; give at least {at_least}, or None for any")
+
+
+def _is_number(value: object, *, at_least: float = -math.inf, above: float = -math.inf) -> bool:
+    """Tell whether it is a number, and not too low a one: it may have come from the environment, as text."""
+    return isinstance(value, int | float) and value >= at_least and value > above

@@ -573,6 +573,11 @@ async def test_a_backend_that_cannot_be_used_tells_the_first_who_asks():
     ("arguments", "message"),
     [
         ({"limit": 0}, "limit is 0; give at least 1, or None for any"),
+        ({"limit": "3"}, "limit is '3'; give at least 1, or None for any"),
+        ({"timeout": "60"}, "timeout is '60'; give 0 or more seconds"),
+        ({"lease": "60"}, "lease is '60'; give more than 0"),
+        ({"connect_rate": 10}, "connect_rate is 10; give a resumekit.pool.Rate, such as Rate(10, 60)"),
+        ({"connect_rate": Rate("10")}, "give at least one in more than 0 s"),
         ({"tokens_per_minute": 0}, "tokens_per_minute is 0; give at least 1, or None for any"),
         ({"connect_rate": Rate(0)}, "give at least one in more than 0 s"),
         ({"connect_rate": Rate(1, 0.0)}, "give at least one in more than 0 s"),
@@ -580,6 +585,10 @@ async def test_a_backend_that_cannot_be_used_tells_the_first_who_asks():
         ({"poll": -1}, "poll is -1; give more than 0"),
         ({"timeout": -1}, "timeout is -1; give 0 or more seconds"),
         ({"resume_wait": math.nan}, "resume_wait is nan; give 0 or more seconds"),
+        (
+            {"backend": "password@host"},
+            "a pool's backend is named by a URL, and this is none; give one such as 'redis://",
+        ),
         ({"backend": 5}, "backend is a int; give a URL, or a resumekit.pool.PoolBackend"),
         (
             {"backend": "redis://user:password@host"},

@@ -96,7 +96,9 @@ def check_keeping(key: object, store: object) -> None:
     if key is None:
         raise ConfigurationError("store without key: give the conversation a name with key=...")
     if isinstance(store, str) and "://" not in store:
-        raise ConfigurationError("store is no URL; give one such as 'memory://', or a HandleStore")
+        raise ConfigurationError(
+            "store is no URL; give one such as 'sqlite:///calls.db' (a file) or 'memory://', or a HandleStore"
+        )
     if isinstance(store, str):
         return
     from resumekit.stores import HandleStore

@@ -46,6 +46,8 @@ async def entering(**arguments):
 
 # ---------------------------------------------------------------------- arguments
 
+NO_URL = "store is no URL; give one such as 'sqlite:///calls.db' (a file) or 'memory://', or a HandleStore"
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -53,7 +55,8 @@ async def entering(**arguments):
         ({"store": "memory://"}, "store without key: give the conversation a name with key=..."),
         ({"key": ""}, "key is ''; give a name for the conversation, as text"),
         ({"key": 7}, "key is 7; give a name for the conversation, as text"),
-        ({"key": "k", "store": "memory"}, "store is no URL; give one such as 'memory://', or a HandleStore"),
+        ({"key": "k", "store": "memory"}, NO_URL),
+        ({"key": "k", "store": "/password/calls.db"}, NO_URL),
         ({"key": "k", "store": {}}, "store is a dict; give a URL, or a resumekit.stores.HandleStore"),
     ],
 )
@@ -82,6 +85,11 @@ def test_a_key_and_a_store_do_not_warn():
         ("odd://password", "install the package that provides it"),
         ("sqlite3:///password", "did you mean sqlite://? Else install the package that provides it"),
         ("Redis://password", "did you mean redis://? Else install the package that provides it"),
+        ("postgresql+asyncpg://password", "did you mean postgresql://? Else install the package that provides it"),
+        (
+            "redis+sentinel://password",
+            "sentinels are not asked: name the primary itself, or a proxy before it, with redis://",
+        ),
     ],
 )
 async def test_an_unknown_store_names_the_package_to_install_and_never_the_url(url, advice, monkeypatch):

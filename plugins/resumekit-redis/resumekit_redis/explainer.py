@@ -23,11 +23,13 @@ class Explainer:
     Args:
         what: Is on the server, with its article.
         rights: That a user needs, as in `ACL SETUSER`.
+        tls: The connection is to be encrypted.
     """
 
-    def __init__(self, what: str, rights: str) -> None:
+    def __init__(self, what: str, rights: str, *, tls: bool) -> None:
         self._what = what
         self._rights = rights
+        self._tls = tls
 
     def of(self, error: Exception) -> Exception:
         """Say what is wrong, and what to do, without a word of the URL: the messages of redis-py quote the host."""
@@ -98,6 +100,8 @@ class Explainer:
             if isinstance(cause, OSError) and cause.errno is not None and cause.errno in errno.errorcode:
                 return ConnectionError(f"{self._what} cannot be reached: {os.strerror(cause.errno)}; {_CHECK}")
         what = "it did not answer in time" if isinstance(error, exceptions.TimeoutError) else "the connection was lost"
+        if self._tls and isinstance(error, exceptions.TimeoutError):  # a server takes the handshake for half a command
+            what += "; if this port is one without TLS, write 'redis://' for 'rediss://'"
         return ConnectionError(f"{self._what} cannot be reached: {what}")
 
 

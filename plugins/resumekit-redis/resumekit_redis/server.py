@@ -26,6 +26,9 @@ _LONGEST = 366 * 86400.0
 """Seconds of a lease: more is no date that the server knows."""
 _CONNECTIONS = 32
 """Of one pool, at most; a step that finds none free waits for one."""
+_CONNECT = 2.0
+"""Seconds for a connection, handshake and all. It is tried twice, and why it fails is to be told before the session's own
+time-out is over (`Policy.store_timeout`)."""
 _WAIT_MS = 1000
 """How long replicas may take to confirm (`wait`)."""
 _SCHEMES = {"redis": "redis", "rediss": "rediss", "unix": "unix", "valkey": "redis", "valkeys": "rediss"}
@@ -92,7 +95,7 @@ class _Pool:
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.users = 0
-        settings: dict[str, Any] = {"max_connections": _CONNECTIONS, **options}
+        settings: dict[str, Any] = {"max_connections": _CONNECTIONS, "socket_connect_timeout": _CONNECT, **options}
         self.connections = BlockingConnectionPool(
             **settings,
             timeout=None,  # the session has one
@@ -120,7 +123,7 @@ class Server:
 
     def __init__(self, url: str, what: str, rights: str) -> None:
         self._address = _Address(url, what)
-        self._explainer = Explainer(what, rights)
+        self._explainer = Explainer(what, rights, tls=self._address.url.startswith("rediss:"))
         self._joined: dict[asyncio.AbstractEventLoop, _Pool] = {}
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from resumekit import events
@@ -87,6 +89,18 @@ async def test_a_server_that_is_not_there_is_told_and_the_conversation_goes_on_w
     assert talk.told == [
         f"ConnectionError: the handle store cannot be reached: {why}; check that the server runs, and its address in the URL"
     ]
+
+
+async def test_tls_on_a_port_without_it_is_told_as_what_it_may_be(talk):
+    async def mute(reader, writer):
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(mute, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        assert await talk(f"rediss://127.0.0.1:{port}?socket_connect_timeout=0.2") == 1
+    (told,) = talk.told
+    assert told.endswith("it did not answer in time; if this port is one without TLS, write 'redis://' for 'rediss://'")
 
 
 DAMAGED = f"{ANEW}it was damaged in the server"
