@@ -127,7 +127,7 @@ NOBODY = "ws://127.0.0.1:9"
 async def raised(uri, **arguments):
     """What connecting raises."""
     with pytest.raises(Exception, match=r"\w") as caught:
-        async with asyncio.timeout(30), resumable.connect(uri, **{"setup": SETUP, "policy": POLICY, **arguments}):
+        async with asyncio.timeout(100), resumable.connect(uri, **{"setup": SETUP, "policy": POLICY, **arguments}):
             pass
     return list(chain(caught.value))
 

@@ -43,7 +43,7 @@ def open_files():
 
 async def settled(condition):
     """Wait until it is so; says whether it came to be."""
-    for _ in range(2000):
+    for _ in range(12_000):
         if condition():
             return True
         await asyncio.sleep(0.005)

@@ -404,7 +404,7 @@ async def test_a_send_after_close_says_so():
 @PROFILES
 async def test_a_lost_session_is_both_our_error_and_theirs(profile):
     async with server(profile) as live:
-        async with connect(live, fields={"max_outage": 12.0}) as session:
+        async with connect(live, fields={"max_outage": 24.0}) as session:
             await ask(session, "one")
             live.inject(Fault.handshake(503, times=None))
             live.inject(Fault.rst())

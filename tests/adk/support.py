@@ -47,7 +47,7 @@ FAMILIES = {"2.5": "gemini-2.5-flash-live", "3.x": "gemini-3.1-flash-live"}
 if ADK < (2,):
     del FAMILIES["3.x"]  # ADK 1.27 writes to it as to 2.5, and is refused with 1007 at the second question
 PLAIN, OURS = "plain", "ours"
-TIMEOUT = 30.0
+TIMEOUT = 100.0
 """Real seconds after which a conversation hangs."""
 NAMES = {"app_name": "an-app", "user_id": "a-user", "session_id": "a-session"}
 

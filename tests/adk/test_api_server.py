@@ -48,7 +48,7 @@ async def api_server(log: list[str]):
 
     reading = asyncio.create_task(read())
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             await asyncio.wait({listening, reading}, return_when=asyncio.FIRST_COMPLETED)
             assert listening.done(), "".join(log)
             yield listening.result()
@@ -66,7 +66,7 @@ async def api_server(log: list[str]):
 def create_session(where):
     path = "apps/{app_name}/users/{user_id}/sessions/{session_id}".format_map(NAMES)
     request = urllib.request.Request(f"http://{where}/{path}", b"{}", {"Content-Type": "application/json"})
-    urllib.request.urlopen(request, timeout=30).close()
+    urllib.request.urlopen(request, timeout=100).close()
 
 
 async def answer(client, question):

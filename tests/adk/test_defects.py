@@ -90,7 +90,7 @@ async def test_row_3_a_service_that_cannot_be_reached_for_a_moment(which):
     [
         pytest.param(Fault.handshake(503), InvalidStatus, id="http-503"),
         pytest.param(Fault.handshake(429), InvalidStatus, id="http-429"),
-        pytest.param(Fault.listener_down(2.0), OSError, id="refused"),
+        pytest.param(Fault.listener_down(20.0), OSError, id="refused"),
         pytest.param(Fault.slow_handshake(20.0), TimeoutError, id="timeout"),
     ],
 )
@@ -99,7 +99,7 @@ async def test_row_4_a_dial_that_fails_otherwise(which, fault, error, monkeypatc
         await talk.ask("one")
         await talk.anchored()
         if error is TimeoutError:  # of ten seconds, as it is
-            monkeypatch.setattr("google.genai.live.ws_connect", functools.partial(ws_connect, open_timeout=0.1))
+            monkeypatch.setattr("google.genai.live.ws_connect", functools.partial(ws_connect, open_timeout=0.3))
         await server.inject(fault, *[Fault.rst()] * (error is not OSError))
 
         end = await talk.fate(talk.bound(2))

@@ -46,7 +46,7 @@ async def test_a_run_that_is_not_let_in_ends_with_the_pool_s_error():
 
 async def test_a_transfer_gives_the_slot_on():
     """One slot is enough for a run of two agents: the first one's session is closed before the other's is opened."""
-    pool = SessionPool(1, timeout=2.0)
+    pool = SessionPool(1, timeout=50.0)
 
     def agents(model):
         child = Agent(name="child", model=model, instruction="Be brief.", description="Helps.")

@@ -618,7 +618,7 @@ async def test_a_tool_in_a_thread_runs_once(profile):
         """Be slow."""
         threads.append(threading.current_thread())
         running.set()
-        assert may_end.wait(20)
+        assert may_end.wait(100)
         return {"said": "done"}
 
     async with service(profile, mid_answer_handles=0) as server:

@@ -111,7 +111,7 @@ class Asked:
         """Return what was shown, in short."""
         await self._sessions.create_session(**NAMES)
         names = {name: NAMES[name] for name in ("user_id", "session_id")}
-        async with asyncio.timeout(20), contextlib.aclosing(self._model.api_client.aio):
+        async with asyncio.timeout(100), contextlib.aclosing(self._model.api_client.aio):
             async for event in self._runner.run_async(**names, new_message=content, run_config=self._config):
                 self.events.append(event)
         return [

@@ -37,7 +37,7 @@ class Wire:
     async def send(self, message) -> None:
         await self.socket.send(message if isinstance(message, str | bytes) else json.dumps(message))
 
-    async def recv(self, timeout=10) -> dict:
+    async def recv(self, timeout=60) -> dict:
         async with asyncio.timeout(timeout):
             data = await self.socket.recv()
         self.payloads.append(data)
@@ -68,7 +68,7 @@ class Wire:
         answer = {"id": call["id"], "name": call["name"], "response": response or {"ok": True}}
         await self.send({"tool_response": {"functionResponses": [answer]}})
 
-    async def until(self, found, timeout=10) -> list[dict]:
+    async def until(self, found, timeout=60) -> list[dict]:
         """Receive until a frame is what is looked for; returns all of them."""
         frames = [await self.recv(timeout)]
         while not found(frames[-1]):
@@ -91,7 +91,7 @@ class Wire:
         await self.content(text)
         return said(await self.turn())
 
-    async def closed(self, timeout=10) -> tuple[int, str]:
+    async def closed(self, timeout=60) -> tuple[int, str]:
         """Receive to the end; returns code and reason, 1006 for an abrupt one."""
         with contextlib.suppress(json.JSONDecodeError, UnicodeDecodeError):
             while True:

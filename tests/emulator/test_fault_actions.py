@@ -233,9 +233,12 @@ async def test_the_listener_can_be_down_for_a_while():
         with pytest.raises(ConnectionRefusedError):
             async with dial(live):
                 pass
-        await asyncio.sleep(2.1)
-        async with session(live) as wire:
-            assert await wire.ask("y")
+        while True:
+            await asyncio.sleep(0.1)
+            with contextlib.suppress(ConnectionRefusedError):
+                async with session(live) as wire:
+                    assert await wire.ask("y")
+                    break
 
 
 async def test_the_listener_can_go_down_at_the_handshake():
@@ -268,7 +271,7 @@ async def test_setup_complete_can_be_late_or_never_come():
             async with dial(live) as wire:
                 await wire.send({"setup": {"model": MODEL["2.5"]}})
                 assert await wire.silent(0.05)
-        async with dial(live, ping_interval=0.01, ping_timeout=1) as wire:
+        async with dial(live, ping_interval=0.01, ping_timeout=60) as wire:
             assert await wire.setup()
 
 
@@ -360,7 +363,7 @@ async def test_a_silent_connection_is_healthy():
         await wire.until(lambda frame: "modelTurn" in frame.get("serverContent", {}))
         await wire.recv()
         assert await wire.silent(0.1)
-        await asyncio.wait_for(await wire.socket.ping(), 1)
+        await asyncio.wait_for(await wire.socket.ping(), 60)
         await wire.turn()
         assert said(wire.frames) == "answer to x: 1 user turns held"
 
@@ -370,7 +373,7 @@ async def test_pongs_can_be_slow():
         pong = await wire.socket.ping()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(pong), 0.1)
-        await asyncio.wait_for(pong, 10)
+        await asyncio.wait_for(pong, 60)
 
 
 async def test_pongs_can_be_slow_by_setting():

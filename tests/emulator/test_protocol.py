@@ -325,8 +325,8 @@ async def test_leaving_the_server_ends_its_connections_and_removes_its_files(tmp
 
 async def test_a_server_that_is_down_keeps_its_port():
     async with server() as live, session(live) as wire:
-        live.inject(Fault.listener_down(3))
-        live.inject(Fault.listener_down(3))  # it is down already
+        live.inject(Fault.listener_down(25))
+        live.inject(Fault.listener_down(25))  # it is down already
         await wire.closed()
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection(live.host, live.port)

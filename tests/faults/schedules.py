@@ -63,7 +63,7 @@ AT_RESUME = [
     Fault.poisoned_handle("handle"),
     Fault.handshake(503, times=2),
 ]
-TIMEOUT = 30.0
+TIMEOUT = 90.0
 """Real seconds after which a schedule hangs."""
 TAKES = [0, 0.1, 0.3, 1, 3, 3, 8]
 """How long a tool runs, in seconds of the service: the longest ones see several cuts."""

@@ -9,7 +9,11 @@ import pytest
 from resumekit.core import events
 from tests.faults.schedules import run_schedule
 
-pytestmark = [pytest.mark.network, pytest.mark.proof]
+pytestmark = [
+    pytest.mark.network,
+    pytest.mark.proof,
+    pytest.mark.timeout(300),
+]  # some seconds, where the machine has time
 
 SHARDS = 4
 AT_ONCE = 6

@@ -50,7 +50,7 @@ FOUND = "found a fact"
 """What it returns."""
 QUESTIONS = ("one", "two", LOOK_UP, "four")
 MID_ANSWER = Trigger.mid_answer(2)
-TIMEOUT = 30.0
+TIMEOUT = 100.0
 """Real seconds after which a conversation hangs."""
 
 

@@ -46,7 +46,7 @@ async def conversation(front, app):
             policy=policy(SCALE, **QUICK, **PATIENT),
             on_event=app.on_event,
         ) as app.session,
-        asyncio.timeout(30),
+        asyncio.timeout(100),
         app,
     ):
         yield app

@@ -187,7 +187,7 @@ async def test_a_disk_that_is_too_slow_holds_nothing_up(tmp_path, monkeypatch, c
     put = file._put
 
     def wait(number, data):
-        assert gate.wait(60.0)
+        assert gate.wait(110.0)
         put(number, data)
 
     async with server() as live, nothing_is_left(), connect(live, trace=path) as session:
@@ -259,7 +259,7 @@ def test_a_process_that_ends_leaves_a_trace_that_can_be_used(end, tmp_path):
     path = tmp_path / "call.jsonl"
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(path), end]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=100)
     assert done.returncode == (-signal.SIGKILL if end == "kill" else 0), done.stderr
     result = replay(path)
     assert result.same, result
@@ -285,7 +285,7 @@ asyncio.run(main())
 
 def test_a_session_that_is_not_traced_loads_nothing_of_it():
     command = [sys.executable, "-W", "ignore", "-c", UNTRACED]
-    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=100)
     loaded = done.stdout.split()
     assert "resumekit.core.engine" in loaded, done.stderr
     assert not [name for name in loaded if name.startswith("resumekit.trace")]

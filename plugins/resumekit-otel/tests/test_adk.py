@@ -59,7 +59,7 @@ async def test_connections_and_recoveries_lie_below_the_agent(live, spans_of_the
     await sessions.create_session(app_name="an-app", **NAMES)
     queue = LiveRequestQueue()
     config = RunConfig(streaming_mode=StreamingMode.BIDI, response_modalities=["TEXT"])
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(100):
         stream = runner.run_live(**NAMES, live_request_queue=queue, run_config=config)
         await answers(stream, queue, "one")
         await anchored.wait()

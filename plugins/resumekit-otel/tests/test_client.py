@@ -69,7 +69,7 @@ async def anchored(session, text):
 
 async def told(session, kind, times=1, *, since=0.0):
     """Wait until the session has told of an event so many times; return the last of them."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         async for event in session.events:
             times -= isinstance(event, kind) and event.at >= since
             if not times:
@@ -83,7 +83,7 @@ def connect(client, seen, **arguments):
 
 
 async def until(is_so):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         while not is_so():  # noqa: ASYNC110 -- the pool tells nobody
             await asyncio.sleep(0)
 

@@ -264,7 +264,7 @@ async def test_to_delete_what_is_of_no_use_waits_for_nobody(server, schema, stor
     old = "lease_until = lease_until - interval '2 hours', expires_at = expires_at - interval '2 hours'"
     await server.ask(f"UPDATE {schema}.resumekit_handles SET {old}")
     other = await row_locked(server, schema, "old")
-    await asyncio.wait_for(store.claim("k", "me", 60.0), 30)
+    await asyncio.wait_for(store.claim("k", "me", 60.0), 100)
     await unlocked(other)
 
 
