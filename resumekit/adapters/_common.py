@@ -1,4 +1,4 @@
-"""What all adapters share: history in its many forms, and callables that may be asynchronous."""
+"""What all adapters share: how arguments are looked at, and the driver of a session made of them."""
 
 from __future__ import annotations
 

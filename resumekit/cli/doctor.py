@@ -305,7 +305,9 @@ def _tried(given: str) -> Finding:
     name = f"{url.partition('://')[0]}://" if "://" in url else given if given.isidentifier() else "--store"
     try:
         if "://" not in url:
-            raise ConfigurationError("this is neither a URL nor an environment variable that holds one")
+            raise ConfigurationError(
+                "this is neither a URL, such as 'sqlite:///calls.db', nor an environment variable that holds one"
+            )
         asyncio.run(_try(url))
     except ConfigurationError as error:
         return Finding(name, "bad", "cannot be used", str(error))

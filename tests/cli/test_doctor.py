@@ -308,7 +308,11 @@ def test_a_store_that_works_is_told(examine, tmp_path, monkeypatch):
     [
         ("sqlite:///{}", "sqlite://", "cannot be opened: Is a directory; name a file"),
         ("sqllite:///{}", "sqllite://", "no plugin answers for a store of sqllite://; did you mean sqlite://?"),
-        ("NO_SUCH_VARIABLE", "NO_SUCH_VARIABLE", "this is neither a URL nor an environment variable that holds one"),
+        (
+            "NO_SUCH_VARIABLE",
+            "NO_SUCH_VARIABLE",
+            "this is neither a URL, such as 'sqlite:///calls.db', nor an environment variable",
+        ),
     ],
 )
 def test_a_store_that_cannot_be_used_says_why(examine, tmp_path, given, name, told):
