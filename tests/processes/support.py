@@ -19,7 +19,7 @@ from tests.secrets import API_KEY
 
 ROOT = Path(__file__).resolve().parents[2]
 SCALE = 0.05
-PATIENCE = 40.0
+PATIENCE = 100.0
 """Real seconds after which a process hangs."""
 TOOL = 'a fact? [tool:look_up {"what": "a fact"}]'
 """A question that the model calls the tool for."""
