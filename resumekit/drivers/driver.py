@@ -32,6 +32,7 @@ from resumekit.drivers.admission import Admission
 from resumekit.drivers.events import EventLog, Events
 from resumekit.drivers.failures import TRANSPORT_ERRORS, failure_of, is_of_the_transport, without_secrets
 from resumekit.drivers.keeper import Keeper
+from resumekit.drivers.line import Line
 from resumekit.drivers.link import Link
 from resumekit.drivers.log import SessionLog
 from resumekit.drivers.transport import Dialer
@@ -97,6 +98,7 @@ class Driver:
         "_event_log",
         "_keeper",
         "_keeping",
+        "_line",
         "_links",
         "_load_history",
         "_loader",
@@ -111,7 +113,6 @@ class Driver:
         "_policy",
         "_readable",
         "_receivers",
-        "_senders",
         "_story",
         "_streamed",
         "_tasks",
@@ -180,7 +181,7 @@ class Driver:
         self._paused = False
         """The socket is not read: the application has too much to take."""
         self._receivers = Waiters()
-        self._senders: tuple[tuple[ClientMessage, asyncio.Future[None]], ...] = ()
+        self._line = Line(engine, patience=policy.send_wait)
         self._over = False
         self._error: BaseException | None = None
         self.last_handle: HandleRecord | None = None
@@ -262,13 +263,17 @@ class Driver:
             return
         if not self._engine.fits(message):
             raise self._engine.buffer_full(message)
-        waits = bool(self._senders) and message.kind not in _NEVER_WAIT
+        waits = bool(self._line.places) and message.kind not in _NEVER_WAIT
         if waits or not self._engine.has_room(message):
-            await self._send_in_turn(message)
+            await self._line.wait(message, self._send_from_line)
         else:
             self._feed(inputs.Send(message))
         if self._keeper is not None and message.kind not in _NEVER_WAIT:
             self._keeper.touch()
+
+    def _send_from_line(self, message: ClientMessage) -> None:
+        self._check_open()
+        self._feed(inputs.Send(message))
 
     def _stream(self, message: ClientMessage) -> bool:
         """Write a frame of audio by the express lane, if it may take it; what is still to be done goes first."""
@@ -413,8 +418,8 @@ class Driver:
         self._set_timer()
         if self._over or len(self._engine.inbox):
             self._receivers.wake()
-        if self._senders:
-            self._admit_senders()
+        if self._line.places:
+            self._line.advance()
 
     def _is_awake(self, keeper: Keeper) -> bool:
         """Whether the session is sure to own its conversation: the long path finds out what has happened else."""
@@ -530,34 +535,6 @@ class Driver:
     def _link(self, number: int) -> Link | None:
         return next((link for link in self._links if link.number == number), None)
 
-    # ------------------------------------------------------------------ room to send
-
-    async def _send_in_turn(self, message: ClientMessage) -> None:
-        """Wait in line for room. Whoever is let through keeps the place until its message is in the buffer."""
-        place = (message, self._loop.create_future())
-        self._senders += (place,)
-        try:
-            await self._let_through(place[1], message)
-            self._check_open()
-            self._feed(inputs.Send(message))
-        finally:
-            self._senders = tuple(other for other in self._senders if other is not place)
-            self._admit_senders()
-
-    async def _let_through(self, place: asyncio.Future[None], message: ClientMessage) -> None:
-        try:
-            async with asyncio.timeout(self._policy.send_wait):
-                await place
-        except TimeoutError:
-            raise self._engine.buffer_full(message) from None
-
-    def _admit_senders(self) -> None:
-        """Let the first in line through, if there is room; it lets the next one through."""
-        if self._senders:
-            message, place = self._senders[0]
-            if not place.done() and (self._over or self._engine.has_room(message)):
-                place.set_result(None)
-
     # ------------------------------------------------------------------ what runs in the background
 
     def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
@@ -640,7 +617,7 @@ class Driver:
         self._event_log.end()
         self._news.wake()
         self._receivers.wake()
-        self._admit_senders()
+        self._line.end()
         self._set_timer()
         self._ending = self._spawn(self._wind_up())
 

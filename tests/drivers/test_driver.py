@@ -624,7 +624,7 @@ async def test_a_sender_that_was_let_through_and_is_cancelled_gives_its_place_to
     async with Line(service, control_messages=2) as line:
         await line.come("a", "b", "c")
         line.take_one()
-        await until(line.driver._senders[0][1].done, every=0)
+        await until(line.driver._line.places[0][1].done, every=0)
         line.senders["a"].cancel()
         await steps(9)
         assert line.senders["a"].cancelled()
