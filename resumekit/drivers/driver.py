@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import inspect
 import itertools
 import logging
 import time
@@ -29,12 +28,12 @@ from resumekit.core.handles import HandleRecord
 from resumekit.core.policy import Policy
 from resumekit.core.stats import Stats
 from resumekit.drivers.admission import Admission
-from resumekit.drivers.events import EventLog, Events
+from resumekit.drivers.events import Events
 from resumekit.drivers.failures import TRANSPORT_ERRORS, failure_of, is_of_the_transport, without_secrets
 from resumekit.drivers.keeper import Keeper
 from resumekit.drivers.line import Line
 from resumekit.drivers.link import Link
-from resumekit.drivers.log import SessionLog
+from resumekit.drivers.publisher import OnEvent, Publisher
 from resumekit.drivers.transport import Dialer
 from resumekit.drivers.waiters import Waiters
 from resumekit.errors import LocalProtocolError, RemoteProtocolError, ResumekitError, SessionClosed, SessionLost
@@ -52,7 +51,6 @@ from resumekit.wire import (
 __all__ = ["Driver", "HistoryLoader", "OnEvent"]
 
 HistoryLoader: TypeAlias = Callable[[], Awaitable[Sequence[HistoryTurn]]]
-OnEvent: TypeAlias = Callable[[Event], object]
 
 _log = logging.getLogger("resumekit.driver")
 _log.addFilter(RedactingFilter())  # errors of foreign code are logged here: of tokens, headers, addresses
@@ -95,7 +93,6 @@ class Driver:
         "_ending",
         "_engine",
         "_error",
-        "_event_log",
         "_keeper",
         "_keeping",
         "_line",
@@ -106,17 +103,14 @@ class Driver:
         "_model",
         "_name",
         "_news",
-        "_on_event",
-        "_on_event_failed",
         "_over",
         "_paused",
         "_policy",
+        "_publisher",
         "_readable",
         "_receivers",
-        "_story",
         "_streamed",
         "_tasks",
-        "_tell_plugins",
         "_timer",
         "_timer_at",
         "_todo",
@@ -144,8 +138,6 @@ class Driver:
         self._dial = dial
         self._policy = policy
         self._load_history = load_history
-        self._on_event = on_event
-        self._tell_plugins = tell_plugins
         self._keeper = keeper
         self._readable = readable
         self._admission = admission
@@ -154,7 +146,7 @@ class Driver:
         self._keeping: asyncio.Task[None] | None = None
         self._name = f"session {next(_numbers)}" + (f" ({label})" if label else "")
         self._model = model
-        self._story = SessionLog(_log, self._name)
+        self._publisher = Publisher(_log, self._name, on_event=on_event, tell_plugins=tell_plugins)
         self._loop = asyncio.get_running_loop()
 
         self._tasks: tuple[asyncio.Task[None], ...] = ()
@@ -176,8 +168,6 @@ class Driver:
         self._wall = time.time() - self._loop.time()
         """How far the wall clock is ahead of the loop's."""
 
-        self._event_log = EventLog()
-        self._on_event_failed = False
         self._paused = False
         """The socket is not read: the application has too much to take."""
         self._receivers = Waiters()
@@ -192,7 +182,7 @@ class Driver:
     @property
     def events(self) -> Events:
         """A new iterator over the session's events, from the oldest one that is kept."""
-        return Events(self._event_log)
+        return self._publisher.events
 
     @property
     def stats(self) -> Stats:
@@ -361,14 +351,8 @@ class Driver:
         self._feed(inputs.Remember(turns))
 
     def publish(self, event: Event) -> None:
-        """Tell the application, and the log."""
-        self._story.tell(event)
-        event = msgspec.structs.replace(event, at=time.time(), session=self._name)
-        self._event_log.add(event)
-        if self._tell_plugins is not None:
-            self._tell_plugins(event)
-        if self._on_event is not None:
-            self._tell_application(self._on_event, event)
+        """Tell everybody of an event, and do what somebody asked for meanwhile."""
+        self._publisher.publish(event)
         if self._todo and not self._acting:
             self._act_all()
 
@@ -380,17 +364,6 @@ class Driver:
             if event.error is None and self._error is not None:
                 event = msgspec.structs.replace(event, error=_described(self._error))
         self.publish(event)
-
-    def _tell_application(self, listener: OnEvent, event: Event) -> None:
-        try:
-            answer = listener(event)
-            if inspect.iscoroutine(answer):
-                answer.close()
-                raise TypeError("on_event returned a coroutine: it is called, never awaited")
-        except (Exception, asyncio.CancelledError):  # noqa: BLE001 -- the application's: it must not take the session down
-            if not self._on_event_failed:
-                self._on_event_failed = True
-                _log.exception("%s: on_event raised; further errors of it are not logged", self._name)
 
     def report(self, event: Event) -> None:
         """Publish an event of a plugin: after what the engine, or the application, is just being told."""
@@ -614,7 +587,7 @@ class Driver:
         self._over = True
         if self._error is None:
             self._error = error
-        self._event_log.end()
+        self._publisher.end()
         self._news.wake()
         self._receivers.wake()
         self._line.end()
