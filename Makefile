@@ -142,6 +142,11 @@ gate-record:  ## take the instructions that the paths take now for right (benchm
 setup-bench:  # the environments that questions are asked in
 	$(ENV) setup bench genai2 genai175 adk2
 
+.PHONY: docs
+docs:  ## the site of the docs, every link followed (out/docs/site/index.html)
+	$(ENV) setup docs
+	@.venv/docs/bin/python docs/make_site.py
+
 .PHONY: constraints
 constraints:  ## pin all environments anew (.ci/constraints-*.txt), from .ci/environments.toml and pyproject.toml
 	$(ENV) constraints

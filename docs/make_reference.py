@@ -11,6 +11,7 @@ import itertools
 import re
 import sys
 import textwrap
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +25,7 @@ import pytest_resumekit  # noqa: E402
 from resumekit import cli, errors, hookspecs, pool_backend, stores, testing  # noqa: E402
 from resumekit.cli._probe import questions  # noqa: E402
 from resumekit.core import events, failures, policy, stats  # noqa: E402
+from resumekit.core.failures import Phase, Side, Verdict  # noqa: E402
 from resumekit.plugins import HOOKS  # noqa: E402
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -455,7 +457,7 @@ def cli_page() -> Iterator[str]:
     yield from ("# The command `resumekit`", "", "`resumekit COMMAND --help` prints the same.", "")
     for name, command in subcommands().items():
         yield from (f"## `resumekit {name}`", "", "```text", (command.description or "").strip(), "```", "")
-        options = [option for option in command._actions if option.help and option.dest != "help"]  # noqa: SLF001
+        options = [option for option in command._actions if option.help and option.dest != "help"]
         yield from table(
             ("argument", "meaning"),
             *((f"`{argument(option)}`", str(option.help).replace("|", "\\|")) for option in options),
@@ -501,7 +503,7 @@ def cli_page() -> Iterator[str]:
 
 
 def subcommands() -> dict[str, argparse.ArgumentParser]:
-    (commands,) = (one for one in cli._parser()._actions if isinstance(one.choices, dict))  # noqa: SLF001
+    (commands,) = (one for one in cli._parser()._actions if isinstance(one.choices, dict))
     return {name: commands.choices[name] for name in cli.COMMANDS}
 
 
@@ -594,7 +596,117 @@ def documented(thing: object) -> Iterator[str]:
             yield f"- `{name}`: {meaning}"
 
 
+VERDICTS = {
+    Verdict.RESUME_NOW: "a new connection at once, from the newest handle; without one, a fresh start",
+    Verdict.RESUME_LATER: "the same, after a delay that grows (`choose_delay`)",
+    Verdict.OLD_BINDING: "the same handle again, for up to `Policy.old_binding_grace`",
+    Verdict.HANDLE_DEAD: "the handle is forgotten: a fresh start, with the history replayed",
+    Verdict.RENEW_CREDENTIALS: "once more at once, with new credentials",
+    Verdict.FATAL: "`ConnectRefused` from `connect`, `SessionLost` later; google-genai's own error is its cause",
+}
+PHASES = {Phase.DIAL: "dialling", Phase.BIND: "binding", Phase.LIVE: "live"}
+
+
+def close_codes_page() -> Iterator[str]:
+    yield from (
+        "# Close codes",
+        "",
+        "What the end of a connection is taken for. The table is read from the top, and the first row that fits decides: that",
+        "is how the code does it, from the same table. A reason is compared by its beginning, letter case apart, since a",
+        "WebSocket carries 123 bytes of it. The hook [`classify_failure`](hooks.md) decides otherwise.",
+        "[Why connections end](../explanation/why-connections-end.md) tells what lies behind them.",
+        "",
+    )
+    yield from table(("verdict", "what follows"), *((f"`{verdict.value}`", VERDICTS[verdict]) for verdict in Verdict))
+    yield from table(("what came", "when", "if", "verdict"), *map(failure_row, failures.TABLE))
+    yield from (
+        "*dialling*: TCP, TLS, the HTTP upgrade. *binding*: from the setup to `setupComplete`. *live*: after it. *the first time*:",
+        "it did not come before since a connection last proved itself. Codes that the service or a network was seen to produce:",
+        ", ".join(f"{code.value} `{code.name}`" for code in failures.CloseCode) + ".",
+    )
+
+
+def failure_row(row: failures.Row) -> tuple[str, str, str, str]:
+    numbers = [*(f"HTTP {status}" for status in sorted(row.statuses or ())), *map(str, sorted(row.codes or ()))]
+    came = ", ".join(numbers) or {Side.WE: "this side gave up", Side.NOBODY: "no close frame"}.get(
+        row.side, "anything else"
+    )
+    reason = f" `{row.reason} ...`" if row.reason else ""
+    said = {
+        "with_handle": ("it resumed", "it did not resume"),
+        "first_time": ("the first time", "again"),
+        "in_grace": ("within `Policy.old_binding_grace` of the loss", "after it"),
+        "renewable": ("credentials can be asked for anew", "they cannot"),
+    }
+    conditions = [words[not value] for name, words in said.items() if (value := getattr(row, name)) is not None]
+    if row.side is Side.WE and numbers:
+        conditions.insert(0, "this side closed")
+    when = "any time" if row.phases is None else ", ".join(PHASES[phase] for phase in Phase if phase in row.phases)
+    return came + reason, when, ", ".join(conditions) or "-", f"`{row.verdict.value}`"
+
+
+TESTED = {
+    "google-genai": "google-genai",
+    "google-adk": "google-adk",
+    "websockets": "websockets",
+    "pydantic": "pydantic",
+    "livekit-plugins-google": "LiveKit (`livekit-plugins-google`)",
+    "pipecat-ai": "Pipecat (`pipecat-ai`)",
+    "pydantic-ai-slim": "pydantic-ai",
+    "redis": "redis-py",
+    "asyncpg": "asyncpg",
+}
+
+
+def support_page() -> Iterator[str]:
+    ci = ROOT / ".ci"
+    environments = tomllib.loads((ci / "environments.toml").read_text("utf-8"))
+    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    pinned = {
+        name: dict(
+            re.findall(r"^([\w.-]+)==([^ \\]+)", (ci / f"constraints-{name}.txt").read_text("utf-8"), re.MULTILINE)
+        )
+        for name, environment in environments.items()
+        if "tests" in environment
+    }
+    yield from (
+        "# Support",
+        "",
+        "The versions with which the tests are run, as they are pinned in `.ci/`. Others between them are expected to work.",
+        "",
+    )
+    pythons = [one.rpartition(" ")[2] for one in metadata["classifiers"] if re.search(r":: 3\.\d+$", one)]
+    rows = [("Python", ", ".join(pythons))]
+    for package, shown in TESTED.items():
+        versions = {versions[package] for versions in pinned.values() if package in versions}
+        rows.append(
+            (shown, ", ".join(sorted(versions, key=lambda one: [int(part) for part in re.findall(r"\d+", one)])))
+        )
+    yield from table(("", "tested with"), *rows)
+    yield from (
+        "Which come together, environment by environment; google-adk holds google-genai below 3, and so do Pipecat and",
+        "pydantic-ai:",
+        "",
+    )
+    main = [package for package in TESTED if package in ("google-genai", "google-adk", "websockets", "pydantic")]
+    yield from table(
+        ("environment", *main, "Python", "tests"),
+        *(
+            (
+                f"`{name}`",
+                *(versions.get(package, "-") for package in main),
+                ", ".join(pythons) if environments[name].get("pythons") == "all" else pythons[0],
+                ", ".join(f"`{one}`" for one in environments[name]["tests"] if "/" in one or one == "tests"),
+            )
+            for name, versions in pinned.items()
+        ),
+    )
+    yield "The tests are run on Linux; other systems are not tested."
+
+
 PAGES = {
+    "close-codes.md": close_codes_page,
+    "support.md": support_page,
     "testing.md": testing_page,
     "cli.md": cli_page,
     "adk-run-config.md": run_config_page,

@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 hookspec = pluggy.HookspecMarker("resumekit")
+"""Marks what this module declares; no plugin needs it."""
 hookimpl = pluggy.HookimplMarker("resumekit")
 """Marks a function of a plugin as the implementation of the hook that it is named after."""
 

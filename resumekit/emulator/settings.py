@@ -38,6 +38,7 @@ Overlap: TypeAlias = Literal["interrupt", "queue", "merge"]
 Reissue: TypeAlias = Literal["same", "other_args", "none", "reversed", "subset", "extra", "any"]
 ToolPosition: TypeAlias = Literal["before", "amid", "end"]
 ToolTurns: TypeAlias = Literal["joined", "split", "at_end"]
+"""Whether the responses to tool calls are answered in the turn of the calls, or in the next one; see `Settings`."""
 
 
 class ModelProfile(msgspec.Struct, frozen=True, kw_only=True):

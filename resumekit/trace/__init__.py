@@ -25,6 +25,6 @@ from __future__ import annotations
 from resumekit.trace.engine import TracedEngine
 from resumekit.trace.file import Recording, Trace
 from resumekit.trace.reading import TraceFile, read_trace
-from resumekit.trace.replay import Difference, Replay, replay
+from resumekit.trace.replaying import Difference, Replay, replay
 
 __all__ = ["Difference", "Recording", "Replay", "Trace", "TraceFile", "TracedEngine", "read_trace", "replay"]

@@ -54,6 +54,7 @@ class Replay:
     """What came of a replay."""
 
     trace: TraceFile
+    """As it was read."""
     engine: Engine
     """As it is after the last line."""
     inputs: int = 0
@@ -65,6 +66,7 @@ class Replay:
     raised: str | None = None
     """What the engine raised, in the trace and again: a defect of it, unless the session was over."""
     difference: Difference | None = None
+    """The first one; None: there is none."""
 
     @property
     def same(self) -> bool:
