@@ -11,6 +11,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 PYTEST ?= -n 6
 export PYTEST
+BROWSER ?= -n 2
 
 BIN := .venv/genai3/bin
 STAGE := @.ci/stage
@@ -36,6 +37,11 @@ demo-adk:  ## the same through the newest google-adk, which has an environment o
 	$(ENV) setup adk2
 	@.venv/adk2/bin/resumekit demo --adk $(ARGS)
 
+.PHONY: demo-web
+demo-web:  ## talk yourself, in the browser, and cut the line yourself (ARGS="--live" with a key: the real service)
+	$(ENV) setup browser
+	@.venv/browser/bin/resumekit demo --web $(ARGS)
+
 .PHONY: test
 test: setup test-core test-newest test-others  ## run the tests, as test-core, test-newest and test-others
 
@@ -48,7 +54,7 @@ lint: setup  ## check style, types and layers
 	$(STAGE) "types (pyright)" $(BIN)/pyright --pythonpath $(BIN)/python
 	$(ENV) setup adk2
 	$(STAGE) "types with google-adk (mypy)" .venv/adk2/bin/mypy
-	$(STAGE) "types with google-adk (pyright)" .venv/adk2/bin/pyright --pythonpath .venv/adk2/bin/python resumekit/adapters/adk.py resumekit/adapters/_adk_connection.py resumekit/adapters/_adk_run.py resumekit/adapters/_adk_seam.py resumekit/cli/_demo/adk_app.py
+	$(STAGE) "types with google-adk (pyright)" .venv/adk2/bin/pyright --pythonpath .venv/adk2/bin/python resumekit/adapters/adk.py resumekit/adapters/_adk_connection.py resumekit/adapters/_adk_run.py resumekit/adapters/_adk_seam.py resumekit/cli/_adk.py resumekit/cli/_demo/adk_app.py resumekit/cli/_web/*.py
 	$(ENV) setup redis
 	$(STAGE) "types of the plugin for Redis (mypy)" .venv/redis/bin/mypy plugins/resumekit-redis/resumekit_redis
 	$(STAGE) "types of the plugin for Redis (pyright)" .venv/redis/bin/pyright --pythonpath .venv/redis/bin/python plugins/resumekit-redis/resumekit_redis
@@ -85,6 +91,11 @@ test-others:  ## the tests with google-adk, the newest (with google-genai 2.x) a
 matrix: setup  ## the other versions of google-genai and google-adk, the other Pythons found here, and no fast lanes
 	$(STAGE) "all faults without the fast lanes" env RESUMEKIT_FAST=0 $(BIN)/python -m pytest $(PYTEST) tests/faults
 	$(ENV) matrix
+
+.PHONY: browser
+browser:  ## the demo page and the timeline in a browser (needs Chromium; CHROMIUM=/path/to/it)
+	$(ENV) setup browser
+	$(STAGE) "tests in a browser" .venv/browser/bin/python -m pytest $(BROWSER) tests/browser
 
 .PHONY: prove
 prove: setup  ## a million schedules, or an hour of them, and everything else that proves the promises (ARGS="--minutes 10")
@@ -146,6 +157,11 @@ setup-bench:  # the environments that questions are asked in
 docs:  ## the site of the docs, every link followed (out/docs/site/index.html)
 	$(ENV) setup docs
 	@.venv/docs/bin/python docs/make_site.py
+
+.PHONY: picture
+picture:  ## the picture of the demo page in the README (needs Chromium)
+	$(ENV) setup browser
+	@.venv/browser/bin/python docs/make_picture.py
 
 .PHONY: constraints
 constraints:  ## pin all environments anew (.ci/constraints-*.txt), from .ci/environments.toml and pyproject.toml

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import sys
@@ -11,8 +12,6 @@ from typing import TYPE_CHECKING
 from resumekit.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    import argparse
-
     from resumekit.cli._demo.apps import App
     from resumekit.cli._demo.recording import Recording
     from resumekit.cli._demo.script import Scene
@@ -37,6 +36,14 @@ its defaults. The emulated model answers with the question, and with the number 
 
 With --adk both assistants are agents of Google's ADK, with a tool, behind Runner.run_live(); one has the model Gemini,
 the other ResumableGemini. That needs an environment with google-adk: pip install 'resumekit[adk,emulator]'.
+
+With --web you talk yourself, in a page on 127.0.0.1: by text or microphone, with a button for every way to cut the line,
+and the timeline beside it. The emulated model runs at the speed of the real one, or is the real one with --live, which
+needs a key in the environment. Ctrl-C ends it. That needs: pip install 'resumekit[web]'.
+
+examples: resumekit demo
+          resumekit demo --profile vertex --speed 2
+          resumekit demo --web --open
 """
 
 _MODELS = {
@@ -60,12 +67,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speed", type=float, default=1.0, metavar="X", help="2: twice as fast as usual (1)")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), metavar="DIR", help="where files go (out/demo)")
     parser.add_argument("--plain", action="store_true", help="line by line, instead of the live view")
+    web = parser.add_argument_group("in the browser")
+    web.add_argument("--web", action="store_true", help="talk yourself, and cut the line yourself")
+    web.add_argument("--live", action="store_true", help="with the real service; a key is needed")
+    web.add_argument("--port", type=int, default=0, help="of the page (any free one)")
+    web.add_argument(
+        "--open",
+        action=argparse.BooleanOptionalAction,
+        help="open the page in a browser (if this is a terminal)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Play the demo; returns 0 if resumekit kept everything, else 1."""
     if not 0 < arguments.speed <= _FASTEST:
         raise ConfigurationError(f"--speed has to be above 0 and at most {_FASTEST:g}, not {arguments.speed:g}")
+    if arguments.web:
+        return _run_web(arguments)
     try:
         from resumekit.cli._demo.script import ADK_SCRIPT, SCRIPT
 
@@ -82,6 +100,27 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"the demo needs {error.name}, which is not installed; run: pip install 'resumekit[genai,emulator]'"
         ) from error
+
+
+def _run_web(arguments: argparse.Namespace) -> int:
+    try:
+        from resumekit.cli._web.run import run_web
+    except ImportError as error:
+        name = error.name or ""
+        if not name.startswith(("google", "trustme", "fastapi", "uvicorn", "starlette")):
+            raise
+        raise ConfigurationError(
+            f"the demo in the browser needs {name.replace('.', '-')}, which is not installed; in an environment of its own"
+            " (ADK holds google-genai below 3), run: pip install 'resumekit[web]'"
+        ) from error
+    return run_web(
+        model=arguments.model or _MODELS["developer"],
+        live=arguments.live,
+        port=arguments.port,
+        opens=sys.stdout.isatty() if arguments.open is None else arguments.open,
+        speed=arguments.speed,
+        seed=arguments.seed,
+    )
 
 
 def _play(arguments: argparse.Namespace, script: tuple[Scene, ...]) -> int:

@@ -10,7 +10,7 @@ from resumekit.core.policy import Policy
 from resumekit.emulator import Answer, Fault, LiveServer, parse_answer
 
 if TYPE_CHECKING:
-    from resumekit.adapters._common import OnEvent
+    from resumekit.adapters._common import OnEvent, TraceTo
     from resumekit.emulator import Backend, Knobs
     from resumekit.pool import SessionPool
     from resumekit.stores import HandleStore
@@ -90,6 +90,7 @@ class ScriptedService(LiveServer):
         policy: Policy | None = None,
         plugins: Iterable[object] = (),
         on_event: OnEvent | None = None,
+        trace: TraceTo | None = None,
     ) -> websockets.connect:
         """Return a session with it, to be entered: `resumekit.adapters.websockets.connect`, which needs no google package.
 
@@ -112,6 +113,7 @@ class ScriptedService(LiveServer):
             policy=policy or self.policy,
             plugins=plugins,
             on_event=on_event,
+            trace=trace,
         )
 
     async def ask(self, session: websockets.Session, question: str) -> Answer:

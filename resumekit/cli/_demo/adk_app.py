@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from google.genai import types
 
 from resumekit.adapters.adk import ResumableGemini
+from resumekit.cli._adk import finding
 from resumekit.cli._demo.apps import App, Ask
 from resumekit.cli._demo.script import TIMETABLE
 
@@ -28,7 +29,6 @@ with warnings.catch_warnings():
 
 if TYPE_CHECKING:
     from google.adk.events import Event
-    from google.genai import Client
 
     from resumekit.cli._demo.recording import Turn
 
@@ -94,8 +94,8 @@ class AdkApp(App):
         name, scale = self.recording.model, self.recording.time_scale
         if self.lane is self.recording.plain:
             keepalive = {name: value * scale for name, value in _KEEPALIVE.items()}
-            return _here(Gemini, self.client(**keepalive), model=name)
-        return _here(
+            return finding(Gemini, self.client(**keepalive), model=name)
+        return finding(
             ResumableGemini,
             self.client(),
             model=name,
@@ -149,19 +149,3 @@ class AdkApp(App):
         others = self.recording.resumed.turns[turn.number - 1 : turn.number]
         answered_at = others[0].answered_at if others else None
         return answered_at is not None and time.time() - answered_at > _PATIENCE * scale
-
-
-def _here(kind: type[Gemini], client: Client, **fields: Any) -> Gemini:
-    """Make a kind of `Gemini` whose client finds the emulator; in an app, the environment says where the service is."""
-
-    class Here(Gemini):
-        @property
-        def api_client(self) -> Client:
-            return client
-
-        @property
-        def _live_api_client(self) -> Client:
-            return client
-
-    made: type[Gemini] = Here if kind is Gemini else type(kind.__name__, (kind, Here), {})
-    return made(**fields)

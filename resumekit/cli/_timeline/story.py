@@ -27,6 +27,7 @@ __all__ = [
     "Resend",
     "Speech",
     "Story",
+    "StoryReader",
     "Tool",
     "read_story",
 ]
@@ -406,24 +407,25 @@ def read_story(trace: TraceFile) -> Story:
     Raises:
         ConfigurationError: It is damaged.
     """
-    setup = Setup.parse(began_of(trace.began).setup)
-    story = Story(
-        model=setup.model,
-        vertex=setup.on_vertex or bool(trace.began["transparent"]),
-        began_at=trace.head.get("at", 0.0),
-        version=str(trace.head.get("version", "")),
-        payloads=trace.payloads,
-    )
-    reader = _Reader(story)
+    reader = StoryReader(trace)
     for _, line in trace.lines():
         reader.read(line)
     reader.finish()
-    return story
+    return reader.story
 
 
-class _Reader:
-    def __init__(self, story: Story) -> None:
-        self._story = story
+class StoryReader:
+    """Makes a story of the lines of a trace, as they come."""
+
+    def __init__(self, trace: TraceFile) -> None:
+        setup = Setup.parse(began_of(trace.began).setup)
+        self.story = self._story = Story(
+            model=setup.model,
+            vertex=setup.on_vertex or bool(trace.began["transparent"]),
+            began_at=trace.head.get("at", 0.0),
+            version=str(trace.head.get("version", "")),
+            payloads=trace.payloads,
+        )
         self._start: float | None = None
         self._now = 0.0
         self._connections: dict[int, Connection] = {}
@@ -438,6 +440,7 @@ class _Reader:
         """Since when there is no connection, and whether that was planned."""
 
     def read(self, line: Line) -> None:
+        """Take the next line."""
         if "now" in line:
             if self._start is None:
                 self._start = line["now"]
@@ -462,7 +465,10 @@ class _Reader:
         for action in line.get("out", ()):
             self._action(action)
 
-    def finish(self) -> None:
+    def finish(self, clock: float | None = None) -> None:
+        """End what goes on: where the trace ends, or later, at a time by the clock of its session."""
+        if clock is not None and self._start is not None:
+            self._now = max(self._now, clock - self._start)
         story = self._story
         story.length = self._now
         for connection in story.connections:

@@ -1,0 +1,121 @@
+"""The page of ``resumekit demo --web``, in a browser: what a person sees, hears and does."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from resumekit.cli._web.cuts import CUTS
+
+
+def test_a_question_in_writing_is_answered_in_words_and_sound(site):
+    site.ask("one [seconds:1]")
+    expect(site.entries("model", state="done")).to_contain_text("answer to one: 1 user turns held")
+    site.hears("answer to one [seconds:1]: 1 user turns held")
+    expect(site.entries("user")).to_contain_text("one")
+    expect(site.figure("sent")).to_have_text("1")
+    expect(site.figure("lost")).to_have_text("0")
+
+
+def test_an_answer_that_is_cut_is_heard_again_whole(site):
+    site.ask("one [seconds:1]")
+    expect(site.entries("model", state="done")).to_have_count(1)
+    site.page.get_by_label("in the next answer").check()
+    site.button("Reset (RST)").click()
+    site.ask("two [seconds:2]")
+    expect(site.entries("model", state="cut")).to_have_count(1)
+    expect(site.entries("line", state="back")).to_contain_text("1006")
+    again = site.entries("model", state="done", again="true")
+    expect(again).to_contain_text("answer to two: 2 user turns held")
+    site.hears("answer to two [seconds:2]: 2 user turns held")
+    expect(site.figure("reconnects")).to_have_text("1")
+    expect(site.figure("lost")).to_have_text("0")
+    expect(site.figure("doubled")).to_have_text("0")
+
+
+@pytest.mark.parametrize("cut", [cut.name for cut in CUTS])
+def test_every_button_cuts_the_next_answer_and_nothing_is_lost(site, cut):
+    site.ask("one [seconds:1]")
+    expect(site.entries("model", state="done")).to_have_count(1)
+    site.page.get_by_label("in the next answer").check()
+    site.page.locator(f"[data-cut='{cut}']").click()
+    site.ask("two [seconds:2]")
+    expect(site.entries("model", state="done").last).to_contain_text("answer to two: 2 user turns held", timeout=60_000)
+    site.ask("three")
+    expect(site.entries("model", state="done").last).to_contain_text(
+        "answer to three: 3 user turns held", timeout=60_000
+    )
+    expect(site.figure("sent")).to_have_text("3")
+    expect(site.figure("lost")).to_have_text("0")
+    expect(site.figure("doubled")).to_have_text("0")
+
+
+def test_all_of_it_is_done_by_keyboard(site):
+    keyboard = site.page.keyboard
+    keyboard.press("Tab")
+    expect(site.page.get_by_text("Skip to the conversation")).to_be_focused()
+    keyboard.press("Enter")
+    expect(site.page.get_by_label("Message", exact=True)).to_be_focused()
+    keyboard.type("one")
+    keyboard.press("Enter")
+    expect(site.entries("model", state="done")).to_have_count(1)
+    for _ in range(60):
+        if site.button("Dropped (FIN)").evaluate("button => button === document.activeElement"):
+            break
+        keyboard.press("Tab")
+    expect(site.button("Dropped (FIN)")).to_be_focused()
+    keyboard.press("Space")
+    expect(site.entries("line", state="back")).to_contain_text("Resumed")
+    expect(site.page.locator("#state")).to_have_text("Live")
+
+
+def test_each_tab_has_its_own_conversation_and_keeps_it_when_it_is_loaded_again(site):
+    site.ask("one")
+    expect(site.entries("model", state="done")).to_have_count(1)
+    other = site.open()
+    other.get_by_label("Message", exact=True).fill("another")
+    other.get_by_role("button", name="Send").click()
+    expect(other.locator("#entries .model")).to_contain_text("answer to another: 1 user turns held")
+
+    site.page.reload()
+    expect(site.entries("user")).to_have_text(re.compile("one"))
+    site.ask("two")
+    expect(site.entries("model", state="done").last).to_contain_text("answer to two: 2 user turns held")
+
+
+def test_what_the_microphone_hears_is_written_and_answered(site):
+    site.button("Microphone").click()
+    expect(site.button("Microphone")).to_have_attribute("aria-pressed", "true")
+    site.page.wait_for_timeout(1500)  # the fake device beeps each second
+    site.button("Microphone").click()
+    expect(site.entries("model", state="done").first).to_contain_text("answer to", timeout=60_000)
+
+
+def test_the_timeline_grows_beside_the_conversation(site):
+    drawn = site.page.locator("#timeline [data-kind='connection']")
+    site.ask("one [seconds:1]")
+    expect(drawn).to_have_count(1)
+    site.page.get_by_label("in the next answer").check()
+    site.button("Reset (RST)").click()
+    site.ask("two [seconds:1]")
+    expect(drawn).to_have_count(2)
+    expect(site.page.locator("#timeline [data-kind='cut']")).to_have_count(1)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_rule_of_accessibility_is_broken(open_site, scheme):
+    site = open_site(color_scheme=scheme)
+    site.ask("one")
+    expect(site.entries("model", state="done")).to_have_count(1)
+    results = Axe().run(site.page)
+    assert results.violations_count == 0, results.generate_report()
+
+
+def test_a_phone_shows_it_without_scrolling_sideways(open_site):
+    site = open_site(viewport={"width": 360, "height": 740})
+    site.ask("one")
+    expect(site.entries("model", state="done")).to_have_count(1)
+    assert site.page.evaluate("document.documentElement.scrollWidth") <= 360
