@@ -58,9 +58,9 @@ def open_site(chromium, address):
     """Give a function that opens the page in a profile of its own; sees to it that the console stays empty."""
     sites = []
 
-    def open_(**options) -> Site:
-        context = chromium.new_context(**{"permissions": ["microphone"], **options})
-        sites.append(Site(context, address))
+    def open_(*, listens=False, **options) -> Site:
+        context = chromium.new_context(**{"permissions": ["microphone"], "bypass_csp": listens, **options})
+        sites.append(Site(context, address, listens=listens))
         return sites[-1]
 
     yield open_

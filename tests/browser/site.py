@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from array import array
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from playwright.sync_api import expect
@@ -15,18 +17,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Site"]
 
-# Keeps what reaches the loudspeaker: whatever is connected to it is also heard by this.
+# Keeps what reaches the loudspeaker: whatever is connected to it is also heard by this, in the thread of the sound, where
+# nothing gets lost if the machine has other things to do.
 _LISTEN = """
 (() => {
-  const connect = AudioNode.prototype.connect;
+  const connect = AudioNode.prototype.connect, addModule = AudioWorklet.prototype.addModule;
   window.heard = [];
+  const module = URL.createObjectURL(new Blob([`EAR`], { type: "text/javascript" }));
+  AudioWorklet.prototype.addModule = function (...rest) {
+    return addModule.call(this, module).then(() => addModule.apply(this, rest));
+  };
   AudioNode.prototype.connect = function (target, ...rest) {
     if (target instanceof AudioDestinationNode && this.context.sampleRate === 24000) {
-      const ear = this.context.createScriptProcessor(1024, 1, 1);
-      ear.onaudioprocess = ({ inputBuffer }) => {
-        const samples = Int16Array.from(inputBuffer.getChannelData(0), (sample) => Math.round(sample * 32768));
-        if (samples.some(Boolean)) window.heard.push(String.fromCharCode(...new Uint8Array(samples.buffer)));
-      };
+      const ear = new AudioWorkletNode(this.context, "ear", { channelCount: 1, channelCountMode: "explicit" });
+      ear.port.onmessage = ({ data }) => window.heard.push(String.fromCharCode(...new Uint8Array(data)));
       connect.call(this, ear);
       connect.call(ear, target);
     }
@@ -34,17 +38,31 @@ _LISTEN = """
   };
 })();
 """
+_EAR = """
+registerProcessor("ear", class extends AudioWorkletProcessor {
+  process([[input]]) {
+    if (input?.some(Boolean)) {
+      const samples = Int16Array.from(input, (sample) => Math.round(sample * 32768));
+      this.port.postMessage(samples.buffer, [samples.buffer]);
+    }
+    return true;
+  }
+});
+"""
+_PAUSE = 16
+"""So many samples of silence are a pause: nothing was there to be played."""
 
 
 class Site:
-    """The page in one tab."""
+    """The page in one tab; one that `listens` needs a context without the page's security policy."""
 
-    def __init__(self, context: BrowserContext, address: str) -> None:
+    def __init__(self, context: BrowserContext, address: str, *, listens: bool) -> None:
         self.context = context
         self.address = address
         self.complaints: list[str] = []
         """Errors and warnings of the console."""
-        context.add_init_script(_LISTEN)
+        if listens:
+            context.add_init_script(_LISTEN.replace("EAR", _EAR))
         self.page = self.open()
 
     def open(self) -> Page:
@@ -57,8 +75,7 @@ class Site:
         return page
 
     def _said(self, message: ConsoleMessage) -> None:
-        if "ScriptProcessorNode is deprecated" not in message.text:  # it is the test's own
-            self.complaints.append(message.text)
+        self.complaints.append(message.text)
 
     def ask(self, text: str) -> None:
         """Write a message, and send it."""
@@ -81,7 +98,9 @@ class Site:
 
     def sound(self) -> bytes:
         """Return what reached the loudspeaker so far, without silence: 24 kHz, 16 bit."""
-        return base64.b64decode(self.page.evaluate("btoa(window.heard.join(''))"))
+        samples = array("h", base64.b64decode(self.page.evaluate("btoa(window.heard.join(''))")))
+        runs = ((value, list(run)) for value, run in groupby(samples))
+        return array("h", [one for value, run in runs if value or len(run) < _PAUSE for one in run]).tobytes()
 
     def hears(self, text: str) -> None:
         """Wait until an answer has come out of the loudspeaker, every sample of it, after what may have been cut before."""

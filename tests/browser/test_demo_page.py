@@ -11,7 +11,8 @@ from playwright.sync_api import expect
 from resumekit.cli._web.cuts import CUTS
 
 
-def test_a_question_in_writing_is_answered_in_words_and_sound(site):
+def test_a_question_in_writing_is_answered_in_words_and_sound(open_site):
+    site = open_site(listens=True)
     site.ask("one [seconds:1]")
     expect(site.entries("model", state="done")).to_contain_text("answer to one: 1 user turns held")
     site.hears("answer to one [seconds:1]: 1 user turns held")
@@ -20,7 +21,8 @@ def test_a_question_in_writing_is_answered_in_words_and_sound(site):
     expect(site.figure("lost")).to_have_text("0")
 
 
-def test_an_answer_that_is_cut_is_heard_again_whole(site):
+def test_an_answer_that_is_cut_is_heard_again_whole(open_site):
+    site = open_site(listens=True)
     site.ask("one [seconds:1]")
     expect(site.entries("model", state="done")).to_have_count(1)
     site.page.get_by_label("in the next answer").check()
@@ -82,6 +84,15 @@ def test_each_tab_has_its_own_conversation_and_keeps_it_when_it_is_loaded_again(
 
     site.page.reload()
     expect(site.entries("user")).to_have_text(re.compile("one"))
+    site.ask("two")
+    expect(site.entries("model", state="done").last).to_contain_text("answer to two: 2 user turns held")
+
+
+def test_pages_that_were_closed_make_room_for_new_ones(site):
+    site.ask("one")
+    expect(site.entries("model", state="done")).to_have_count(1)
+    for _ in range(13):
+        site.open().close()
     site.ask("two")
     expect(site.entries("model", state="done").last).to_contain_text("answer to two: 2 user turns held")
 

@@ -34,7 +34,7 @@ _PAGE = Path(__file__).parent / "page"
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
 _NAME = re.compile(r"[0-9a-f]{32}")
 _MOST = 12
-"""Conversations at once."""
+"""Conversations at once; a new one ends one that no browser shows."""
 _ALONE = 120.0
 """Seconds that a conversation goes on without a browser."""
 _LARGEST = 64 * 1024
@@ -79,9 +79,11 @@ class Demo:
 
     async def _conversation(self, name: str) -> Conversation | None:
         """Return a conversation, begun if it is new; None if there are too many."""
-        if name not in self._tasks:
+        while name not in self._tasks:
             if len(self._tasks) >= _MOST:
-                return None
+                if not await self._make_room():
+                    return None
+                continue
             self._begun[name] = asyncio.Event()
             self._tasks[name] = task = asyncio.create_task(self._hold(name, self._begun[name]))
             task.add_done_callback(lambda _: self._is_over(name))
@@ -92,7 +94,7 @@ class Demo:
 
     async def _hold(self, name: str, begun: asyncio.Event) -> None:
         folder = self._folder / name
-        await asyncio.to_thread(folder.mkdir, mode=0o700)
+        await asyncio.to_thread(folder.mkdir, mode=0o700, exist_ok=True)  # it may have been ended, and come again
         try:
             async with self._opened() as service:
                 self._conversations[name] = conversation = Conversation(name, service, folder)
@@ -100,6 +102,17 @@ class Demo:
                 await conversation.run()
         finally:
             self._conversations.pop(name, None)
+
+    async def _make_room(self) -> bool:
+        """End the conversation that has been without a browser for the longest time, if there is one."""
+        longest = next(iter(self._lonely), None)
+        if longest is None:
+            return False
+        self._lonely[longest].cancel()
+        task = self._tasks[longest]
+        self._end(longest)
+        await asyncio.wait({task})
+        return True
 
     def _is_over(self, name: str) -> None:
         del self._tasks[name], self._begun[name]
