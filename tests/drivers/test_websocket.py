@@ -277,6 +277,7 @@ async def test_a_server_that_says_goodbye_and_keeps_the_socket_open_is_left(serv
 
     assert failure_of(await received.end(), Phase.LIVE).code == 1011
     assert transport._connection._hang_up.cancelled()
+    socket.transport.abort()  # the server of websockets 13 waits for ever for what it thinks it has closed
 
 
 async def test_what_broke_a_connection_is_the_cause(server):
