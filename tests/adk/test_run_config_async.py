@@ -226,12 +226,17 @@ async def test_compositional_function_calling(calls, where):
     """The same calls, as often as with plain `Gemini`, and the same answers, whether or not the connection is cut."""
     plain = await composed(PLAIN, CALLS[calls], None)
     ours = await composed(OURS, CALLS[calls], WHERE[where])
+    assert ours[3] == (where != "none")
+    assert ours[2] == plain[2]
+    if plain[2]:  # ADK 2.0 to 2.8 closes the connection in the midst of it: how far it gets is chance
+        assert all(one == other for one, other in zip(ours[0], plain[0], strict=False))
+        return
+    assert ours[0] == plain[0]
     if where == "in-the-calls":  # what was said before them is said again
         assert ours[1][-1].endswith(plain[1][-1])
         assert set(ours[1][:-1]) <= set(plain[1])
-    assert ours[:3] == plain[:3] or where == "in-the-calls"
-    assert (ours[0], ours[2]) == (plain[0], plain[2])
-    assert ours[3] == (where != "none")
+    else:
+        assert ours[1] == plain[1]
 
 
 async def composed(which: str, text: str, cut: Trigger | None) -> Any:
