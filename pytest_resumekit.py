@@ -1,18 +1,22 @@
 """The pytest plugin of resumekit: the fixtures `live_server` and `fault_script`, and the mark `live_server`.
 
 It is installed with resumekit, and pytest loads it in every project that has it. So it is a module of its own, imports
-nothing of resumekit until a test asks for a fixture, and steps aside for a `live_server` of another plugin.
+nothing of resumekit until a test asks for a fixture, steps aside for a `live_server` of another plugin, and has the modules
+of resumekit imported as they are.
 """
 
 from __future__ import annotations
 
+import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Sequence
+    from importlib.machinery import ModuleSpec
 
     from resumekit.emulator import Address
     from resumekit.testing import Faults, ServerThread
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["fault_script", "resumekit_live_server"]
 
 _NEEDS = "the emulator of resumekit needs {}, which is not installed; pip install 'resumekit[testing]' brings it"
+_OF_TESTS = ("resumekit.testing.pool", "resumekit.testing.stores")
+"""The conformance classes: their assertions are part of somebody's tests, so pytest shall say what was compared."""
 _MARK = """\
 live_server(**settings): settings of the emulated Live API that the fixture `live_server` runs (resumekit): profile, model,
 time_scale, and every other argument of resumekit.testing.ServerThread
@@ -107,6 +113,30 @@ class _Storyteller:
             if server is not None and "the conversation did not survive" not in str(error):
                 item.add_report_section("call", "live_server", server.story())
             raise
+
+
+pytest.register_assert_rewrite(*_OF_TESTS)
+
+
+class _AsItIs:
+    """Finds the modules of resumekit ahead of pytest, which rewrites the assertions of all that comes with a plugin.
+
+    That would cost every project time, make resumekit run slower in tests than without them, and change its tracebacks.
+    """
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, _target: object = None) -> ModuleSpec | None:
+        if name.partition(".")[0] != "resumekit" or name in _OF_TESTS:
+            return None
+        return PathFinder.find_spec(name, path)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
+    """See to it before a conftest.py imports resumekit: pytest's own wrapper, which loads those, is called after this."""
+    sys.meta_path.insert(0, _AsItIs)
+    early_config.add_cleanup(lambda: sys.meta_path.remove(_AsItIs))
+    return (yield)
 
 
 @pytest.hookimpl(trylast=True)

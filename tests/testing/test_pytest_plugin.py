@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("google.genai")
 
+ROOT = Path(__file__).parents[2]
 pytest_plugins = ["pytester"]
 pytestmark = [pytest.mark.network, pytest.mark.timeout(300)]
 
@@ -169,6 +171,38 @@ def test_a_project_that_does_not_ask_for_it_loads_nothing_of_it(project):
             assert not [name for name in sys.modules if name.partition(".")[0] in ("resumekit", "trustme", "websockets")]
     """)
     run(project, "-p", "no:asyncio").assert_outcomes(passed=1)
+
+
+def as_from_a_wheel(folder):
+    """Put resumekit there as a wheel has it: with a list of its files, by which pytest knows what came with a plugin."""
+    metadata = folder / "resumekit-0.1.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: resumekit\nVersion: 0.1\n")
+    (metadata / "entry_points.txt").write_text("[pytest11]\nresumekit = pytest_resumekit\n")
+    for name in ("resumekit", "pytest_resumekit.py"):
+        (folder / name).symlink_to(ROOT / name)
+    files = [Path("pytest_resumekit.py"), *(path.relative_to(ROOT) for path in (ROOT / "resumekit").rglob("*.py"))]
+    (metadata / "RECORD").write_text("".join(f"{file},,\n" for file in files))
+    return str(folder)
+
+
+def test_of_resumekit_pytest_rewrites_nothing_but_the_conformance_classes(project, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", as_from_a_wheel(project.path / "site"))
+    project.makeconftest("import resumekit")
+    project.makepyfile("""
+        import importlib.util, sys
+        import agent, pytest, resumekit.adapters.websockets, resumekit.testing
+
+        def test_loaders(live_server):
+            assert "/site/" in resumekit.__file__
+            modules = [name for name in sys.modules if name.partition(".")[0] in ("resumekit", "pytest_resumekit")]
+            rewritten = {name for name in modules if "_pytest" in type(sys.modules[name].__loader__).__module__}
+            assert rewritten == {"pytest_resumekit", "resumekit.testing.pool", "resumekit.testing.stores"}
+            assert len(modules) > 50
+            assert type(agent.__loader__).__module__ == "_frozen_importlib_external"
+            assert type(sys.modules[__name__].__loader__).__module__ == "_pytest.assertion.rewrite"
+    """)
+    run(project, "-p", "no:asyncio", "-W", "error").assert_outcomes(passed=1)
 
 
 def test_what_is_missing_is_named(project):
