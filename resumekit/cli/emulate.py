@@ -73,7 +73,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C, then print the ledger."""
-    from resumekit.emulator import LiveServer, load_faults
+    try:
+        from resumekit.emulator import LiveServer, load_faults
+    except ModuleNotFoundError as error:
+        if error.name != "trustme":
+            raise
+        raise ConfigurationError(
+            "the emulator needs trustme, which is not installed; run: pip install 'resumekit[emulator]'"
+        ) from error
 
     if arguments.list_faults:
         _list_faults()

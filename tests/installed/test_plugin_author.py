@@ -1,19 +1,13 @@
 """As a plugin author does it: the documented examples, and the package of docs/how-to/write-a-plugin.md, are built into
-wheels, installed beside resumekit's own wheel into a clean environment, and used there. Without network: built by the
-hatchling of `.venv/build`, and what resumekit depends on is copied from this environment.
+wheels, installed beside resumekit's own wheel into a clean environment, and used there, without a network.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
-import sys
 import tomllib
-import venv
-from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -22,10 +16,8 @@ from packaging.requirements import Requirement
 from resumekit.plugins import HOOKS
 from resumekit.testing import HandleStoreConformance, LeaseConformance
 from tests.examples import example
+from tests.installed.support import BUILD, CAN_BUILD, ROOT, clean_environment, make_environment, run, wheel_of
 
-ROOT = Path(__file__).parents[2]
-BUILD = Path(sys.prefix).parent / "build"
-"""Made by .ci/env.py beside this environment."""
 PAGE = (ROOT / "docs" / "how-to" / "write-a-plugin.md").read_text("utf-8")
 FILES = {
     name: text for name, _, text in re.findall(r"^`([\w.]+)`: .*?^(```+)\w+\n(.*?)^\2$", PAGE, re.MULTILINE | re.DOTALL)
@@ -58,21 +50,7 @@ BROKEN = {
     "misspells": "from resumekit.hookspecs import hookimpl\n\n@hookimpl\ndef chose_delay(details): ...",
 }
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (BUILD / "bin" / "hatchling").exists(), reason="made by `make setup`"),
-]
-
-
-def run(*command, **options):
-    done = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True, **options)
-    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    return done.stdout
-
-
-def wheel_of(project, folder):
-    run(BUILD / "bin" / "hatchling", "build", "-t", "wheel", "-d", folder, cwd=project)
-    return max(folder.glob("*.whl"), key=lambda path: path.stat().st_mtime_ns)
+pytestmark = [pytest.mark.slow, CAN_BUILD]
 
 
 @pytest.fixture(scope="module")
@@ -93,33 +71,10 @@ def installed(tmp_path_factory):
         (page / name).write_text(text)
     wheels = [wheel_of(source, folder / "wheels") for source in (ROOT, project, page, *OURS)]
 
-    clean = folder / "clean"
-    venv.create(clean, with_pip=False)
-    python = clean / "bin" / "python"
-    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    for name in sorted(needed(project["dependencies"] + project["optional-dependencies"]["testing"])):
-        copy(name, site)
+    python = make_environment(folder / "clean", project["dependencies"] + project["optional-dependencies"]["testing"])
     run(BUILD / "bin" / "uv", "pip", "install", "--offline", "--no-deps", "--quiet", "--python", python, *wheels)
     return python
-
-
-def needed(requirements: list[str]) -> set[str]:
-    """Return the distributions that these need, and what those need in turn; all of them are installed here."""
-    found: set[str] = set()
-    for one in map(Requirement, requirements):
-        if one.name not in found and (one.marker is None or one.marker.evaluate({"extra": ""})):
-            found |= {one.name} | needed(distribution(one.name).requires or [])
-    return found
-
-
-def copy(name, site):
-    """Copy an installed distribution, as its RECORD lists it."""
-    found = distribution(name)
-    for file in found.files:
-        if ".." not in file.parts and file.suffix != ".pyc":
-            (site / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(found.locate_file(file), site / file)
 
 
 @pytest.fixture
@@ -132,11 +87,6 @@ def ask(installed, tmp_path):
         return json.loads(run(installed, path, cwd=tmp_path, env={**clean_environment(), **environment}))
 
     return ask
-
-
-def clean_environment(*more):
-    ours = ("PYTHON", "RESUMEKIT", *more)
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 LIST = """
