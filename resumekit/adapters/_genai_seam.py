@@ -7,8 +7,8 @@ anything was dialled, errors in a config come out as google-genai raises them, a
 failed connect into the very error that it would have raised.
 
 The private names, all there from 1.56 to 3.4: `Client._api_client`, of it `_http_options`, `_async_access_token` and
-`_credentials`; the global `ws_connect` of `google.genai.live`; `AsyncSession._ws`, and the inner client of `AsyncClient`
-and `AsyncLive`, through their constructors.
+`_credentials`; the global `ws_connect` of `google.genai.live`; `LiveServerMessage._from_response`; `AsyncSession._ws`,
+and the inner client of `AsyncClient` and `AsyncLive`, through their constructors.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from types import FunctionType, TracebackType
 from typing import Any, Self, cast
 
+import msgspec
 from google import genai
 from google.auth.exceptions import GoogleAuthError
 from google.genai import types
@@ -213,8 +214,20 @@ def inner_client(client: object) -> dict[str, Any]:
 
 
 def session_arguments(account: Account, bridge: object, setup_complete: bytes) -> dict[str, Any]:
-    """Return the arguments that the installed `AsyncSession` is made with."""
-    message = types.LiveServerMessage.model_validate_json(setup_complete).setup_complete
+    """Return the arguments that the installed `AsyncSession` is made with.
+
+    Args:
+        account: Of the session.
+        bridge: In the place of its connection.
+        setup_complete: The service's answer to the setup. Fields of it that the installed version does not know are
+            left out, as google-genai does it.
+
+    Raises:
+        pydantic.ValidationError: google-genai cannot read the answer.
+    """
+    given = msgspec.json.decode(setup_complete, type=dict[str, object])
+    answer = cast("Any", types.LiveServerMessage)._from_response(response=given, kwargs={})  # noqa: SLF001 -- this file's purpose
+    message: types.LiveServerSetupComplete | None = answer.setup_complete
     arguments: dict[str, Any] = {
         "api_client": account.api_client,
         "websocket": bridge,

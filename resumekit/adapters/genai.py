@@ -317,7 +317,11 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
         )
         failure = await _start(driver)
         if failure is None:
-            return self._session_type(account, driver, _answer(driver))
+            try:
+                return self._session_type(account, driver, _answer(driver))
+            except BaseException:  # nobody else would close it
+                await driver.close()
+                raise
         try:
             await account.replay_failure(self._model, self._config, failure)
         except Exception as error:

@@ -18,6 +18,7 @@ import pytest
 from resumekit import errors
 from resumekit.core import events
 from resumekit.emulator import Fault, Trigger, parse_answer
+from resumekit.emulator.connection import Connection
 from tests.adapters.support import CANARY, MODEL, nothing_is_left, policy, server, settled
 from tests.secrets import API_KEY
 
@@ -25,6 +26,7 @@ genai = pytest.importorskip("google.genai")
 from google.genai import errors as genai_errors  # noqa: E402
 from google.genai import types  # noqa: E402
 from google.oauth2.credentials import Credentials  # noqa: E402
+from pydantic import ValidationError  # noqa: E402
 from websockets.exceptions import InvalidStatus  # noqa: E402
 
 from resumekit.adapters import genai as resumable  # noqa: E402
@@ -90,6 +92,41 @@ async def test_it_is_an_async_session_of_the_installed_version(profile):
         assert type(session.session_id) is type(plain.session_id)
         assert getattr(session, "setup_complete", None).__class__ is getattr(plain, "setup_complete", None).__class__
         assert (await ask(session, "one")).asked == "one"
+
+
+def answers_the_setup_with(monkeypatch, **fields):
+    """Have the emulator's setupComplete hold these, too."""
+    as_ever = Connection.send_setup_complete
+
+    async def send_setup_complete(self, message):
+        await as_ever(self, {"setupComplete": {**message["setupComplete"], **fields}})
+
+    monkeypatch.setattr(Connection, "send_setup_complete", send_setup_complete)
+
+
+@PROFILES
+async def test_fields_of_setup_complete_that_came_later_are_left_out(profile, monkeypatch):
+    """The service adds fields without notice, and google-genai does not mind."""
+    answers_the_setup_with(monkeypatch, brandNew={"a": [1]})
+    async with (
+        server(profile) as live,
+        nothing_is_left(),
+        connect(live) as session,
+        client_of(live).aio.live.connect(model=MODEL, config=CONFIG) as plain,
+    ):
+        assert type(session.session_id) is type(plain.session_id)
+        assert (await ask(session, "one")).asked == "one"
+
+
+@PROFILES
+async def test_a_setup_complete_that_google_genai_cannot_read_leaves_no_session_behind(profile, monkeypatch):
+    answers_the_setup_with(monkeypatch, sessionId=5)
+    async with server(profile) as live, nothing_is_left():
+        with pytest.raises(ValidationError):
+            async with client_of(live).aio.live.connect(model=MODEL, config=CONFIG):
+                raise AssertionError
+        with pytest.raises(ValidationError):
+            await connect(live).__aenter__()
 
 
 @PROFILES
