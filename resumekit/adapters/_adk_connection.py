@@ -25,8 +25,7 @@ from resumekit.adapters._common import to_turns
 from resumekit.adapters._genai_seam import as_dict, can_read
 from resumekit.core import events
 from resumekit.core.failures import CloseCode
-from resumekit.wire import Cut, ResumptionHandle, ServerMessage, UsageMetadata, decode_server, without_key
-from resumekit.wire.server import top_level
+from resumekit.wire import Cut, ResumptionHandle, ServerMessage, UsageMetadata, decode_server, top_level, without_key
 
 if TYPE_CHECKING:
     from resumekit.drivers.driver import Driver

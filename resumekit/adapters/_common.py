@@ -241,7 +241,11 @@ async def session_driver(
     )
     decisions.report_to(driver.report)
     if recording is not None:
-        await asyncio.to_thread(recording.open)
+        try:
+            await asyncio.to_thread(recording.open)
+        except asyncio.CancelledError:  # the thread goes on
+            recording.abandon()
+            raise
     return driver
 
 

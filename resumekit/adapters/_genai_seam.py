@@ -29,8 +29,7 @@ from google.genai.live import AsyncLive, AsyncSession
 from websockets.exceptions import ConnectionClosed
 
 from resumekit.errors import ConfigurationError
-from resumekit.wire import ServerMessage
-from resumekit.wire.server import top_level
+from resumekit.wire import ServerMessage, top_level
 
 __all__ = [
     "Account",

@@ -24,10 +24,7 @@ from typing import Any, TypeAlias, cast
 
 import pydantic
 from google import genai
-from google.genai import (
-    _live_converters,
-    types,
-)
+from google.genai import _live_converters, types
 from google.genai.live import AsyncSession
 from pybase64 import b64decode
 from pydantic_core import SchemaValidator
@@ -188,7 +185,7 @@ class Lane:
 
 
 class _Template:
-    """A message of media that is copied for each frame that has other media and is else the same (PERFORMANCE 8.2)."""
+    """A message of media that is copied for each frame that has other media and is else the same."""
 
     def __init__(self, shape: MediaShape, message: types.LiveServerMessage) -> None:
         self._prefix = shape.prefix

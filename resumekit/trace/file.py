@@ -231,9 +231,13 @@ class Recording:
 
     def close(self) -> None:
         """As `finish`, without an event loop. Blocks. Idempotent."""
+        self.abandon()
+        self._thread.join(_JOINED)
+
+    def abandon(self) -> None:
+        """Have the file closed without waiting for it, also where `open` still runs in another thread."""
         self._is_over = True
         self._wake.set()
-        self._thread.join(_JOINED)
 
     # ------------------------------------------------------------------ in the thread
 

@@ -18,7 +18,7 @@ from resumekit.wire.redact import RedactingFilter, ResumptionHandle, redact
 from resumekit.wire.server import (
     Blob, Content, Cut, FunctionCall, GoAway, Part, ServerContent, ServerMessage, SessionResumptionUpdate,
     SetupComplete, ToolCall, ToolCallCancellation, Transcription, UsageMetadata, VoiceActivity,
-    VoiceActivityDetectionSignal, decode_server, int64, is_empty, known_keys, parse_duration, server_keys,
+    VoiceActivityDetectionSignal, decode_server, int64, is_empty, known_keys, parse_duration, top_level,
 )  # fmt: skip
 
 __all__ = [
@@ -27,8 +27,8 @@ __all__ = [
     "ServerContent", "ServerMessage", "SessionResumptionUpdate", "SetupComplete", "ToolCall",
     "ToolCallCancellation", "Transcription", "UsageMetadata", "VoiceActivity", "VoiceActivityDetectionSignal",
     "args_key", "bind_setup", "content_frame", "decode_client", "decode_server",
-    "input_transcription_frame", "int64", "is_empty", "known_keys", "media_shape", "parse_duration", "realtime_text_frame", "redact", "server_keys",
+    "input_transcription_frame", "int64", "is_empty", "known_keys", "media_shape", "parse_duration", "realtime_text_frame", "redact",
     "setup_background_tools", "setup_compresses", "setup_compression_trigger", "setup_fingerprint", "setup_handle", "setup_manual_activity", "setup_model",
     "setup_proactive", "setup_seeds_history", "setup_transparent", "tool_call_cancellation_frame", "tool_call_frame",
-    "tool_response_frame", "with_transcription", "without_key",
+    "tool_response_frame", "top_level", "with_transcription", "without_key",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """Client frames: what the application wrote, as far as the engine has to know it.
 
-google-genai mixes two spellings (SEAMS section 2): outer keys in snake_case save `contextUpdate`, insides in either, by
+google-genai mixes two spellings: outer keys in snake_case save `contextUpdate`, insides in either, by
 version, backend and method. Both are read everywhere. Audio is measured, never decoded.
 """
 

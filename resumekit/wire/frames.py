@@ -49,9 +49,9 @@ def bind_setup(
         setup_frame: `{"setup": {…}}` as the user's client wrote it, in either spelling.
         handle: What to resume from; None for a fresh session. Empty counts as None.
         resumption: Whether to ask for handles. Without it no handle is sent either.
-        transparent: Whether to ask for indices; the Developer API refuses even `false` (PROTOCOL section 3).
+        transparent: Whether to ask for indices; the Developer API refuses even `false`.
         initial_history: True: the first `clientContent` is the history. False: take that wish of the user's out, as
-            history with a handle is refused (PROTOCOL 0.12). None: leave it as it is.
+            the service refuses history beside a handle (1007). None: leave it as it is.
 
     Raises:
         LocalProtocolError: This is not a setup frame.

@@ -1,7 +1,7 @@
 """The shape of a stream of media: frames that differ in nothing but the base64 text of one string.
 
 Of such a frame everything is known without parsing it. The shape is learned from a frame that the decoder read, so no
-key, MIME type, order or white space is assumed (PERFORMANCE section 8.2).
+key, MIME type, order or white space is assumed.
 """
 
 from __future__ import annotations

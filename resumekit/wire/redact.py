@@ -1,7 +1,7 @@
 """What must stay secret: the type of a handle, and the scrubbing of texts.
 
-A resumption handle opens a private conversation (PROTOCOL section 2, "Is it a secret?"). It is a
-`ResumptionHandle` wherever it is kept, and `redact` cleans every text that may quote a frame, a URL or a header.
+Whoever has a resumption handle can go on with a private conversation. It is a `ResumptionHandle` wherever it is kept, and
+`redact` cleans every text that may quote a frame, a URL or a header.
 """
 
 from __future__ import annotations

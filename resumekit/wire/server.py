@@ -1,7 +1,7 @@
 """Server frames as Structs, and the decoder that no odd field can make blind to a `goAway`.
 
-Every field is optional and unknown ones are skipped: the service adds fields without notice. Field names are those of
-google-genai; shapes are from PROTOCOL section 1.2. Nothing here raises on a frame that is a JSON object.
+Every field is optional and unknown ones are skipped: the service adds fields without notice. Names and shapes are those of
+`google.genai.types.LiveServerMessage`. Nothing here raises on a frame that is a JSON object.
 """
 
 # ruff: noqa: I002 -- annotations as text would be compiled one by one for the decoder, which doubles its time
@@ -23,7 +23,7 @@ __all__ = [
     "Blob", "Content", "Cut", "FunctionCall", "GoAway", "Part", "ServerContent", "ServerMessage",
     "SessionResumptionUpdate", "SetupComplete", "ToolCall", "ToolCallCancellation", "Transcription",
     "UsageMetadata", "VoiceActivity", "VoiceActivityDetectionSignal", "as_object", "decode_media", "decode_server", "int64",
-    "is_empty", "known_keys", "parse_duration", "server_keys", "top_level",
+    "is_empty", "known_keys", "parse_duration", "top_level",
 ]  # fmt: skip
 
 _ABSENT = Raw()
@@ -161,7 +161,7 @@ class ToolCallCancellation(Struct, rename="camel"):
 
 
 class UsageMetadata(Struct, rename="camel"):
-    """Token counts. The Developer API says `response_*`, Vertex `candidates_*` (PROTOCOL section 1.2)."""
+    """Token counts. The Developer API says `response_*`, Vertex `candidates_*`."""
 
     prompt_token_count: int | None = None
     cached_content_token_count: int | None = None
@@ -226,7 +226,7 @@ class Cut(enum.Enum):
 
 
 class ServerMessage(Struct, rename="camel", gc=False):
-    """One frame. There is no oneof at the top: `serverContent` and `usageMetadata` come together (PROTOCOL 1.1).
+    """One frame. There is no oneof at the top: `serverContent` and `usageMetadata` come together.
 
     To pass it on, send `raw`, or `Blob.encoded` for the media alone: a message is not made to be encoded again.
     """
@@ -253,11 +253,11 @@ class ServerMessage(Struct, rename="camel", gc=False):
 
 _decode_full = msgspec.json.Decoder(ServerMessage).decode
 _decode_top_level = msgspec.json.Decoder(dict[str, Raw]).decode
-_WIRE_FIELDS = tuple(name for name in ServerMessage.__struct_fields__ if name not in ("raw", "partial"))
+_WIRE_FIELDS = tuple(name for name in ServerMessage.__struct_fields__ if name not in ("raw", "partial", "cut"))
 
 
 def decode_server(frame: bytes | bytearray | memoryview | str) -> ServerMessage:
-    """Decode one frame: whole, else field by field, whatever has its type (PERFORMANCE section 8.3).
+    """Decode one frame: whole, else field by field, whatever has its type.
 
     Raises:
         RemoteProtocolError: This is not a JSON object.
@@ -282,17 +282,12 @@ def is_empty(message: ServerMessage) -> bool:
     return message.server_content is None and not known_keys(message)
 
 
-def server_keys(frame: bytes | bytearray | memoryview | str) -> tuple[str, ...]:
-    """Return the top-level keys of a frame as spelt on the wire, known or not.
+def top_level(frame: bytes | bytearray | memoryview | str) -> dict[str, Raw]:
+    """Return the top level of a frame: keys as spelt on the wire, known or not, and their values untouched.
 
     Raises:
         RemoteProtocolError: This is not a JSON object.
     """
-    return tuple(top_level(frame))
-
-
-def top_level(frame: bytes | bytearray | memoryview | str) -> dict[str, Raw]:
-    """Return the top level of a frame, its values untouched. Raises as `server_keys`."""
     data = _to_bytes(frame)
     try:
         return _decode_top_level(data)

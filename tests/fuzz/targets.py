@@ -20,7 +20,6 @@ from resumekit.wire import (
     is_empty,
     known_keys,
     media_shape,
-    server_keys,
     setup_background_tools,
     setup_compresses,
     setup_compression_trigger,
@@ -31,6 +30,7 @@ from resumekit.wire import (
     setup_proactive,
     setup_seeds_history,
     setup_transparent,
+    top_level,
     without_key,
 )
 from tests.fuzz.session import Session
@@ -52,7 +52,7 @@ def server(data: bytes) -> None:
     _look_at(message)
     if not message.partial:  # whatever could be read at once has the types that it is declared to have
         msgspec.convert(msgspec.to_builtins(message.go_away), type(message.go_away))
-    server_keys(data)
+    top_level(data)
     for key in ("go_away", "session_resumption_update", "setup_complete"):
         try:
             rest = decode_server(without_key(data, key))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fcntl
 import json
@@ -211,6 +212,31 @@ class Broken:
     @hookimpl
     def on_event(event):
         raise ValueError("a plugin's")
+
+
+async def test_a_connect_that_is_cancelled_while_the_file_is_opened_leaves_nothing_open(tmp_path):
+    path = tmp_path / "call.jsonl"
+    os.mkfifo(path)  # opening it takes until somebody reads
+
+    def is_at_its_end():
+        try:
+            return not os.read(reader, 2**16)
+        except BlockingIOError:
+            return False
+
+    async with server() as live, nothing_is_left():
+        connecting = asyncio.create_task(connect(live, trace=path).__aenter__())
+        assert await settled(file._taking.locked)
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+        reader = await asyncio.to_thread(os.open, path, os.O_RDONLY)
+        try:
+            os.set_blocking(reader, False)
+            assert await settled(is_at_its_end)
+            assert await settled(lambda: not writers())
+        finally:
+            os.close(reader)
 
 
 async def test_events_that_the_engine_does_not_know_are_in_it_too(tmp_path):

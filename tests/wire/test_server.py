@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from resumekit.errors import RemoteProtocolError
 from resumekit.wire import (
     Blob,
+    Cut,
     ResumptionHandle,
     ServerMessage,
     SessionResumptionUpdate,
@@ -23,7 +24,7 @@ from resumekit.wire import (
     known_keys,
     parse_duration,
     server,
-    server_keys,
+    top_level,
 )
 from resumekit.wire.server import decode_media
 
@@ -220,10 +221,17 @@ def test_unknown_keys_are_named_and_the_message_is_empty():
     message = decode_server(b'{"brandNew":{"a":1},"error":{"code":3}}')
     assert is_empty(message)
     assert known_keys(message) == ()
-    assert server_keys(message.raw) == ("brandNew", "error")
+    assert tuple(top_level(message.raw)) == ("brandNew", "error")
     assert not is_empty(decode_server(b'{"goAway":{}}'))
     assert not is_empty(decode_server(b'{"serverContent":{}}'))
     assert is_empty(decode_server(b"{}"))
+
+
+def test_what_the_engine_notes_in_a_message_is_no_key_of_the_frame():
+    message = decode_server(b'{"serverContent":{"interrupted":true}}')
+    message.cut = Cut.REANSWERED
+    assert known_keys(message) == ("server_content",)
+    assert repr(message) == "<ServerMessage server_content, 38 bytes>"
 
 
 def test_the_wire_cannot_set_our_own_fields():
@@ -342,7 +350,7 @@ def test_salvage_takes_of_lists_and_raw_trees_what_is_there():
     ],
 )
 def test_what_is_no_json_object_is_the_services_fault(frame, words):
-    for read in (decode_server, server_keys):
+    for read in (decode_server, top_level):
         with pytest.raises(RemoteProtocolError) as caught:
             read(frame)
         assert words in str(caught.value)
@@ -358,8 +366,8 @@ def test_error_about_a_truncated_frame_shows_no_handle():
     assert "CANARY" not in str(caught.value)
 
 
-def test_server_keys_of_a_frame_that_msgspec_refuses():
-    assert server_keys(b'{"goAway":{},"new":"\\ud800"}') == ("goAway", "new")
+def test_the_top_level_of_a_frame_that_msgspec_refuses():
+    assert tuple(top_level(b'{"goAway":{},"new":"\\ud800"}')) == ("goAway", "new")
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200))
@@ -415,7 +423,7 @@ def test_mutated_frames_decode_or_raise_remote_protocol_error(data):
         return
     assert message.raw == frame
     assert set(known_keys(message)) <= {field.name for field in msgspec.structs.fields(ServerMessage)}
-    assert isinstance(server_keys(frame), tuple)
+    assert isinstance(top_level(frame), dict)
     _ = message.go_away and message.go_away.seconds
     _ = message.session_resumption_update and message.session_resumption_update.index
     assert repr(message).startswith("<ServerMessage ")
@@ -536,6 +544,6 @@ def test_half_a_character_becomes_a_whole_one():
     """JSON can escape it, and nothing can write it: a handle could not be sent back, arguments could not be compared."""
     frame = b'{"sessionResumptionUpdate":{"newHandle":"a\\ud800","resumable":true},"\\udc00":{"x":"\\ud800"}}'
     assert decode_server(frame).session_resumption_update.new_handle == "a?"
-    assert server_keys(frame) == ("sessionResumptionUpdate", "?")
+    assert tuple(top_level(frame)) == ("sessionResumptionUpdate", "?")
     call = decode_server(b'{"toolCall":{"functionCalls":[{"name":"f","args":{"\\udc00":["\\ud83d"]}}]}}').tool_call
     assert call.function_calls[0].args == {"?": ["?"]}
