@@ -9,6 +9,7 @@ import os
 from resumekit.core.policy import Policy
 from resumekit.emulator import LiveServer
 from tests.drivers.fakes import tasks
+from tests.proofs.virtual import Server, VirtualLoop
 
 SCALE = 0.05
 """Real seconds for each second of the service; the policy is on the same scale."""
@@ -30,7 +31,10 @@ CANARY = "CANARY-HANDLE-123456"
 
 
 def server(profile="developer", **settings):
-    return LiveServer(**{"profile": profile, "time_scale": SCALE, "connection_age": None, **settings})
+    """Return the emulator, over sockets; in virtual time without."""
+    is_virtual = isinstance(asyncio.get_running_loop(), VirtualLoop)
+    made_by = Server if is_virtual else LiveServer
+    return made_by(**{"profile": profile, "time_scale": SCALE, "connection_age": None, **settings})
 
 
 def policy(**fields):

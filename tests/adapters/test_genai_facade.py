@@ -15,6 +15,7 @@ from resumekit.core import events
 from resumekit.emulator import Fault, Trigger, parse_answer
 from tests.adapters.support import CANARY, MODEL, nothing_is_left, policy, server, settled
 from tests.adapters.test_genai import CONFIG, PROFILES, answer_of, ask, client_of, facts, outcome, send, text_of
+from tests.proofs.virtual import in_virtual_time
 
 genai = pytest.importorskip("google.genai")
 from google.genai import errors as genai_errors  # noqa: E402
@@ -122,9 +123,10 @@ async def test_once_the_first_connection_is_open_a_transient_failure_is_not_noti
         assert (await ask(session, "one")).asked == "one"
 
 
+@in_virtual_time
 async def test_no_setup_complete_ends_in_a_time_out():
     async with server(faults=[Fault.no_setup_complete(times=None)]) as live, nothing_is_left():
-        ours = await outcome(connect(live, fields={"setup_timeout": 1.0, "first_connect_deadline": 14.0}))
+        ours = await outcome(connect(live, fields={"setup_timeout": 1.0, "first_connect_deadline": 60.0}))
         assert isinstance(ours, TimeoutError)
 
 

@@ -21,6 +21,7 @@ from resumekit.errors import (
 )
 from resumekit.wire import HistoryTurn, decode_server
 from tests.adapters.support import MODEL, nothing_is_left, policy, server, settled
+from tests.proofs.virtual import in_virtual_time
 
 pytestmark = pytest.mark.network
 PROFILES = pytest.mark.parametrize("profile", ["developer", "vertex"])
@@ -150,10 +151,11 @@ async def test_a_refusal_is_told_at_once(status):
         assert len(live.connections) == 1
 
 
+@in_virtual_time
 async def test_a_failure_that_does_not_pass_is_told_at_the_deadline():
     async with server(faults=[Fault.handshake(503, times=None)]) as live, nothing_is_left():
         with pytest.raises(ConnectFailed, match="HTTP 503"):
-            await connect(live, fields={"first_connect_deadline": 14.0}).__aenter__()
+            await connect(live, fields={"first_connect_deadline": 60.0}).__aenter__()
 
 
 async def test_a_session_that_is_lost_is_told():

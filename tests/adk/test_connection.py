@@ -145,7 +145,7 @@ async def test_a_handle_that_is_refused_is_a_fresh_start_with_the_history():
 
 async def test_adk_does_not_dial_again_where_the_first_connection_fails_for_good():
     wishes = config(session_resumption=types.SessionResumptionConfig(handle="a-handle"))
-    patience = policy(first_connect_deadline=12.0)
+    patience = policy(first_connect_deadline=60.0)
     fault = Fault.close(1011, "Internal error encountered.", at=Trigger.setup_received(), times=None)
     async with service(faults=[fault]) as server, run(server, run_config=wishes, policy=patience) as talk:
         with pytest.raises(errors.ConnectFailed) as caught:

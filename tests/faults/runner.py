@@ -778,10 +778,6 @@ def config_of(scenario: Scenario) -> dict[str, Any]:
     return {**base, **scenario.config}
 
 
-def server_of(scenario: Scenario, profile: Profile, family: str) -> EmulatorProcess:
-    return Emulator(profile=profile, model=family, faults=scenario.faults, time_scale=scenario.scale, **scenario.knobs)
-
-
 @contextlib.asynccontextmanager
 async def resumekit_session(scenario: Scenario, server: EmulatorProcess, family: str, app: App):
     """What is under test."""
@@ -812,6 +808,7 @@ async def converse(
     timeout: float = TIMEOUT,
     app_type: type[App] | None = None,
     run_type: type[Run] = Run,
+    emulator: Callable[..., Any] = Emulator,
 ) -> Run:
     """Run a scenario to its end, whatever happens.
 
@@ -820,9 +817,11 @@ async def converse(
         timeout: Real seconds after which it hangs.
         app_type: Which application; None: one with this loop.
         run_type: Who tells what was wrong.
+        emulator: What runs it.
     """
     run = run_type(scenario, profile)
-    async with server_of(scenario, profile, family) as server:
+    settings = {"profile": profile, "model": family, "time_scale": scenario.scale, **scenario.knobs}
+    async with emulator(faults=scenario.faults, **settings) as server:
         run.app = app = (app_type or APPS[loop])(scenario, family, server, None)
         before = traces()
         try:

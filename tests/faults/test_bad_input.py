@@ -16,6 +16,7 @@ from resumekit import errors
 from resumekit.adapters import genai as resumable
 from resumekit.core import events
 from resumekit.emulator import Fault, Trigger
+from tests.faults import virtually
 from tests.faults.runner import (
     ARM,
     FAMILIES,
@@ -30,6 +31,7 @@ from tests.faults.runner import (
 )
 from tests.faults.scenarios import CUT
 from tests.faults.zygote import Emulator
+from tests.proofs.virtual import in_virtual_time
 from tests.secrets import API_KEY
 
 pytestmark = pytest.mark.network
@@ -75,8 +77,8 @@ class Both:
 
 
 @contextlib.asynccontextmanager
-async def both(profile, *, faults=(), knobs=None, **arguments):
-    async with Emulator(profile=profile, faults=faults, time_scale=SCALE, **(knobs or {})) as server:
+async def both(profile, *, faults=(), knobs=None, emulator=Emulator, **arguments):
+    async with emulator(profile=profile, faults=faults, time_scale=SCALE, **(knobs or {})) as server:
         yield Both(server, **arguments)
 
 
@@ -158,11 +160,13 @@ async def test_a_first_connect_that_fails_for_long_raises_what_google_genai_rais
 
 
 @profiles
+@in_virtual_time
 async def test_a_first_connect_without_setup_complete_times_out(profile):
-    async with both(profile, faults=[Fault.no_setup_complete(times=None)]) as connect:
+    fault = Fault.no_setup_complete(times=None)
+    async with both(profile, faults=[fault], emulator=virtually.Emulator) as connect:
         error, connections = await connect.ours(setup_timeout=15, first_connect_deadline=30)
     assert isinstance(error, TimeoutError)
-    assert 1 <= len(connections) <= 3
+    assert len(connections) == 2  # one for 15 s, and, after a pause, one for the rest
 
 
 # --- arguments ------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import heapq
+import inspect
 import random
 import ssl as ssl_module
 import time
@@ -24,7 +25,7 @@ from unittest import mock
 from resumekit.emulator import LiveServer
 from resumekit.emulator import server as emulator_server
 
-__all__ = ["TLS", "Network", "Server", "Stuck", "VirtualLoop", "Wire", "run"]
+__all__ = ["TLS", "Network", "Server", "Stuck", "VirtualLoop", "Wire", "in_virtual_time", "run"]
 
 T = TypeVar("T")
 _WINDOW = 256 * 1024
@@ -141,12 +142,27 @@ def run(main: Callable[[VirtualLoop], Coroutine[Any, Any, T]], *, seed: int = 1,
         loop.close()
 
 
+def in_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Make a test of an async one: it is run in a new loop."""
+
+    def in_a_loop(*args: Any, **kwargs: Any) -> None:
+        run(lambda _: test(*args, **kwargs))
+
+    functools.update_wrapper(in_a_loop, test)
+    del in_a_loop.__wrapped__  # pytest would see an async function
+    in_a_loop.__signature__ = inspect.signature(test)  # type: ignore[attr-defined]
+    return in_a_loop
+
+
 class Server(LiveServer):
     """The emulator, without certificates."""
 
     def __init__(self, **settings: Any) -> None:
         with mock.patch.object(emulator_server, "trustme"):
             super().__init__(**{"connection_age": None, **settings})
+
+    def client_ssl_context(self) -> ssl_module.SSLContext:
+        return TLS
 
     def _make_certificates(self) -> Any:
         return SimpleNamespace(cleanup=lambda: None)
