@@ -52,6 +52,7 @@ def resumekit_live_server(
 
     For projects in which another plugin has a `live_server`.
     """
+    from resumekit.adapters import _common
     from resumekit.errors import ConfigurationError
     from resumekit.testing import ServerThread
 
@@ -70,6 +71,7 @@ def resumekit_live_server(
                 monkeypatch.delenv(name, raising=False)
             else:
                 monkeypatch.setenv(name, value)
+        monkeypatch.setattr(_common, "DEFAULT_POLICY", server.policy)
         request.node.stash[_SERVER] = server
         yield server
 

@@ -553,7 +553,7 @@ def fixtures() -> Iterator[str]:
     yield from (
         "While a test has a server, the variables of `ServerThread.environment()` are set: `genai.Client()` and ADK find it,",
         'and no real key gets to it. `@pytest.mark.live_server(profile="vertex", time_scale=0.05)`, on a test, a class or a',
-        "module, gives arguments of `ServerThread`.",
+        "module, gives arguments of `ServerThread`. Sessions of this process that are given no policy have `live_server.policy`.",
         "",
     )
 

@@ -50,8 +50,8 @@ Maybe: TypeAlias = T | Callable[[], T | Awaitable[T]]
 OnEvent: TypeAlias = Callable[[Event], object]
 TraceTo: TypeAlias = "str | PathLike[str] | Trace"
 """Where a trace goes."""
-_DEFAULT_POLICY = Policy()
-"""One for all sessions."""
+DEFAULT_POLICY = Policy()
+"""One for all sessions that are given none; the pytest plugin has another one while a test has a server."""
 _LOADING = threading.Lock()
 
 
@@ -75,7 +75,7 @@ def checked_policy(policy: object) -> Policy:
         ConfigurationError: This is no policy.
     """
     if policy is None:
-        return _DEFAULT_POLICY
+        return DEFAULT_POLICY
     if not isinstance(policy, Policy):
         raise ConfigurationError(f"policy is a {type(policy).__name__}; give a resumekit.Policy")
     return policy

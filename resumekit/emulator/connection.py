@@ -7,6 +7,7 @@ the task that caused it stops by raising `Cut`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NoReturn
@@ -61,6 +62,7 @@ class Connection:
         self._tasks: set[asyncio.Task[None]] = set()
         self._silent_until = 0.0
         self._resume_seen = asyncio.Event()
+        self._server_goes = asyncio.Event()
         socket.pong_delay = self.settings.pong_delay * self.settings.time_scale
 
     # --- life ---------------------------------------------------------------------------------------------------
@@ -102,7 +104,9 @@ class Connection:
     async def _linger(self, half_open: faults.HalfOpen) -> None:
         if half_open.since == "resume":
             await self._resume_seen.wait()
-        await self.service.sleep(half_open.linger)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(half_open.linger * self.settings.time_scale):
+                await self._server_goes.wait()
 
     def finish(self, end: _End) -> None:
         """End the connection; the first end counts."""
@@ -123,6 +127,7 @@ class Connection:
     def shut_down(self) -> None:
         """End at once, because the server goes."""
         self.finish(_End("server"))
+        self._server_goes.set()
         self._resume_seen.set()
         self._socket.transport.abort()
 

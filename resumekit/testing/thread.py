@@ -14,6 +14,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 
+from msgspec.structs import replace
+
+from resumekit.core.policy import Policy
 from resumekit.emulator import ConnectionRecord, Fault, Ledger, LiveServer, ServiceEvent
 from resumekit.emulator.answers import directives
 from resumekit.emulator.script import check_fault
@@ -29,6 +32,8 @@ __all__ = ["ServerThread"]
 
 _T = TypeVar("_T")
 _KEY = "any"  # the emulator takes each
+_SILENCE = 3.0
+"""Real seconds until a mute connection is given up, at least: an answer of the emulator's takes no time to speak of."""
 
 
 class ServerThread:
@@ -75,9 +80,13 @@ class ServerThread:
             profile=profile, model=model, faults=faults, time_scale=time_scale, seed=seed, address=address, **knobs
         )
         self.settings: Settings = self._server.settings
-        self.policy = patient_policy(time_scale)
+        silence = max(_SILENCE, Policy().abort_expecting * time_scale)
+        self.policy = replace(
+            patient_policy(time_scale), ping_expecting=silence / 3, abort_expecting=silence, frozen_after=silence / 3
+        )
         """The `resumekit.Policy` that suits it: the defaults on its scale, save that nothing times out because the
-        machine is busy."""
+        machine is busy. A connection that says nothing to a question is given up after 3 s, or after 30 s on its scale, if
+        that is more."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._leave = asyncio.Event()
         self._said: SimpleQueue[BaseException | None] = SimpleQueue()

@@ -357,6 +357,17 @@ async def test_half_open_is_mute_both_ways_and_keeps_the_binding(since):
         assert live.ledger.report(["one", "into the void"]).lost == ["into the void"]
 
 
+@pytest.mark.parametrize("since", ["resume", "cut"])
+async def test_a_server_that_is_left_does_not_wait_for_what_is_half_open(since):
+    live = faulty(Fault.half_open(1e6, since=since, at=Trigger.handle()))
+    async with live:
+        async with session(live) as wire:
+            await wire.ask("one")
+            handle = await half_open(live, wire)
+        assert await resume(live, handle) == 1011
+    assert [connection.closed_by for connection in live.connections] == ["fault", "server"]
+
+
 async def test_a_silent_connection_is_healthy():
     async with faulty(Fault.silence(50, at=Trigger.mid_answer(2))) as live, session(live) as wire:
         await wire.content("x")

@@ -142,6 +142,28 @@ def test_the_mark_sets_the_server_up(project):
     ])  # fmt: skip
 
 
+def test_sessions_without_a_policy_wait_on_the_time_scale_of_the_server(project):
+    project.makepyfile("""
+        import asyncio
+        import agent
+        from resumekit import Policy
+        from resumekit.adapters._common import checked_policy
+
+        POLICY = Policy(max_outage=60.0)
+
+        def test_mute(live_server, fault_script):
+            assert checked_policy(None) is live_server.policy
+            assert checked_policy(POLICY) is POLICY
+            fault_script.go_mute_mid_answer()
+            asyncio.run(agent.talk())
+            live_server.assert_survived(agent.QUESTIONS)
+
+        def test_as_before():
+            assert checked_policy(None) == Policy()
+    """)
+    run(project).assert_outcomes(passed=2)
+
+
 def test_it_steps_aside_for_another_plugin_and_for_the_project(project):
     project.makepyfile(
         other="""
