@@ -653,6 +653,7 @@ TESTED = {
     "livekit-plugins-google": "LiveKit (`livekit-plugins-google`)",
     "pipecat-ai": "Pipecat (`pipecat-ai`)",
     "pydantic-ai-slim": "pydantic-ai",
+    "strands-agents": "Strands (`strands-agents`)",
     "redis": "redis-py",
     "asyncpg": "asyncpg",
 }
@@ -684,8 +685,8 @@ def support_page() -> Iterator[str]:
         )
     yield from table(("", "tested with"), *rows)
     yield from (
-        "Which come together, environment by environment; google-adk holds google-genai below 3, and so do Pipecat and",
-        "pydantic-ai:",
+        "Which come together, environment by environment; google-adk holds google-genai below 3, and so do Pipecat,",
+        "pydantic-ai and Strands:",
         "",
     )
     main = [package for package in TESTED if package in ("google-genai", "google-adk", "websockets", "pydantic")]

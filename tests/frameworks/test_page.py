@@ -10,7 +10,12 @@ import pytest
 from tests.frameworks.support import PAGE
 
 ROOT = Path(__file__).resolve().parents[2]
-FRAMEWORKS = {"pipecat": "pipecat-ai", "pydantic-ai": "pydantic-ai-slim", "livekit": "livekit-plugins-google"}
+FRAMEWORKS = {
+    "pipecat": "pipecat-ai",
+    "pydantic-ai": "pydantic-ai-slim",
+    "livekit": "livekit-plugins-google",
+    "strands": "strands-agents",
+}
 
 
 def pinned(environment):
