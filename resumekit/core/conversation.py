@@ -407,8 +407,12 @@ class Conversation:
             self._notify(events.TurnShadowed(message=turn.number or None, discarded_frames=turn.discarded))
             return
         turn.whole = True
-        # In transparent mode the closing handle tells how much of it the service holds (RULES 10).
-        turn.audio = 0.0 if self._transparent else self.outbox.clear_border()
+        turn.audio = 0.0
+        if turn.by_voice or not self._transparent:
+            # It is never sent again: what is said next needs its room, and no handle covers half of it (RULES 1, 10).
+            turn.audio = self.outbox.clear_border()
+        else:
+            self.outbox.lift_border()  # how much of it the closing handle covers, the handle tells
         self._stats.turns += 1
         for message in self.outbox.control.sent:
             if message.index > turn.covers or (message.turn is not None and not message.turn.whole):
@@ -494,7 +498,7 @@ class Conversation:
 
     def _forget(self, turn: Turn) -> set[Message]:
         """RULES 10: the audio of an answered turn is not resent; nor are its activity marks."""
-        audio = turn.audio + self.outbox.prune_border(turn.border - 1)
+        audio = turn.audio + self.outbox.forget_audio(turn.border - 1)
         if not turn.by_voice:
             self.outbox.lost_seconds += audio
             return set()

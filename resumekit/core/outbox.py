@@ -251,6 +251,14 @@ class Outbox:
         self.before_border += self.sent_audio.take(border)
         self._make_room()
 
+    def lift_border(self) -> None:
+        """Keep the audio before the border as what follows it, the newest of both: the answer is over."""
+        frames = [*self.before_border, *self.sent_audio.take()]
+        self.clear_border()
+        for frame in frames:
+            self.sent_audio.append(frame.seq, frame.index, frame.body)
+            self.sent_audio.pause()
+
     def clear_border(self) -> float:
         """Let the audio before the border go; return its seconds."""
         return self._let_border_go(len(self.before_border))
@@ -258,6 +266,11 @@ class Outbox:
     def prune_border(self, index: int) -> float:
         """Let audio before the border, up to `index`, go; return its seconds."""
         return self._let_border_go(sum(frame.index <= index for frame in self.before_border))
+
+    def forget_audio(self, index: int) -> float:
+        """Let all audio up to `index` go; return its seconds."""
+        taken = self.sent_audio.take(index + 1)
+        return self.prune_border(index) + sum(frame.body.media_seconds for frame in taken)
 
     def _let_border_go(self, frames: int) -> float:
         gone = sum((frame.body.media_seconds for frame in self.before_border[:frames]), 0.0)

@@ -134,9 +134,8 @@ class Tape:
     def forget_gone(self, until: int = sys.maxsize) -> float:
         """Take note of what was let go up to an index; return its seconds, more or less."""
         self.pause()
-        forgotten = 0
-        while self._gone and self._gone[0].last <= until:
-            forgotten += self._gone.pop(0).length
+        forgotten = sum(grain.length for grain in self._gone if grain.last <= until)
+        self._gone = [grain for grain in self._gone if grain.last > until]
         return forgotten / _SECOND
 
     def _append_other(self, seq: int, index: int, body: ClientMessage) -> None:
@@ -177,7 +176,7 @@ class Tape:
             run = self._runs[0]
             first = run.index
             grain = self._gone[-1] if self._gone else None
-            if grain is None or first - grain.first >= _GRAIN:
+            if grain is None or not 0 <= first - grain.first < _GRAIN:
                 grain = _Grain(first)
                 self._gone.append(grain)
             some = 1 if frames == 1 else min(frames, run.end - first, grain.first + _GRAIN - first)

@@ -356,6 +356,25 @@ def test_audio_that_streams_leaves_room_for_what_is_before_the_border() -> None:
     assert len(outbox.sent_audio) == 10
 
 
+def test_audio_before_a_border_that_is_lifted_is_the_oldest_and_goes_first() -> None:
+    outbox, body = Outbox(10.0), chunk()
+    for index in range(1, 7):
+        outbox.stream(body, index)
+    outbox.set_border(5)
+    for index in range(7, 20):
+        outbox.stream(body, index)
+    outbox.lift_border()
+    assert (len(outbox.before_border), len(outbox.sent_audio)) == (0, 10)
+    for index in range(20, 22):
+        outbox.stream(body, index)
+    assert outbox.lacks(0, 2), "the oldest two"
+    assert not outbox.lacks(2, 4)
+    outbox.prune_audio(4)
+    assert [frame.index for frame in outbox.sent_audio.take()] == list(range(14, 22))
+    outbox.rewind()
+    assert outbox.lost_seconds == 9.0, "5 to 13 went while the border was kept"
+
+
 def test_audio_before_the_border_counts_first_and_is_never_trimmed() -> None:
     outbox = Outbox(10.0)
     for index in range(1, 9):

@@ -294,6 +294,60 @@ def test_an_activity_that_began_before_the_last_answer_is_not_forgotten_with_it(
     assert seconds_of_audio(bench.wire) == 1.0
 
 
+def test_a_long_question_that_was_answered_leaves_its_room_to_the_next_one() -> None:
+    """RULES 10: its audio is not sent again, whether its handle comes soon or late (`replay unknowns 9062`)."""
+    bench = begun(transparent=True, policy=Policy(handles_hold_audio=False))
+    bench.sends(START)
+    bench.speaks(10.0)
+    bench.sends(END)
+    bench.says("a1")
+    bench.completes()
+    bench.sends(START)
+    bench.speaks(2.0)
+    again(bench)
+    assert kinds(bench.wire) == ["activityStart", "audio"]
+    assert seconds_of_audio(bench.wire) == 2.0
+    assert [event.audio for event in bench.events(events.TurnForgotten)] == [pytest.approx(10.0)]
+    assert bench.events(events.Resumed)[0].lost_audio == 0.0
+
+
+@pytest.mark.parametrize(("index", "resent", "lost"), [(None, 5.0, 8.0), (62, 7.0, 0.0)], ids=["no handle", "a handle"])
+def test_silence_behind_an_answered_question_leaves_room_for_what_is_said_next(
+    index: int | None, resent: float, lost: float
+) -> None:
+    """What a handle does not cover of it is kept as long as there is room; without a handle it goes with its turn."""
+    bench = begun(transparent=True, policy=Policy(audio_seconds=10.0))
+    bench.asks("q1")
+    bench.speaks(8.0)
+    bench.says("a1")
+    bench.completes()
+    bench.speaks(5.0)
+    if index is not None:
+        bench.update("h1", index)
+    again(bench)
+    if index is None:
+        bench.says("a1")  # to the question: what waits behind it goes out
+    assert seconds_of_audio(bench.wire) == resent
+    assert bench.events(events.Resumed)[0].lost_audio == pytest.approx(lost)
+    assert bench.events(events.TurnForgotten) == []
+
+
+def test_silence_that_two_answers_had_in_front_of_them_is_lost_once() -> None:
+    bench = begun(transparent=True)
+    bench.asks("q1")
+    bench.speaks(1.0)
+    bench.says("a1")
+    bench.completes()
+    bench.speaks(2.0)
+    bench.asks("q2")
+    bench.says("half")
+    again(bench)
+    bench.says("a1")
+    assert texts(bench.wire) == ["q1", "q2"]
+    assert bench.events(events.Resumed)[0].lost_audio == pytest.approx(1.0)
+    assert seconds_of_audio(bench.wire) == 2.0
+
+
 def test_what_was_forgotten_is_told_once_for_each_turn() -> None:
     bench = begun(transparent=True)
     for answer in ("a1", "a2"):
