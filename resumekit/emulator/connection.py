@@ -212,8 +212,7 @@ class Connection:
                 if message is None:
                     self.refuse(1007, texts.NOT_JSON)
                 if dialogue is None:
-                    plan = await gate.open(message)
-                    dialogue = Dialogue(self, plan)
+                    dialogue = Dialogue(self, await gate.open(message))
                     self.spawn(dialogue.begin())
                 else:
                     await dialogue.take(message, index)
@@ -260,9 +259,13 @@ class Connection:
 
     async def happened(self, moment: Moment, n: int | None = None) -> None:
         """Tell the timeline and the fault script that something happened."""
-        record = self.record
         if moment not in {"server_frame", "answer_frame", "audio_frame", "client_message"}:
-            self.service.note(record.number, moment)
+            self.service.note(self.record.number, moment)
+        await self.strike(moment, n)
+
+    async def strike(self, moment: Moment, n: int | None = None) -> None:
+        """Do what the fault script has for a moment."""
+        record = self.record
         turn = record.turns_completed + 1
         for action in self.service.script.due(moment, record.number, record.binding, n, turn=turn):
             await self.perform(action)

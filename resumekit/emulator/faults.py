@@ -97,7 +97,7 @@ class Trigger(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
     @classmethod
     def now(cls) -> Self:
-        """At once on the current connection; without one, when the next is bound."""
+        """At once on the current connection; on another one, when it is bound."""
         return cls("now")
 
     @classmethod
@@ -127,7 +127,7 @@ class Trigger(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
     @classmethod
     def elapsed(cls, seconds: float) -> Self:
-        """So many emulated seconds after setupComplete."""
+        """So many emulated seconds after setupComplete; on the connection at which it is injected, after that."""
         return cls("elapsed", seconds=seconds)
 
     @classmethod

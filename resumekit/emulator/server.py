@@ -21,7 +21,6 @@ from websockets.http11 import Response
 from resumekit.emulator import faults as fault_types
 from resumekit.emulator.address import held_port
 from resumekit.emulator.connection import Connection
-from resumekit.emulator.script import check_fault
 from resumekit.emulator.service import Service
 from resumekit.emulator.settings import resolve
 from resumekit.emulator.transport import Socket
@@ -142,14 +141,18 @@ class LiveServer:
     # --- control ----------------------------------------------------------------------------------------------------
 
     def inject(self, fault: Fault) -> None:
-        """Add a fault at run time: `Trigger.now()` strikes the current connection at once, or else the next one."""
-        check_fault(fault)
-        current = self._current()
-        if fault.at.on == "now" and current is not None and fault.connection is None:
-            current.spawn(current.perform(fault.action))
-            return
+        """Add a fault at run time, for the current connection and those that follow, as the fault says.
+
+        `Trigger.now()` strikes the current connection at once, and another one when it is bound; `Trigger.elapsed()`
+        counts from now on the current one.
+        """
         self._service.script.add(fault)
-        if fault.at.on == "elapsed" and current is not None:
+        current = self._current()
+        if current is None:
+            return
+        if fault.at.on == "now":
+            current.spawn(current.strike("now", 1))
+        if fault.at.on == "elapsed":
             current.spawn(current.watch_the_clock())
 
     def _current(self) -> Connection | None:

@@ -183,6 +183,27 @@ async def test_a_fault_can_be_injected_into_the_current_connection():
         assert await wire.closed() == (1011, "injected")
 
 
+async def test_an_injected_fault_strikes_the_connection_that_it_names():
+    async with server() as live, session(live) as wire:
+        live.inject(Fault.close(1011, "the next one", binding=1))
+        live.inject(Fault.close(1011, "this one", connection=0))
+        assert await wire.closed() == (1011, "this one")
+        async with dial(live) as later:
+            await later.setup()
+            assert await later.closed() == (1011, "the next one")
+
+
+async def test_an_injected_fault_strikes_as_often_as_it_says():
+    async with server() as live, session(live) as wire:
+        live.inject(Fault.close(1011, "twice", times=2))
+        assert await wire.closed() == (1011, "twice")
+        async with dial(live) as later:
+            await later.setup()
+            assert await later.closed() == (1011, "twice")
+        async with session(live) as later:
+            assert await later.ask("one") == "answer to one: 1 user turns held"
+
+
 async def test_a_fault_can_be_injected_for_later():
     async with server() as live:
         live.inject(Fault.close(1011, "at bind"))
