@@ -1,7 +1,8 @@
 """The frames of the Live API as this emulator writes and reads them.
 
-Owns JSON, base64 and Duration spelling, after PROTOCOL section 1. It shares no code with `resumekit.wire`, on
-purpose: what both misread would be seen by neither.
+Owns JSON, base64 and Duration spelling, as recorded traffic has them: the service writes indented JSON, and reads names in
+camelCase and snake_case, and both alphabets of base64. It shares no code with `resumekit.wire`, on purpose: what both
+misread would be seen by neither.
 """
 
 from __future__ import annotations

@@ -43,6 +43,7 @@ _SETUP_FIELDS = frozenset(
     }
 )
 _RESUMPTION_FIELDS = frozenset({"handle", "transparent"})
+_MESSAGES = frozenset({"clientContent", "contextUpdate", "realtimeInput", "setup", "toolResponse"})
 
 
 class Cut(Exception):
@@ -116,7 +117,7 @@ class Gate:
         refuse = self._connection.refuse
         setup = object_field(message, "setup")
         if not has_field(message, "setup"):
-            unknown = _unknown(message, frozenset(_MESSAGES))
+            unknown = _unknown(message, _MESSAGES)
             refuse(1007, texts.unknown_name(unknown) if unknown else texts.SETUP_FIRST)
         resumption = object_field(setup, "sessionResumption")
         handle = text_field(resumption, "handle")
@@ -225,6 +226,3 @@ class Gate:
             return model_profile(model.rsplit("/", 1)[-1])
         except ConfigurationError:
             return model_profile("2.5")
-
-
-_MESSAGES = ("setup", "clientContent", "realtimeInput", "toolResponse", "contextUpdate")

@@ -1,8 +1,8 @@
 """The ledger: which client messages, and which tool calls, the final state of a conversation holds.
 
 It is told what the server saw and did, and believes nothing else: the bytes that each connection received, where the
-state of each connection came from, which frame was refused, and which calls the model made. From these it follows the chain of states that the last bound
-connection descends from, and compares it with what the application says that it sent.
+state of each connection came from, which frame was refused, and which calls the model made. From these it follows the
+chain of states that the last bound connection descends from, and compares it with what the application says that it sent.
 """
 
 from __future__ import annotations

@@ -177,10 +177,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     single_use: bool = False
     invalidate_older: bool = False
     invalid_handle_code: int = 1007
-    invalid_handle_reason: str = "Invalid session handle."
+    invalid_handle_reason: str = texts.INVALID_HANDLE
     bound_elsewhere: Literal["refuse", "evict", "allow"] = "refuse"
     """A resume while the old socket of the session is still bound."""
-    bound_elsewhere_reason: str = "Session is already in use by another connection."
+    bound_elsewhere_reason: str = texts.OLD_BINDING
 
     # Age
     connection_age: float | None = 600.0

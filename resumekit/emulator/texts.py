@@ -1,4 +1,7 @@
-"""The close reasons of the real service (PROTOCOL section 4), and the one place that cuts them to a close frame."""
+"""The close reasons of the real service, as public bug reports quote them, and the one place that cuts them to a close frame.
+
+Those below that no report gives are marked as guessed.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,12 @@ __all__ = [
     "INTERNAL",
     "INVALID_ARGUMENT",
     "INVALID_HANDLE",
-    "NOT_IMPLEMENTED",
     "NOT_JSON",
     "OLD_BINDING",
     "QUOTA",
     "SESSION_EXPIRED",
-    "SESSION_NOT_FOUND",
     "SETUP_FIRST",
     "TWO_MODALITIES",
-    "UNAVAILABLE",
-    "UNSUPPORTED_AUDIO",
     "cut_reason",
     "model_not_found",
     "unknown_name",
@@ -27,16 +26,12 @@ __all__ = [
 
 INVALID_HANDLE = "Invalid session handle."
 INVALID_ARGUMENT = "Request contains an invalid argument."
-SESSION_NOT_FOUND = "BidiGenerateContent session not found"
 SESSION_EXPIRED = "BidiGenerateContent session expired"
 ENTITY_NOT_FOUND = "Requested entity was not found."
 DEADLINE = "Deadline expired before operation could complete."
 ABORTED = "The operation was aborted."
 INTERNAL = "Internal error encountered."
-UNAVAILABLE = "The service is currently unavailable."
-NOT_IMPLEMENTED = "Operation is not implemented, or supported, or enabled."
 EXPLICIT_ACTIVITY = "Explicit activity control is not supported when automatic activity detection is enabled."
-UNSUPPORTED_AUDIO = "CONTENT_TYPE_AUDIO is not supported for this model configuration."
 TWO_MODALITIES = (
     "At most one response modality can be specified in the setup request. "
     "To enable simultaneous transcription and audio output,"  # no report has the rest: this is 123 bytes
