@@ -488,7 +488,7 @@ def cli_page() -> Iterator[str]:
     told, _, code = (REFERENCE / "probe-example.txt").read_text("utf-8").partition("The policy that fits:\n\n")
     yield from (
         "An example, from an emulator that is set to other answers than resumekit assumes (`python -m tests.cli.probing` makes",
-        "it anew). PROTOCOL, RULES and DESIGN are the notes that the docstrings of the code cite, too.",
+        "it anew). `RULES n` are the [rules of resumption](../explanation/rules.md); *decisions* are [these](../project/decisions.md).",
         "",
         "```text",
         told.strip(),

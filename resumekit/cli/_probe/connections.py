@@ -69,7 +69,7 @@ async def text(service: Service) -> Findings:
     told = [f"{form.value} {f'is not: {why}' if why else 'is answered'}" for form, why in refusals.items()]
     yield Finding(
         f"this model takes text in mid-session as {expected.value}",
-        "DESIGN decision 5: the table MODEL_FAMILIES of resumekit/core/setup.py",
+        "the table MODEL_FAMILIES of resumekit/core/setup.py",
         ", ".join(told),
         refusal is None,
     )
@@ -89,7 +89,7 @@ async def _takes(service: Service, form: TextForm) -> NoAnswer | None:
 async def warm(service: Service) -> Findings:
     """Leave a connection without a setup, then use it."""
     assumed = f"a connection that was dialled ahead may wait {_WARM:g} s for its setup"
-    used = "Policy.warm_dial; DESIGN decision 2"
+    used = "Policy.warm_dial"
     began = now()
     async with dial(service) as line:
         await line.listen(_WARM)
@@ -117,7 +117,7 @@ async def old_binding(service: Service) -> Findings:
             await old.listen(1.0)
             yield Finding(
                 f"while the old connection is open ({what}), its handle is refused in words that say so",
-                "Policy.old_binding_grace; DESIGN decision 2: close first; PROTOCOL 0.10",
+                "Policy.old_binding_grace; a move closes the old connection before it binds the next",
                 _how_refused(refusal, old),
                 refusal is not None and refusal.verdict(with_handle=True) is Verdict.OLD_BINDING,
             )
@@ -135,7 +135,7 @@ async def old_binding(service: Service) -> Findings:
             fits = fits and refusal.verdict(with_handle=True) is Verdict.OLD_BINDING
         yield Finding(
             f"an old connection that {what} is released within {grace:g} s",
-            "Policy.old_binding_grace; DESIGN decision 2",
+            "Policy.old_binding_grace",
             told,
             fits,
             unless(released is None or released <= grace, old_binding_grace=longer(released or 0.0, 1.5)),
@@ -162,7 +162,7 @@ async def pongs(service: Service) -> Findings:
         fields["abort_expecting"] = POLICY.ping_expecting + patience
     yield Finding(
         f"a pong comes within {POLICY.suspect_patience:g} s",
-        "Policy.suspect_patience, abort_expecting; DESIGN decision 12; PROTOCOL 0.14",
+        "Policy.suspect_patience, abort_expecting",
         f"after at most {in_seconds(max(silent))} in silence, {in_seconds(max(during))} during an answer",
         not fields,
         fields,
@@ -208,7 +208,7 @@ async def go_away(service: Service) -> Findings:
     age = in_seconds((announced.at if announced else line.ended_at) - bound_at)
     yield Finding(
         "goAway announces the end of a connection",
-        "Policy.go_away_margin_min, warm_dial; PROTOCOL 0.13",
+        "Policy.go_away_margin_min, warm_dial",
         f"none came before the connection ended, after {age}" if announced is None else f"one came after {age}",
         announced is not None,
     )
@@ -218,7 +218,7 @@ async def go_away(service: Service) -> Findings:
         is_short = left is None and lasted is not None and lasted < POLICY.go_away_assumed
         yield Finding(
             "goAway says how much time is left",
-            "Policy.go_away_assumed; PROTOCOL 1.2",
+            "Policy.go_away_assumed",
             f"{'it does not' if left is None else in_seconds(left)}; {cut}",
             left is not None,
             unless(not is_short, go_away_assumed=float(math.floor(lasted or 0.0))),
@@ -238,7 +238,7 @@ async def go_away(service: Service) -> Findings:
         verdict = Ended(line.failure, "").verdict(with_handle=True)
         yield Finding(
             "a connection that is too old ends with what reads as: resume now",
-            "hook classify_failure and its table; PROTOCOL 4",
+            "hook classify_failure and its table",
             f"{line.failure}, read as {verdict.value!r}",
             verdict is Verdict.RESUME_NOW,
         )

@@ -26,7 +26,7 @@ class Finding:
 
     assumed: str
     used: str
-    """Where it is used: fields of `Policy`, items of PROTOCOL, RULES, DESIGN."""
+    """Where it is used: fields of `Policy`, rules (`RULES n`, docs/explanation/rules.md), hooks, or in words."""
     found: str
     fits: bool
     policy: dict[str, object] = field(default_factory=dict[str, object])

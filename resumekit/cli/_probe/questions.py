@@ -1,4 +1,4 @@
-"""What nobody knows for certain of the service (ENGINE section 5): the questions, and what is not asked.
+"""What nobody knows for certain of the service: the questions, and what is not asked.
 
 Each question measures, and yields a `Finding` for each assumption of ours as soon as it is known; what comes in its way
 (`NoAnswer`) ends that question alone.

@@ -45,7 +45,7 @@ async def handles(service: Service) -> Findings:
         before = "; there was one before the turn ended, too" if at_setup else ""
         yield Finding(
             f"a handle comes within {POLICY.handle_wait:g} s of a turn's end",
-            "Policy.handle_wait; PROTOCOL 0.8; RULES 1",
+            "Policy.handle_wait; RULES 1",
             ("none came" if delay is None else f"after {in_seconds(delay)}") + before,
             fits,
             unless(fits, handle_wait=wait),
@@ -57,11 +57,11 @@ async def handles(service: Service) -> Findings:
         )
         told = f"{during} came during an answer, and {taken_back} updates without one"
         if service.vertex:
-            yield Finding("handles may come in mid-answer, too", "PROTOCOL 0.9; RULES 1", told, fits=True)
+            yield Finding("handles may come in mid-answer, too", "RULES 1", told, fits=True)
         else:
             yield Finding(
                 "no handle comes while an answer is under way",
-                "Policy.tool_turns: a handle ends the wait for the second part of a turn; PROTOCOL 2",
+                "Policy.tool_turns: a handle ends the wait for the second part of a turn",
                 told,
                 during == 0,
             )
@@ -77,7 +77,7 @@ async def memory(service: Service) -> Findings:
         answer = await line.ask(RECALL)
     yield Finding(
         "a resumed session remembers what its handle came after",
-        "Policy.resumption; DESIGN decision 4; RULES 1",
+        "Policy.resumption; RULES 1",
         "it does" if word in answer.text else f"it does not: {answer.text!r}",
         word in answer.text,
         unless(word in answer.text, resumption="off"),
@@ -112,7 +112,7 @@ async def old_handles(service: Service) -> Findings:
         held = [word in answer.text for word in WORDS[:2]]
         yield Finding(
             "its state is that of the moment when it came",
-            "RULES 1 and 4; PROTOCOL 2",
+            "RULES 1 and 4",
             "it is" if held == [True, False] else f"it is not: {answer.text!r}",
             held == [True, False],
         )
@@ -125,7 +125,7 @@ async def old_handles(service: Service) -> Findings:
         refusal = error
     yield Finding(
         "a handle may be used again",
-        "DESIGN decision 2: the same handle is tried again after a failed attempt; RULES 4",
+        "the same handle is tried again after a failed attempt; RULES 4",
         "it may" if refusal is None else f"it may not: {refusal}",
         refusal is None,
     )
@@ -137,7 +137,7 @@ async def bad_handle(service: Service) -> Findings:
     verdict = None if refusal is None else refusal.verdict(with_handle=True)
     yield Finding(
         "a handle that the service does not know is refused in words that say so",
-        "hook classify_failure and its table; PROTOCOL 4 (1007, 1008)",
+        "hook classify_failure and its table (1007, 1008)",
         "it was accepted" if refusal is None or verdict is None else f"{refusal}, read as {verdict.value!r}",
         verdict is Verdict.HANDLE_DEAD,
     )
@@ -149,7 +149,7 @@ async def transparent(service: Service) -> Findings:
     seen, told = await _tells_index(service)
     yield Finding(
         f"the service {'tells' if expected else 'does not tell'} what it consumed, if it is asked to",
-        "Policy.transparent; PROTOCOL 3",
+        "Policy.transparent",
         told,
         seen == expected,
         unless(seen == expected, transparent=seen),
@@ -195,14 +195,14 @@ async def index(service: Service) -> Findings:
     lag = f"; it was {len(WORDS) - held} messages behind" if held < len(WORDS) else ""
     yield Finding(
         f"the first message after the setup has the index {POLICY.first_index}",
-        "Policy.first_index; PROTOCOL 0.3",
+        "Policy.first_index",
         f"it has {base}{lag}",
         base == POLICY.first_index,
         unless(base == POLICY.first_index or base not in {0, 1}, first_index=base),
     )
     yield Finding(
         "the index begins anew on each connection",
-        "core/link.py; PROTOCOL 0.3",
+        "resumekit/core/link.py, which counts what a connection was sent",
         f"{index} on the first, {second} after one message on the next",
         second <= base,
     )
@@ -214,7 +214,7 @@ async def index(service: Service) -> Findings:
     counted = third - base + 1 + len(WORDS) - held
     yield Finding(
         "every message counts, audio and its end among them",
-        "PROTOCOL 3; RULES 13",
+        "RULES 13",
         f"{counted} of 5 counted",
         counted == 5,
     )

@@ -30,13 +30,13 @@ async def cut_answer(service: Service) -> Findings:
     repeated = 0 if spoken else sum(frame.transcribes for frame in frames)
     yield Finding(
         "after a resume nothing of an answer that was cut comes by itself",
-        "PROTOCOL 0.11; DESIGN decision 6; known limits",
+        "a cut question is sent again, and its answer begins anew; RULES 4",
         f"{spoken} frames of speech came" if spoken else "nothing came",
         spoken == 0,
     )
     yield Finding(
         "no transcription is sent again after a resume",
-        "stats.transcriptions_suppressed; PROTOCOL 5",
+        "Stats.transcriptions_suppressed",
         f"{repeated} frames of it came" if repeated else "none came",
         repeated == 0,
     )
@@ -53,7 +53,7 @@ async def overlap(service: Service) -> Findings:
         at_once = await _second_question(line, mark=0)
     yield Finding(
         "two questions get two turns, whenever the second one comes",
-        "RULES 7; known limits: merged questions",
+        "RULES 7; decisions: known limits, merged questions",
         f"in mid-answer {_told(mid_answer)}; at once {_told(at_once)}",
         _turns(mid_answer) >= 2 and _turns(at_once) >= 2,
     )
@@ -98,7 +98,7 @@ async def tool_turns(service: Service) -> Findings:
     where = "the call ends a turn" if early else "the response ends a turn" if is_split else "it is one turn"
     yield Finding(
         f"this model answers a tool response in {'a turn of its own' if splits else 'the turn of its call'}",
-        "Policy.tool_turns; DESIGN decision 7; decisions: a turn may have parts",
+        "Policy.tool_turns; decisions: a turn may have parts",
         where,
         is_split == splits,
         unless(is_split == splits, tool_turns="split" if is_split else "joined"),
@@ -138,7 +138,7 @@ async def unknown_call(service: Service) -> Findings:
     found = str(failure) if failure is not None else f"not closed; {len(frames)} frames came"
     yield Finding(
         "a tool response whose call is not known ends the connection with 1008",
-        "RULES 8 and 12; PROTOCOL 4 (1008 'Requested entity was not found.')",
+        "RULES 8 and 12; 1008 'Requested entity was not found.'",
         found,
         failure is not None and failure.code == 1008 and failure.reason.lower().startswith("requested entity"),
     )

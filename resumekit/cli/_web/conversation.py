@@ -133,7 +133,6 @@ class Conversation:
         self._episode: Entry | None = None
         """What is being told of the line."""
         self._was_cut = False
-        self._speech_seconds = 0.0
         self._go_on = asyncio.Event()
         self._picture = ""
         self._has_news = asyncio.Event()
