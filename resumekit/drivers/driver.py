@@ -13,7 +13,6 @@ import contextlib
 import functools
 import itertools
 import logging
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import TypeAlias
@@ -28,6 +27,7 @@ from resumekit.core.handles import HandleRecord
 from resumekit.core.policy import Policy
 from resumekit.core.stats import Stats
 from resumekit.drivers.admission import Admission
+from resumekit.drivers.clock import DRIFT, Clock
 from resumekit.drivers.events import Events
 from resumekit.drivers.failures import TRANSPORT_ERRORS, failure_of, is_of_the_transport, without_secrets
 from resumekit.drivers.keeper import Keeper
@@ -57,8 +57,6 @@ _log.addFilter(RedactingFilter())  # errors of foreign code are logged here: of 
 _numbers = itertools.count(1)
 _STREAMED = 8
 """So many frames of audio may go out one after another before others run."""
-_DRIFT = 1.0
-"""Seconds by which the wall clock may run ahead, between two looks at it, without the machine having been suspended."""
 _NEVER_WAIT = (ClientKind.AUDIO, ClientKind.VIDEO)
 
 
@@ -89,6 +87,7 @@ class Driver:
         "_admitting",
         "_at_end",
         "_begun",
+        "_clock",
         "_dial",
         "_ending",
         "_engine",
@@ -111,10 +110,7 @@ class Driver:
         "_receivers",
         "_streamed",
         "_tasks",
-        "_timer",
-        "_timer_at",
         "_todo",
-        "_wall",
         "last_handle",
     )
 
@@ -160,13 +156,9 @@ class Driver:
         self._loader: asyncio.Task[None] | None = None
         self._todo: list[actions.Action] = []
         self._acting = False
-        self._timer: asyncio.Handle | None = None
-        self._timer_at = 0.0
-        """When it fires. Its `when()` is not there in uvloop, if that is within the same millisecond."""
+        self._clock = Clock(self._alarm)
         self._news = Waiters()
         """Woken when something was done that the engine asked for, and at the end."""
-        self._wall = time.time() - self._loop.time()
-        """How far the wall clock is ahead of the loop's."""
 
         self._paused = False
         """The socket is not read: the application has too much to take."""
@@ -355,6 +347,7 @@ class Driver:
         self._publisher.publish(event)
         if self._todo and not self._acting:
             self._act_all()
+            self._catch_up()
 
     def _notify(self, event: Event) -> None:
         """Publish an event of the engine's, which knows of no end that was not its own affair."""
@@ -374,21 +367,26 @@ class Driver:
     def _feed(self, happened: inputs.Input) -> None:
         now = self._loop.time()
         todo: list[actions.Action] = []
-        frozen = self._frozen_for(now)
+        asleep, late = self._clock.look(now)
+        if self._keeper is not None and asleep > DRIFT:
+            self._keeper.slept(asleep)
         if self._keeper is not None and now >= self._keeper.deadline:
             self._leave_the_wire()
+        frozen = max(asleep, late)
         if frozen > self._policy.frozen_after:
-            late = 0.0 if self._timer is None else max(now - self._timer_at, 0.0)
-            todo = self._engine.feed(inputs.ClockJumped(frozen, frozen - late), now)
-            self._timer_at = max(self._timer_at, now)  # told once, whatever else comes before the timer fires
+            todo = self._engine.feed(inputs.ClockJumped(frozen, frozen - max(late, 0.0)), now)
+            self._clock.excuse(now)  # told once, whatever else comes before the timer fires
         todo += self._engine.feed(happened, now)
         if todo or self._todo:
             self._todo.extend(todo)
             if self._acting:  # `on_event` called us: first things first
                 return
             self._act_all()
-            self._news.wake()
-        self._set_timer()
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """See to what may be otherwise, now that the engine was fed, and all is done that it asked for."""
+        self._clock.set(None if self._over else self._engine.wake_at)
         if self._over or len(self._engine.inbox):
             self._receivers.wake()
         if self._line.places:
@@ -397,13 +395,12 @@ class Driver:
     def _is_awake(self, keeper: Keeper) -> bool:
         """Whether the session is sure to own its conversation: the long path finds out what has happened else."""
         now = self._loop.time()
-        return now < keeper.deadline and time.time() - now - self._wall <= _DRIFT
+        return now < keeper.deadline and not self._clock.asleep(now)
 
     def _may_write(self, keeper: Keeper) -> bool:
         """Whether the conversation is the session's own for certain, just now."""
         now = self._loop.time()
-        asleep = time.time() - now - self._wall
-        return now + (asleep if asleep > _DRIFT else 0.0) < keeper.deadline
+        return now + self._clock.asleep(now) < keeper.deadline
 
     def _leave_the_wire(self) -> None:
         """The conversation may be another session's by now: drop every connection before anything is written to it.
@@ -421,18 +418,7 @@ class Driver:
                 self._act(self._todo.pop(0))
         finally:
             self._acting = False
-
-    def _frozen_for(self, now: float) -> float:
-        """Return how long the process stood still just now, as far as can be seen.
-
-        Either a wake-up comes late (SIGSTOP), or the monotonic clock stood still while the wall clock went on (suspend).
-        """
-        wall = time.time() - now
-        asleep, self._wall = wall - self._wall, wall
-        if self._keeper is not None and asleep > _DRIFT:
-            self._keeper.slept(asleep)
-        late = 0.0 if self._timer is None else now - self._timer_at
-        return max(asleep, late)
+        self._news.wake()
 
     def _act(self, action: actions.Action) -> None:
         match action:  # the frequent ones first
@@ -475,26 +461,15 @@ class Driver:
             case actions.Finish():
                 self._finish(action.error)
 
-    def _set_timer(self) -> None:
-        at = None if self._over else self._engine.wake_at
-        if self._timer is not None:
-            if at is not None and self._timer_at <= at and not self._timer.cancelled():
-                return  # it fires early, or just now, and then looks again: cheaper than a new timer for each frame
-            self._timer.cancel()
-        self._timer = None if at is None else self._loop.call_at(at, self._alarm)
-        self._timer_at = 0.0 if at is None else max(at, self._loop.time())
-
     def _alarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()  # it has fired: another one may be set
         self._spawn(self._tick())
 
     async def _tick(self) -> None:
         at = self._engine.wake_at
         if at is not None and at <= self._loop.time():
             self._feed(inputs.Tick())
-        else:  # it was set for something that is over, or fired a tick early
-            self._set_timer()
+        elif not self._over:  # it was set for something that is over, or fired a tick early
+            self._clock.set(at)
 
     def _taken(self) -> None:
         """The application took a frame while the socket is not read."""
@@ -591,7 +566,7 @@ class Driver:
         self._news.wake()
         self._receivers.wake()
         self._line.end()
-        self._set_timer()
+        self._clock.set(None)
         self._ending = self._spawn(self._wind_up())
 
     def _fail(self, error: BaseException) -> None:

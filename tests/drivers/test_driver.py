@@ -822,7 +822,7 @@ async def test_a_wake_up_that_comes_late_is_told_before_anything_else(service):
 @in_virtual_time
 async def test_a_suspended_machine_is_noticed_by_the_wall_clock(service, monkeypatch):
     wall = [1.75e9]
-    monkeypatch.setattr("resumekit.drivers.driver.time.time", lambda: wall[0] + asyncio.get_running_loop().time())
+    monkeypatch.setattr("resumekit.drivers.clock.time.time", lambda: wall[0] + asyncio.get_running_loop().time())
     seen = []
     driver = driver_of(service, on_event=seen.append)
     await driver.start()
@@ -844,7 +844,7 @@ async def test_a_suspended_machine_is_noticed_by_the_wall_clock(service, monkeyp
 async def test_a_wall_clock_that_is_set_makes_an_outage_no_longer(service, monkeypatch):
     loop = asyncio.get_running_loop()
     wall = [1.75e9]
-    monkeypatch.setattr("resumekit.drivers.driver.time.time", lambda: wall[0] + loop.time())
+    monkeypatch.setattr("resumekit.drivers.clock.time.time", lambda: wall[0] + loop.time())
     driver = driver_of(service, policy=Policy(max_outage=100.0))
     await driver.start()
     service.dials = [ConnectionRefusedError(111, "no")] * 1000
@@ -923,7 +923,7 @@ async def test_events_reach_the_callback_every_iterator_and_the_log(service, cap
 
 @in_virtual_time
 async def test_an_event_says_when_it_happened_and_to_which_session(service, monkeypatch):
-    monkeypatch.setattr("resumekit.drivers.driver.time.time", lambda: 1.75e9)
+    monkeypatch.setattr("resumekit.drivers.publisher.time.time", lambda: 1.75e9)
     seen = []
     first, second = (driver_of(service, on_event=seen.append) for _ in range(2))
     await first.start()
@@ -962,6 +962,35 @@ async def test_a_listener_may_act_on_the_session(service):
     await ask(driver, "one")
     assert await ask(driver, "two") == "answer to two"
     assert len(service.connections) == 2
+    await driver.close()
+
+
+@in_virtual_time
+async def test_what_a_listener_has_done_when_a_plugin_fails_at_an_event_that_is_not_the_engines(service):
+    """Nothing is being fed then: what the engine puts out is seen to all the same."""
+
+    def plugin(event):
+        if isinstance(event, events.StoreFailed):
+            driver.report(events.HookFailed(hook="on_event", plugin="p", problem="raised", detail=""))
+
+    def listener(event):
+        if isinstance(event, events.HookFailed):
+            driver.force_reconnect()
+
+    driver = driver_of(service, on_event=listener, tell_plugins=plugin)
+    await driver.start()
+    service.answers = False
+    await driver.send(question("one"))
+    service.current.push({"serverContent": {"modelTurn": {"parts": [{"text": "half"}]}}})
+    assert text_of(await driver.recv()) == "half"
+    service.current.mute = True
+    cut = asyncio.create_task(driver.recv())
+    await asyncio.sleep(1)
+    driver.publish(events.StoreFailed(operation="save", problem=""))
+    await asyncio.sleep(3)
+    assert len(service.connections) == 2
+    assert cut.done()
+    assert cut.result().server_content.interrupted
     await driver.close()
 
 

@@ -997,7 +997,7 @@ async def test_a_session_that_slept_writes_nothing_before_the_store_has_confirme
     service, taken, sleep, express, monkeypatch
 ):
     wall = [1.75e9]
-    monkeypatch.setattr("resumekit.drivers.driver.time.time", lambda: wall[0] + asyncio.get_running_loop().time())
+    monkeypatch.setattr("resumekit.drivers.clock.time.time", lambda: wall[0] + asyncio.get_running_loop().time())
     service.takes_at_once = express
     store = Store()
     driver = session_of(service, store)
