@@ -12,10 +12,10 @@ with warnings.catch_warnings():
 if TYPE_CHECKING:
     from google.genai import Client
 
-__all__ = ["finding"]
+__all__ = ["model_with_client"]
 
 
-def finding(kind: type[Gemini], client: Client, **fields: Any) -> Gemini:
+def model_with_client(kind: type[Gemini], client: Client, **fields: Any) -> Gemini:
     """Make a kind of `Gemini` whose client finds the emulator; in an app, the environment says where the service is."""
 
     class Here(Gemini):

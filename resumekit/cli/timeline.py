@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Draw; returns 0."""
     from resumekit.cli._timeline.drawing import draw
     from resumekit.cli._timeline.page import page
-    from resumekit.cli._timeline.story import read_story
+    from resumekit.cli._timeline.reading import read_story
     from resumekit.trace import read_trace
 
     story = read_story(read_trace(arguments.trace))

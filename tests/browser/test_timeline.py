@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from resumekit.cli import main
-from resumekit.cli._timeline.story import read_story
+from resumekit.cli._timeline.reading import read_story
 from resumekit.emulator import Fault, Trigger
 from resumekit.testing import ScriptedService
 from resumekit.trace import read_trace

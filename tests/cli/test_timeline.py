@@ -14,7 +14,8 @@ import pytest
 from resumekit.cli import main
 from resumekit.cli._timeline.drawing import LEFT, RIGHT, draw
 from resumekit.cli._timeline.page import page
-from resumekit.cli._timeline.story import in_time, read_story
+from resumekit.cli._timeline.reading import read_story
+from resumekit.cli._timeline.story import in_time
 from resumekit.core import inputs
 from resumekit.core.failures import Failure, Phase, Side
 from resumekit.core.state import State

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from google.genai import types
 
 from resumekit.adapters.adk import ResumableGemini
-from resumekit.cli._adk import finding
+from resumekit.cli._adk import model_with_client
 from resumekit.cli._demo.apps import App, Ask
 from resumekit.cli._demo.script import TIMETABLE
 
@@ -91,14 +91,13 @@ class AdkApp(App):
             raise
 
     def _model(self) -> Gemini:
-        name, scale = self.recording.model, self.recording.time_scale
         if self.lane is self.recording.plain:
-            keepalive = {name: value * scale for name, value in _KEEPALIVE.items()}
-            return finding(Gemini, self.client(**keepalive), model=name)
-        return finding(
+            keepalive = {option: seconds * self.recording.time_scale for option, seconds in _KEEPALIVE.items()}
+            return model_with_client(Gemini, self.client(**keepalive), model=self.recording.model)
+        return model_with_client(
             ResumableGemini,
             self.client(),
-            model=name,
+            model=self.recording.model,
             policy=self.policy,
             on_event=self.note,
             trace=self.recording.trace,

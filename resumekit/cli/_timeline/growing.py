@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from resumekit.cli._timeline.story import Story, StoryReader
+from resumekit.cli._timeline.reading import StoryReader
+from resumekit.cli._timeline.story import Story
 from resumekit.errors import ConfigurationError
 from resumekit.trace import read_trace
 

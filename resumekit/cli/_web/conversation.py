@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from google.genai import types
 
 from resumekit.adapters.adk import ResumableGemini
-from resumekit.cli._adk import finding
+from resumekit.cli._adk import model_with_client
 from resumekit.cli._timeline.drawing import STYLE, draw
 from resumekit.cli._timeline.growing import GrowingStory
 from resumekit.cli._web.cuts import cut_named
@@ -231,7 +231,7 @@ class Conversation:
         self._enter("ended")
 
     def _model(self) -> Gemini:
-        return finding(
+        return model_with_client(
             ResumableGemini,
             self.service.client(),
             model=self.service.model,
@@ -271,7 +271,8 @@ class Conversation:
         if entry is None:
             if who == "model":
                 self._close("user")
-            again, self._was_cut = self._was_cut and who == "model", self._was_cut and who != "model"
+            again = self._was_cut and who == "model"
+            self._was_cut = self._was_cut and not again
             entry = self._open[who] = self._add(Entry(0, who, again=again, spoken=who == "user"))
         entry.text += text
         self._show(entry)
