@@ -455,6 +455,7 @@ def run_config_page() -> Iterator[str]:
 
 def cli_page() -> Iterator[str]:
     yield from ("# The command `resumekit`", "", "`resumekit COMMAND --help` prints the same.", "")
+    yield from table(("exit status", "means"), *((f"`{status}`", meaning) for status, meaning in cli.STATUSES.items()))
     for name, command in subcommands().items():
         yield from (f"## `resumekit {name}`", "", "```text", (command.description or "").strip(), "```", "")
         options = [option for option in command._actions if option.help and option.dest != "help"]

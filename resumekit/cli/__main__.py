@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from resumekit.cli import main
+from _resumekit_command import main
 
 if __name__ == "__main__":
     sys.exit(main())

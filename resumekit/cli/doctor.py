@@ -42,13 +42,8 @@ module is imported. A config is compared with the model (the agent's, or --model
 compression, fields that the model does not have; agents, with what would make them resumable. That gives warnings, which
 do not change the exit status.
 
-    resumekit doctor my_app.agent:root_agent my_app.server:run_config
-
 With --store it opens a handle store as a session would, and claims, writes and releases a key of its own. A URL that holds a
 password is better given by the name of an environment variable that holds it.
-
-    resumekit doctor --store sqlite:///calls.db
-    resumekit doctor --store CALLS_STORE
 
 To report a bug, add the output of `resumekit doctor --json`.
 
@@ -58,8 +53,12 @@ prints the Policy that fits. It needs a key (the environment variables of google
 minutes, and costs a few cents. The exit status is 0 if all is as assumed, 1 if something differs, 3 if nothing differs but
 a question has no answer, 2 if nothing was asked: no key, no terminal and no --yes, or a "no".
 
-    resumekit doctor --probe
-    resumekit doctor --probe --yes --model NAME --only handles,old-binding --policy measured.py
+examples: resumekit doctor
+          resumekit doctor my_app.agent:root_agent my_app.server:run_config
+          resumekit doctor --store sqlite:///calls.db
+          resumekit doctor --store CALLS_STORE
+          resumekit doctor --probe
+          resumekit doctor --probe --yes --only handles --policy measured.py
 """
 
 _Status = Literal["ok", "new", "absent", "warning", "bad"]

@@ -27,15 +27,22 @@ It speaks the protocol of the real service (Developer API or Vertex), answers ev
 and the number of user turns that it remembers, and keeps a ledger of what it received. Point a client at it with the
 environment variables that it prints; any API key will do.
 
-In a question, the model obeys: [tool:name {"json": "args"}] call a tool (several: in parallel), [then:name] call one
-after those have answered, [think:40] think for 40 s, [chunks:12] answer in 12 pieces, [seconds:15] speak for 15 s,
-[silent] say nothing, [recall] list the user turns it remembers.
+In a question, the model obeys:
+
+  [tool:name {"json": "args"}]  call a tool (several: in parallel)
+  [then:name]                   call one after those have answered
+  [think:40]                    think for 40 s
+  [chunks:12]                   answer in 12 pieces
+  [seconds:15]                  speak for 15 s
+  [silent]                      say nothing
+  [recall]                      list the user turns that it remembers
 
 A fault script is a JSON array. Two cuts and a refused handle:
 
   [
-    {"action": {"do": "rst"}, "at": {"on": "answer_frame", "n": 2}, "connection": 0},
-    {"action": {"do": "close", "code": 1011, "reason": "Internal error encountered."},
+    {"action": {"do": "rst"},
+     "at": {"on": "answer_frame", "n": 2}, "connection": 0},
+    {"action": {"do": "close", "code": 1011, "reason": "Internal error"},
      "at": {"on": "turn_complete"}, "connection": 1},
     {"action": {"do": "refuse_handle"}, "at": {"on": "resume"}, "binding": 2}
   ]
@@ -43,9 +50,11 @@ A fault script is a JSON array. Two cuts and a refused handle:
 `--list-faults` prints every action with its fields, and every moment. With "times": null a fault strikes for ever.
 
 What nobody knows for certain of the real service can be set either way, as how models call tools can; `--list-knobs`
-prints all of it. A Vertex model that ends its turn with a call and forgets the call's order when it answers again:
+prints all of it. The last example has a Vertex model that makes its calls in another order when it answers again.
 
-  resumekit emulate --profile vertex --set tool_turns=at_end --set reissue=reversed
+examples: resumekit emulate
+          resumekit emulate --port 8443 --faults faults.json --time-scale 0.2
+          resumekit emulate --profile vertex --set reissue=reversed
 """
 
 _Json = dict[str, Any]

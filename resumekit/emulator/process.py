@@ -144,6 +144,7 @@ class EmulatorProcess:
                     "TMPDIR": folder.name,
                 },
                 limit=2**26,
+                process_group=0,  # Ctrl-C is not for it: the parent decides
             )
             await self._write(self._config)
             async with asyncio.timeout(_START_TIMEOUT):

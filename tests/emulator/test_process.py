@@ -57,6 +57,11 @@ async def test_the_child_answers_for_the_same_evidence():
     assert not await asyncio.to_thread(ca_file.exists)
 
 
+async def test_ctrl_c_in_the_terminal_does_not_reach_the_child():
+    async with EmulatorProcess(**FAST) as process:
+        assert os.getpgid(process.pid) != os.getpgid(0)
+
+
 async def test_a_fault_can_be_injected_into_the_child():
     async with EmulatorProcess(**FAST) as process, session(process) as wire:
         await process.inject(Fault.close(1011, "injected"))
