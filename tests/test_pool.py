@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
 import itertools
 import math
 import random
@@ -11,10 +13,16 @@ import types
 import pytest
 
 from resumekit.core import events
+from resumekit.core.engine import Engine
 from resumekit.core.policy import Policy
-from resumekit.errors import ConfigurationError, PoolTimeout
+from resumekit.defaults import MemoryStore
+from resumekit.drivers.events import EventLog
+from resumekit.drivers.keeper import Keeper
+from resumekit.drivers.line import Line
+from resumekit.errors import ConfigurationError, PoolTimeout, SessionLost
 from resumekit.pool import TIERS, MemoryPoolBackend, Rate, SessionPool, Tier
-from tests.drivers.fakes import FakeService, ask, driver_of, in_virtual_time, until
+from resumekit.wire import setup_fingerprint, setup_model
+from tests.drivers.fakes import SETUP, FakeService, FakeTransport, ask, driver_of, in_virtual_time, until
 
 
 def now():
@@ -733,6 +741,97 @@ async def test_a_session_that_is_refused_gives_its_slot_back():
     service.dials = [ValueError("bad uri")]
     with pytest.raises(ValueError, match="bad uri"):
         await driver_of(service, pool=pool).start()
+    assert pool.sessions == 0
+
+
+class _Broken(Exception):
+    """What is planted."""
+
+
+async def _session(pool, service, monkeypatch, what, *, tell_plugins=None):
+    """Return a session with a slot, and a store, of whose end something breaks."""
+    owner, name = what
+
+    def keeper(publish, pending):
+        policy, model, key = Policy(), setup_model(SETUP), setup_fingerprint(SETUP)
+        return Keeper(
+            MemoryStore(),
+            "k",
+            policy=policy,
+            model=model,
+            fingerprint=key,
+            transparent=False,
+            publish=publish,
+            pending=pending,
+            closes_store=True,
+        )
+
+    driver = driver_of(service, pool=pool, keeper=keeper, tell_plugins=tell_plugins)
+    await driver.start()
+    assert pool.sessions == 1
+
+    def breaks(*_, **__):
+        raise _Broken
+
+    async def breaks_later(*_):
+        raise _Broken
+
+    if owner is not None:
+        monkeypatch.setattr(owner, name, breaks_later if inspect.iscoroutinefunction(getattr(owner, name)) else breaks)
+    return driver
+
+
+_BREAKS = (
+    (FakeTransport, "abort"),
+    (FakeTransport, "close"),
+    (FakeTransport, "resume"),
+    (Engine, "feed"),
+    (EventLog, "end"),
+    (Line, "end"),
+    (Keeper, "finish"),
+    (Keeper, "run"),
+    (Keeper, "close"),
+)
+
+
+@pytest.mark.parametrize("mute", [False, True], ids=["", "and no answer"])
+@pytest.mark.parametrize("ends", ["closed", "lost", "cancelled"])
+@pytest.mark.parametrize("what", _BREAKS, ids=lambda what: f"{what[0].__name__}.{what[1]}")
+@in_virtual_time
+async def test_whatever_breaks_at_its_end_a_session_gives_its_slot_back(monkeypatch, what, ends, mute):
+    pool, service = SessionPool(1), FakeService()
+    driver = await _session(pool, service, monkeypatch, what)
+    service.current.mute = mute
+    if ends == "lost":
+        service.dials = [ConnectionRefusedError()] * 100
+        service.current.end()
+        with pytest.raises(SessionLost):
+            await driver.recv()
+    closing = asyncio.create_task(driver.close())
+    await asyncio.sleep(0.001)
+    if ends == "cancelled":
+        closing.cancel()
+    await asyncio.wait({closing}, timeout=120)
+    assert closing.done()
+    assert pool.sessions == 0
+    monkeypatch.undo()
+    service.current.end()
+    async with pool.slot():
+        await driver.close()
+
+
+@in_virtual_time
+async def test_a_plugin_that_breaks_at_the_end_of_a_session_does_not_keep_its_slot(monkeypatch):
+    pool, service = SessionPool(1), FakeService()
+
+    def tell(event):
+        if isinstance(event, events.SessionEnded):
+            raise _Broken
+
+    driver = await _session(pool, service, monkeypatch, (None, ""), tell_plugins=tell)
+    with contextlib.suppress(_Broken):
+        await driver.close()
+    await driver.close()
     assert pool.sessions == 0
 
 

@@ -209,7 +209,7 @@ class Driver:
             while self._engine.setup_complete is None and not self._over:
                 await self._news.wait()
         except asyncio.CancelledError:
-            self._feed(inputs.Close())
+            self._shut()
             self._abort_all()
             await self._join()
             raise
@@ -309,10 +309,10 @@ class Driver:
         try:
             if self._keeper is not None and not forget:
                 await self._handle_of_the_last_turn()
-            self._feed(inputs.Close(forget=forget))
+            self._shut(forget=forget)
             await self._join()
         except asyncio.CancelledError:
-            self._feed(inputs.Close(forget=forget))
+            self._shut(forget=forget)
             self._abort_all()
             await self._join()
             raise
@@ -513,14 +513,17 @@ class Driver:
 
     def _broke(self, bug: BaseException) -> None:
         """There is a bug in here; nobody may be left hanging."""
-        _log.error("%s: an internal error", self._name, exc_info=bug)
         lost = SessionLost(f"internal error: {bug!r}", advice="report it with the log")
         lost.__cause__ = bug
-        if not self._over:
+        was_over = self._over
+        try:
             self._todo.clear()
             self._finish(lost)
+        finally:
+            _log.error("%s: an internal error", self._name, exc_info=bug)
+            self._abort_all()
+        if not was_over:
             self.publish(SessionEnded(error=str(lost)))
-        self._abort_all()
 
     async def _keep(self, keeper: Keeper) -> None:
         """Claim the conversation, start with what is kept of it, and keep what comes."""
@@ -562,19 +565,43 @@ class Driver:
         self._over = True
         if self._error is None:
             self._error = error
-        self._publisher.end()
+        self._ending = self._spawn(self._wind_up())  # first: it gives back what the session has, whatever breaks here
         self._news.wake()
         self._receivers.wake()
         self._line.end()
         self._clock.set(None)
-        self._ending = self._spawn(self._wind_up())
+        self._publisher.end()
 
     def _fail(self, error: BaseException) -> None:
         if not self._over:
             self._error = error
-            self._feed(inputs.Close())
+            self._shut()
+
+    def _shut(self, *, forget: bool = False) -> None:
+        """End the session, whatever breaks over it."""
+        try:
+            self._feed(inputs.Close(forget=forget))
+        except Exception as bug:  # noqa: BLE001 -- told as those of tasks are
+            self._broke(bug)
 
     async def _wind_up(self, patience: float | None = None) -> None:
+        """Let go of everything, of the place in the pool last: a socket that is still open counts."""
+        try:
+            await self._let_go_of_all(patience)
+        except asyncio.CancelledError:  # another one takes its place
+            raise
+        except BaseException:
+            await self._leave()
+            raise
+        await self._leave()
+
+    async def _leave(self) -> None:
+        if self._admission is not None:
+            await self._admission.leave()
+        if self._at_end is not None:
+            await self._at_end()
+
+    async def _let_go_of_all(self, patience: float | None) -> None:
         """Give connections that are being closed, and the store, a moment, and then drop everything.
 
         Args:
@@ -598,16 +625,18 @@ class Driver:
             async with asyncio.timeout(patience):
                 while any(link.transport is not None for link in self._links):
                     await self._news.wait()
-        if self._admission is not None:  # not before: a socket that is still open counts
-            await self._admission.leave()
-        if self._at_end is not None:
-            await self._at_end()
 
     def _abort_all(self) -> None:
         if self._keeping is not None and self._keeper is not None and not self._keeper.closing:
             self._keeping.cancel()
         for link in self._links:
-            link.abort()
+            try:
+                link.abort()
+            except Exception:  # noqa: BLE001 -- a transport's: the other ones are dropped all the same
+                _log.exception("%s: connection %d could not be dropped", self._name, link.number)
+                if link.writer is not None:
+                    link.writer.cancel()
+                self._let_go(link)
         self._news.wake()
 
     async def _join(self) -> None:
