@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import math
 import uuid
@@ -228,12 +229,12 @@ class SessionPool:
 
         Args:
             resumes: It goes on from a handle.
-            on_event: Called with `Queued`, `Admitted` and `QuotaStrained`; must neither block nor raise.
+            on_event: Called with `Queued`, `Admitted` and `QuotaStrained`; must not block. What it raises is logged.
 
         Raises:
             PoolTimeout: It took too long.
         """
-        slot = self.admission(on_event or _nobody)
+        slot = self.admission(_nobody if on_event is None else functools.partial(_tell, on_event))
         try:
             await slot.enter(resumes=resumes)
             yield slot
@@ -549,6 +550,13 @@ def _backend_of(backend: PoolBackend | str | None) -> PoolBackend:
 
 def _nobody(event: Event) -> None:
     """Nobody listens."""
+
+
+def _tell(listener: Callable[[Event], object], event: Event) -> None:
+    try:
+        listener(event)
+    except Exception:  # noqa: BLE001 -- the application's: who waits behind it must not be held up
+        _log.exception("on_event of a slot raised")
 
 
 def _check(what: str, number: int | None, *, at_least: int) -> None:

@@ -347,6 +347,22 @@ async def test_a_process_that_slept_longer_than_its_lease_keeps_what_lives_and_q
 
 
 @in_virtual_time
+async def test_a_listener_that_raises_holds_nobody_up(caplog):
+    pool = SessionPool(1, backend=MemoryPoolBackend())
+    first = Client(pool)
+    await asyncio.sleep(1)
+    second, third = Client(pool), Client(pool)
+    second.told = types.SimpleNamespace(append=lambda event: 1 / 0)
+    await asyncio.sleep(20)  # so that it is told, beside the calls of the others, that somebody waits behind it
+    for client, after in ((first, second), (second, third)):
+        await client.leave()
+        await asyncio.sleep(1)
+        assert after.inside
+    await third.leave()
+    assert caplog.text.count("on_event of a slot raised") >= 2
+
+
+@in_virtual_time
 async def test_a_slot_of_another_process_is_taken_as_soon_as_it_is_free():
     one, other = fleet(MemoryPoolBackend(), 2, 2)
     (a,) = await clients(one, 1)

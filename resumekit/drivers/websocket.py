@@ -217,7 +217,6 @@ def websocket_options(policy: Policy) -> dict[str, object]:
         "close_timeout": policy.close_wait,
         "max_size": policy.max_message_size,
         "logger": transport_logger,
-        "create_connection": PushConnection,
     }
 
 

@@ -61,10 +61,14 @@ def int64(value: int | str | None) -> int | None:
 
 
 class SetupComplete(Struct, rename="camel", gc=False):
+    """The answer to the setup: the connection is bound. Only Vertex names the session."""
+
     session_id: str | None = None
 
 
 class Transcription(Struct, rename="camel", omit_defaults=True, gc=False):
+    """A piece of what was said, by the user or the model."""
+
     text: str | None = None
     finished: bool | None = None
 
@@ -115,6 +119,8 @@ class Blob(Struct, rename="camel", gc=False):  # noqa: PLW1641 -- it can change,
 
 
 class Part(Struct, rename="camel", gc=False):
+    """A piece of content: of what is not media or text, it is known whether it is there."""
+
     inline_data: Blob | None = None
     text: str | None = None
     thought: bool | None = None
@@ -126,11 +132,15 @@ class Part(Struct, rename="camel", gc=False):
 
 
 class Content(Struct, rename="camel", gc=False):
+    """What the model says or shows."""
+
     role: str | None = None
     parts: list[Part] | None = None
 
 
 class ServerContent(Struct, rename="camel", gc=False):
+    """A piece of a turn of the model, transcriptions, and the marks of a turn; several may come in one."""
+
     model_turn: Content | None = None
     input_transcription: Transcription | None = None
     output_transcription: Transcription | None = None
@@ -146,6 +156,8 @@ class ServerContent(Struct, rename="camel", gc=False):
 
 
 class FunctionCall(Struct, rename="camel", omit_defaults=True):
+    """One call of a function; its id is another one each time that the model makes it."""
+
     id: str | None = None
     name: str | None = None
     args: dict[str, object] | None = None
@@ -153,10 +165,14 @@ class FunctionCall(Struct, rename="camel", omit_defaults=True):
 
 
 class ToolCall(Struct, rename="camel"):
+    """Calls that the application is to answer."""
+
     function_calls: list[FunctionCall] | None = None
 
 
 class ToolCallCancellation(Struct, rename="camel"):
+    """Calls whose answers nobody waits for any more."""
+
     ids: list[str] | None = None
 
 
@@ -176,11 +192,14 @@ class UsageMetadata(Struct, rename="camel"):
 
 
 class GoAway(Struct, rename="camel", gc=False):
+    """The service will end this connection."""
+
     time_left: str | None = None
+    """A Duration, such as `"59.5s"`."""
 
     @property
     def seconds(self) -> float | None:
-        """The time left, None if the service did not say it in a form that we know."""
+        """The time left in seconds, None if the service did not say it in a form that we know."""
         return parse_duration(self.time_left)
 
 
@@ -206,11 +225,15 @@ class SessionResumptionUpdate(Struct, rename="camel", gc=False):
 
 
 class VoiceActivity(Struct, rename="camel", gc=False):
+    """The service hears speech begin or end (`ACTIVITY_START`, `ACTIVITY_END`)."""
+
     voice_activity_type: str | None = None
     audio_offset: str | None = None
 
 
 class VoiceActivityDetectionSignal(Struct, rename="camel", gc=False):
+    """The same in another form (`VAD_SIGNAL_TYPE_SOS`, `VAD_SIGNAL_TYPE_EOS`)."""
+
     vad_signal_type: str | None = None
 
 
