@@ -425,10 +425,8 @@ class SessionPool:
             if slot.ticket not in self._tickets:
                 continue
             stands: Place | None = place
-            if (
-                not place.held and not place.place
-            ):  # this process slept for longer than its lease: to the end of the queue
-                stands = await self._enter(slot)
+            if not (place.held or place.place):
+                stands = await self._enter(slot)  # at the end: this process slept for longer than its lease
             if stands is not None and stands.held:
                 self._let_in(slot)
             elif stands is not None:

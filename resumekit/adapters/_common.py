@@ -44,8 +44,8 @@ __all__ = [
     "to_turns",
 ]
 
-T = TypeVar("T")
-Maybe: TypeAlias = T | Callable[[], T | Awaitable[T]]
+_T = TypeVar("_T")
+Maybe: TypeAlias = _T | Callable[[], _T | Awaitable[_T]]
 """A value, or a callable that returns it, at once or when awaited."""
 OnEvent: TypeAlias = Callable[[Event], object]
 TraceTo: TypeAlias = "str | PathLike[str] | Trace"
@@ -55,12 +55,12 @@ DEFAULT_POLICY = Policy()
 _LOADING = threading.Lock()
 
 
-async def resolve(value: Maybe[T]) -> T:
+async def resolve(value: Maybe[_T]) -> _T:
     """Return the value, asking for it if it is a callable."""
     if not callable(value):
         return value
     answer: Any = cast("Callable[[], object]", value)()
-    return cast("T", await answer if inspect.isawaitable(answer) else answer)
+    return cast("_T", await answer if inspect.isawaitable(answer) else answer)
 
 
 def is_vertex(address: str, setup: str) -> bool:

@@ -336,9 +336,11 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
         await self._driver.close()
 
     async def _dial(self) -> WebSocketTransport:
-        account, self._account = self._account, None
-        if account is None or not callable(self._client):  # the first client was asked for a moment ago
-            self._account = account
+        account = self._account
+        if callable(self._client):
+            self._account = (
+                None  # the first dial takes the client that was asked for a moment ago, each later one another
+            )
         if account is None:
             account = seam.account_of(await resolve(self._client))
         renew, self._token_refused = self._token_refused, False
@@ -440,6 +442,11 @@ class Client(genai.Client):
         **arguments: Unpack[_ClientArguments],
     ) -> None:
         super().__init__(**arguments)  # pyright: ignore[reportUnknownMemberType] -- google.auth has no types
+        checked_policy(policy)
+        check_keeping("any" if callable(key) else key, store)
+        check_pool(pool)
+        given = plugins if isinstance(plugins, str) else tuple(plugins)
+        where = checked_trace(trace)
 
         def open_session(live: AsyncLive, model: str, config: _Config) -> connect:
             # Whatever has the inner client will do for a client; this one may outlive the one that made it.
@@ -458,11 +465,6 @@ class Client(genai.Client):
                 trace=where,
             )
 
-        where = checked_trace(trace)
-        check_keeping("any" if callable(key) else key, store)
-        check_pool(pool)
-        given = plugins if isinstance(plugins, str) else tuple(plugins)
-        checked_policy(policy)
         self._resumable = _AsyncClient(super().aio, open_session)
 
     @property

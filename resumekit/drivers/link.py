@@ -28,7 +28,8 @@ class Owner(Protocol):
 class Link:
     """A connection from its dial to its end; the `Receiver` of its transport.
 
-    Nothing is written, or closed, but by `write_all`: have it run, as a task, whenever `needs_writer` says so.
+    What the socket does not take at once is written by `write_all`, which also closes the connection: have it run, as a
+    task, whenever `needs_writer` says so.
     """
 
     __slots__ = ("_frames", "_owner", "closing", "dial", "number", "over", "phase", "stopped", "transport", "writer")

@@ -413,7 +413,7 @@ def _size(text: str) -> int:
 
 
 def _filled(digest: str, length: int) -> str:
-    return digest[: max(length, 0)].ljust(length, "x")
+    return digest[:length].ljust(length, "x")
 
 
 def _end_of_value(first: re.Match[str], tokens: Iterator[re.Match[str]]) -> int:

@@ -197,7 +197,6 @@ class _Run:
         if then is None or now is None:
             missing = ("more", now) if then is None else ("less", then)
             raise _DiffersError(f"there is one {what} {missing[0]} now: {missing[1]}")
-        # As the file has it: what JSON cannot hold is text in both.
         differing = [name for name in {**then, **now} if not self._equal(then.get(name), now.get(name))]
         if differing:
             raise _DiffersError(f"the {what} differs in {', '.join(differing)}:\n  it was: {then}\n  it is:  {now}")
