@@ -1,8 +1,10 @@
 # The commands of this project. `make` alone lists them; each sets up in .venv/ whatever it needs.
 #
 #   PYTHON=/path/to/python3.12   the base Python, 3.11 or newer; without it the first that runs of the list below
-#   ARGS="--help"                passed on to `resumekit demo`, the benchmarks and the soak
-#   PYTEST="-x -k goaway"        passed on to pytest, in place of what is said below
+#   ARGS="--help"                passed on to what a command runs: demos, benchmarks, prove, guards, soak, crowd, fuzz
+#   PYTEST="-x -k goaway"        passed on to pytest, in place of `-n 6`, which is: six tests at a time
+#   BROWSER="-x -k cut"          the same for `make browser`, in place of `-n 2`
+#   CHROMIUM=/path/to/it         the browser, where it is not on the path
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -180,4 +182,4 @@ clean:  ## remove environments, caches and what commands wrote
 help:  ## list the commands
 	@echo 'make COMMAND, with COMMAND one of:'
 	@sed -n 's/^\([a-z-]*\):[^#]*## */\1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "  %-13s %s\n", $$1, $$2 }'
-	@echo 'Settings (PYTHON, ARGS, PYTEST) are told at the top of the Makefile.'
+	@echo 'Settings (PYTHON, ARGS, PYTEST, BROWSER, CHROMIUM) are told at the top of the Makefile.'
