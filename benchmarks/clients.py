@@ -153,12 +153,12 @@ async def _picows(uri: str, script: Script) -> AsyncGenerator[Take]:
 
 
 @contextlib.contextmanager
-def plain_tcp(module: Any, name: str, uri: str) -> Generator[None]:
+def plain_tcp(module: Any, name: str, uri: str, **options: Any) -> Generator[None]:
     """Have a module that dials by `name` dial this address, and without TLS: google-genai knows no other."""
 
     def connect(_: str, **arguments: Any) -> Any:
         arguments.pop("ssl", None)
-        return websockets_connect(uri, **arguments)
+        return websockets_connect(uri, **arguments, **options)
 
     with mock.patch.object(module, name, connect):
         yield

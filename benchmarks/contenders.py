@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from benchmarks.harness import finish
 from resumekit.wire import decode_server
 
-__all__ = ["BINASCII", "COPY", "FLOOR", "FLOOR_OF_THE_GOALS", "GENAI", "PYBASE64", "Decode", "floors", "paths"]
+__all__ = ["FLOOR", "FLOOR_OF_THE_GOALS", "GENAI", "Decode", "floors", "paths"]
 
 Decode: TypeAlias = Callable[[bytes], object]
 
@@ -25,9 +25,9 @@ GENAI = "google-genai"
 FLOOR = "floor: copy, SIMD base64"
 FLOOR_OF_THE_GOALS = "floor: copy, SIMD base64 by keyword"
 """As it was measured when the goals were set: `validate=True` by keyword nearly doubles the time of pybase64."""
-PYBASE64 = "floor: SIMD base64"
-BINASCII = "floor: binascii"
-COPY = "floor: copy"
+_PYBASE64 = "floor: SIMD base64"
+_BINASCII = "floor: binascii"
+_COPY = "floor: copy"
 _DATA = re.compile(rb'"data": ?"([^"]*)"')
 
 
@@ -47,8 +47,8 @@ def floors(frames: list[bytes]) -> dict[str, Callable[[], object]]:
     found = [_DATA.search(frame) for frame in frames]
     texts = [match[1] for match in found if match]
     floors: dict[str, Callable[[], object]] = {
-        BINASCII: lambda: _each(binascii.a2b_base64, texts),
-        COPY: lambda: _each(bytearray, frames),
+        _BINASCII: lambda: _each(binascii.a2b_base64, texts),
+        _COPY: lambda: _each(bytearray, frames),
     }
     if pybase64 := _optional("pybase64"):
         b64decode = pybase64.b64decode
@@ -66,7 +66,7 @@ def floors(frames: list[bytes]) -> dict[str, Callable[[], object]]:
             for text in texts:
                 b64decode(text, validate=True)
 
-        floors = {FLOOR: both, FLOOR_OF_THE_GOALS: by_keyword, PYBASE64: decode, **floors}
+        floors = {FLOOR: both, FLOOR_OF_THE_GOALS: by_keyword, _PYBASE64: decode, **floors}
     return floors
 
 

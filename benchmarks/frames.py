@@ -12,9 +12,9 @@ import json
 import random
 from collections.abc import Iterator
 
-__all__ = ["RATE", "Kind", "audio", "dump", "kinds", "microphone", "mix", "setup_complete"]
+__all__ = ["Kind", "audio", "dump", "kinds", "microphone", "mix", "setup_complete"]
 
-RATE = 24_000
+_RATE = 24_000
 """Samples of two bytes in each second of the model's voice."""
 
 _WORDS = ["the", "a", "to", "of", "window", "is", "it", "that", "yesterday", "for", "weather", "rain", "with", "you"]
@@ -137,8 +137,8 @@ def _make(kind: Kind, random_: random.Random, *, vertex: bool) -> object:
 
 
 def _audio(random_: random.Random, milliseconds: float, *, vertex: bool) -> object:
-    data = base64.b64encode(random_.randbytes(int(RATE * milliseconds / 1000) * 2)).decode()
-    mime_type = "audio/pcm" if vertex else f"audio/pcm;rate={RATE}"
+    data = base64.b64encode(random_.randbytes(int(_RATE * milliseconds / 1000) * 2)).decode()
+    mime_type = "audio/pcm" if vertex else f"audio/pcm;rate={_RATE}"
     part = {"inlineData": {"mimeType": mime_type, "data": data}}
     return {"serverContent": {"modelTurn": {**_role(vertex=vertex), "parts": [part]}}}
 

@@ -102,7 +102,7 @@ def _end_to_end(bench: Bench, case: str, uri: str, *, milliseconds: int = 40, se
         async with contextlib.AsyncExitStack() as stack:
             takes = [await stack.enter_async_context(CLIENTS[client](uri, script)) for _ in range(sessions)]
             start = time.thread_time()
-            await asyncio.gather(*(frames(share) for frames in takes))
+            await asyncio.gather(*(take_some(share) for take_some in takes))
             return (time.thread_time() - start) / share / sessions * 1e6
 
     samplers = {client: partial(_run, take, client) for client in SENT_BY}

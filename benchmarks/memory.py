@@ -20,12 +20,12 @@ import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, NamedTuple
-from unittest import mock
 
 from websockets.asyncio.client import connect as websockets_connect
 from websockets.asyncio.server import ServerConnection, serve
 
 from benchmarks import frames
+from benchmarks.clients import plain_tcp
 from benchmarks.harness import ROOT, Bench, child, run
 
 ENVIRONMENTS = ["bench"]
@@ -167,11 +167,8 @@ async def _genai(uri: str, *, ours: bool, **options: Any) -> Client:
     global _account  # noqa: PLW0603 -- one for all sessions, as an application has it
     _account = _account or Account(api_key="none")
 
-    def connect(_: str, **arguments: Any) -> Any:
-        arguments.pop("ssl", None)
-        return websockets_connect(uri, **arguments, **options)
-
-    with mock.patch.object(*((websocket, "_Dial") if ours else (live, "ws_connect")), connect):
+    module, name = (websocket, "_Dial") if ours else (live, "ws_connect")
+    with plain_tcp(module, name, uri, **options):
         if ours:
             context: Any = resumable.connect(_account, model=_MODEL, config=_CONFIG)
         else:

@@ -9,10 +9,10 @@ import picows
 
 from resumekit.drivers import Receiver
 
-__all__ = ["PicowsTransport", "dial"]
+__all__ = ["dial"]
 
 
-class PicowsTransport(picows.WSListener):
+class _PicowsTransport(picows.WSListener):
     """An open connection of picows."""
 
     def __init__(self) -> None:
@@ -86,8 +86,8 @@ class PicowsTransport(picows.WSListener):
         raise ConnectionError("no pings here")
 
 
-async def dial(uri: str) -> PicowsTransport:
+async def dial(uri: str) -> _PicowsTransport:
     """Open a connection."""
-    _, listener = await picows.ws_connect(PicowsTransport, uri)
-    assert isinstance(listener, PicowsTransport)
+    _, listener = await picows.ws_connect(_PicowsTransport, uri)
+    assert isinstance(listener, _PicowsTransport)
     return listener

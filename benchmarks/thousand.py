@@ -24,9 +24,9 @@ from benchmarks.load_server import Plan, question
 
 ENVIRONMENTS = ["bench"]
 
-__all__ = ["CUT_RATE", "play"]
+__all__ = ["play"]
 
-CUT_RATE = 0.01
+_CUT_RATE = 0.01
 _CUT = ("resumekit, native", "resumekit, google-genai")
 _UNCUT = ("bare websockets", "google-genai")
 _CORES = 2
@@ -213,7 +213,7 @@ def _measure(bench: harness.Bench) -> None:
         if options["seconds"]:
             run = replace(run, seconds=cast("float", options["seconds"]))  # noqa: PLW2901
         if bench.wanted(run.name, f"{run.sessions:,} sessions"):
-            rate = CUT_RATE if run.contender in _CUT else 0.0
+            rate = _CUT_RATE if run.contender in _CUT else 0.0
             result = play(**asdict(run), cut_rate=rate, uvloop=bool(options["uvloop"]))
             _keep(bench, run.name, run.sessions, result)
             wrong += result["wrong"] if run.contender in _CUT else []
