@@ -73,12 +73,18 @@ class ConnectionRecord:
 
     def __str__(self) -> str:
         """Tell how the connection began, what struck it, and how it ended."""
-        how = "resumed" if self.handle else "fresh"
-        state = f"HTTP {self.http_status}" if self.http_status else how if self.bound_at else "never bound"
-        end = f"{self.close_code} {self.close_reason}".strip() if self.closed_at else "open"
-        faults = f", faults: {', '.join(self.faults)}" if self.faults else ""
-        turns = f"{self.turns_completed} turn{'s' * (self.turns_completed != 1)}"
-        return f"connection {self.number}: {state}, {turns}, {end} by {self.closed_by or '-'}{faults}"
+        facts = [f"HTTP {self.http_status}"]
+        if self.http_status is None:
+            how = "resumed" if self.handle else "fresh"
+            end = f"{self.close_code} {self.close_reason}".strip()
+            facts = [
+                how if self.bound_at else "never bound",
+                f"{self.turns_completed} turn{'s' * (self.turns_completed != 1)}",
+                f"{end} by {self.closed_by}" if self.closed_at else "open",
+            ]
+        if self.faults:
+            facts.append(f"faults: {', '.join(self.faults)}")
+        return f"connection {self.number}: {', '.join(facts)}"
 
     def as_dict(self) -> dict[str, object]:
         """Return the record as JSON-able data."""

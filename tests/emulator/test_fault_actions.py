@@ -30,6 +30,19 @@ async def cut_of(wire):
         return error
 
 
+async def test_a_connection_tells_what_became_of_it():
+    async with faulty(Fault.handshake(503)) as live:
+        with pytest.raises(InvalidStatus):
+            async with dial(live):
+                pass
+        async with session(live) as wire:
+            await wire.ask("one")
+            assert [str(record) for record in live.connections] == [
+                "connection 0: HTTP 503, faults: handshake",
+                "connection 1: fresh, 1 turn, open",
+            ]
+
+
 # --- how a connection ends --------------------------------------------------------------------------------------
 
 
