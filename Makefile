@@ -95,7 +95,7 @@ matrix: setup  ## the other versions of google-genai and google-adk, the other P
 	$(ENV) matrix
 
 .PHONY: browser
-browser:  ## the demo page and the timeline in a browser (needs Chromium; CHROMIUM=/path/to/it)
+browser: docs  ## the demo page, the timeline and the site of the docs in a browser (needs Chromium; CHROMIUM=/path/to/it)
 	$(ENV) setup browser
 	$(STAGE) "tests in a browser" .venv/browser/bin/python -m pytest $(BROWSER) tests/browser
 

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -48,7 +49,9 @@ ELSEWHERE = {
 """Files outside docs/ that are pages of the site."""
 README = "README.md"
 """Stands beside the site: a link to it goes to the first page."""
-PICTURES = ("pictures/demo-light.svg", "pictures/demo-dark.svg", "pictures/demo.html")
+PICTURES = tuple(
+    f"pictures/{name}{end}" for name in ("demo", "timeline") for end in ("-light.svg", "-dark.svg", ".html")
+)
 """What a run of the demo leaves on the site."""
 
 _LINK = re.compile(r"(?<!`)(\[[^\]\[]*(?:\[[^\]]*\])?[^\]\[]*\]\()([^)\s]+)(\))")
@@ -168,7 +171,7 @@ def copied() -> None:
             r"^```mermaid\nstateDiagram.*?^```$", lambda _: figure(drawn()), text, flags=re.DOTALL | re.MULTILINE
         )
         write(page, with_code_in_tables(griffe_fields.linked(text, places)))
-    for path in [*DOCS.rglob("*.svg"), DOCS / "theme" / "site.css", DOCS / "theme" / "worker.js"]:
+    for path in [*DOCS.rglob("*.svg"), *(DOCS / "theme").glob("*.css"), *(DOCS / "theme").glob("*.js")]:
         write(path.relative_to(DOCS).as_posix(), path.read_text("utf-8"))
     shutil.copy(DOCS / "zensical.toml", OUT)
 
@@ -196,21 +199,35 @@ def with_code_in_tables(text: str) -> str:
 
 
 def demo() -> None:
-    """Bring the pictures of a run of the demo: of the last one, if the code is no newer."""
+    """Bring the pictures of a run of the demo, and the timeline of its trace: of the last run, if the code is no newer."""
     newest = max(path.stat().st_mtime for path in (ROOT / "resumekit").rglob("*.py"))
     if not (DEMO / "timeline.svg").is_file() or (DEMO / "timeline.svg").stat().st_mtime < newest:
         print("    resumekit demo, for its picture ...", flush=True)
-        command = [sys.executable, "-m", "resumekit.cli", "demo", "--plain", "--out", str(DEMO)]
-        done = subprocess.run(command, check=False, cwd=ROOT, env=ENVIRON, text=True, capture_output=True)
-        if done.returncode:
-            raise Broken(f"the demo failed:\n{done.stdout}{done.stderr}")
-    drawing = (DEMO / "timeline.svg").read_text("utf-8")
+        ran("demo", "--plain", "--out", str(DEMO))
+    pictured("demo", DEMO / "timeline.svg", DEMO / "timeline.html")
+    with tempfile.TemporaryDirectory() as folder:
+        page, drawing = Path(folder, "timeline.html"), Path(folder, "timeline.svg")
+        ran("timeline", str(DEMO / "call.jsonl"), "-o", str(page), "--svg", str(drawing))
+        pictured("timeline", drawing, page)
+
+
+def ran(*arguments: str) -> None:
+    """Run the command `resumekit`."""
+    command = [sys.executable, "-m", "resumekit.cli", *arguments]
+    done = subprocess.run(command, check=False, cwd=ROOT, env=ENVIRON, text=True, capture_output=True)
+    if done.returncode:
+        raise Broken(f"resumekit {arguments[0]} failed:\n{done.stdout}{done.stderr}")
+
+
+def pictured(name: str, drawing: Path, page: Path) -> None:
+    """Bring a drawing, in light and in dark, and the page that it can be zoomed on."""
+    text = drawing.read_text("utf-8")
     media = "@media (prefers-color-scheme: dark)"
-    if drawing.count(media) != 1:
-        raise Broken("the picture of the demo has no dark colours")
-    write("pictures/demo-light.svg", drawing.replace(media, "@media not all"))
-    write("pictures/demo-dark.svg", drawing.replace(media, "@media all"))
-    shutil.copy(DEMO / "timeline.html", PAGES / "pictures" / "demo.html")
+    if text.count(media) != 1:
+        raise Broken(f"{drawing.name} has no dark colours")
+    write(f"pictures/{name}-light.svg", text.replace(media, "@media not all"))
+    write(f"pictures/{name}-dark.svg", text.replace(media, "@media all"))
+    shutil.copy(page, PAGES / "pictures" / f"{name}.html")
 
 
 def built() -> None:

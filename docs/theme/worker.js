@@ -1,30 +1,24 @@
 // A page that is read from a folder (file://) may start no worker, and the search is one: there, a hidden frame plays it.
+// Messages take a channel, as those of a worker do: they are copied, and an answer never comes within the question.
 if (location.protocol === "file:") {
-  window.Worker = class extends EventTarget {
+  window.Worker = class {
     constructor(url) {
-      super();
-      const frame = document.createElement("iframe");
-      frame.hidden = true;
-      document.body.append(frame);
-      const inside = frame.contentWindow;
-      inside.postMessage = (data) => {
-        const message = new MessageEvent("message", { data });
-        this.dispatchEvent(message);
-        this.onmessage?.(message);
-      };
-      this.frame = frame;
-      this.ready = new Promise((loaded) => {
-        const script = inside.document.createElement("script");
-        script.onload = loaded;
-        script.src = new URL(url, document.baseURI).href;
-        inside.document.head.append(script);
-      });
+      this.frame = document.createElement("iframe");
+      this.frame.hidden = true;
+      document.body.append(this.frame);
+      const inside = this.frame.contentWindow;
+      const { port1, port2 } = new MessageChannel();
+      this.port = port1;
+      port1.onmessage = (message) => this.onmessage?.(message);
+      inside.postMessage = (data) => port2.postMessage(data);
+      const script = inside.document.createElement("script");
+      script.onload = () => (port2.onmessage = (message) => inside.onmessage?.(message));
+      script.onerror = (error) => this.onerror?.(error);
+      script.src = new URL(url, document.baseURI).href;
+      inside.document.head.append(script);
     }
     postMessage(data) {
-      this.ready.then(() => {
-        const message = new MessageEvent("message", { data });
-        this.frame.contentWindow.onmessage?.(message);
-      });
+      this.port.postMessage(data);
     }
     terminate() {
       this.frame.remove();

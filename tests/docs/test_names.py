@@ -9,7 +9,7 @@ import pytest
 from resumekit import Policy
 from tests.docs.pages import PAGES, ROOT
 
-MADE = "pictures/demo"
+MADE = ("pictures/demo", "../pictures/timeline")
 """What a run of the demo leaves on the site (docs/make_site.py)."""
 NAMES = [name for page in PAGES if not (name := page.relative_to(ROOT).as_posix()).startswith("docs/project/proofs")]
 
