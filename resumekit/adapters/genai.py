@@ -337,10 +337,10 @@ class connect:  # noqa: N801 -- reads as a function, like that of google-genai
 
     async def _dial(self) -> WebSocketTransport:
         account = self._account
-        if callable(self._client):
-            self._account = (
-                None  # the first dial takes the client that was asked for a moment ago, each later one another
-            )
+        if callable(
+            self._client
+        ):  # the first dial has the client that was asked for a moment ago, each later one another
+            self._account = None
         if account is None:
             account = seam.account_of(await resolve(self._client))
         renew, self._token_refused = self._token_refused, False
