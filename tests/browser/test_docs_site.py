@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from resumekit.cli._timeline.story import read_story
+from resumekit.cli._timeline.reading import read_story
 from resumekit.core.state import State
 from resumekit.trace import read_trace
 
