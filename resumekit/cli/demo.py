@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resumekit.cli._ports import port
 from resumekit.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     web = parser.add_argument_group("in the browser")
     web.add_argument("--web", action="store_true", help="talk yourself, and cut the line yourself")
     web.add_argument("--live", action="store_true", help="with the real service; a key is needed")
-    web.add_argument("--port", type=int, default=0, help="of the page (any free one)")
+    web.add_argument("--port", type=port, default=0, help="of the page (any free one)")
     web.add_argument(
         "--open",
         action=argparse.BooleanOptionalAction,

@@ -8,15 +8,17 @@ import json
 import signal
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from resumekit.cli._ports import port, why_not
 from resumekit.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import argparse
 
-    from resumekit.emulator import LedgerReport, LiveServer
+    from resumekit.emulator import ConnectionRecord, LedgerReport, LiveServer, ServiceEvent
 
 __all__ = ["HELP", "add_arguments", "run"]
 
@@ -25,7 +27,8 @@ Serve an emulated Gemini Live API on 127.0.0.1, with faults by script.
 
 It speaks the protocol of the real service (Developer API or Vertex), answers every question with the question itself
 and the number of user turns that it remembers, and keeps a ledger of what it received. Point a client at it with the
-environment variables that it prints; any API key will do.
+environment variables that it prints; any API key will do. It tells live who connects, what is asked and which fault
+struck, until Ctrl-C ends it and it prints the ledger.
 
 In a question, the model obeys:
 
@@ -58,6 +61,7 @@ examples: resumekit emulate
 """
 
 _Json = dict[str, Any]
+_ENDED_BY = {"client": "the client", "server": "the service", "fault": "the fault"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--faults", type=Path, metavar="FILE", help="fault script (JSON)")
     parser.add_argument("--time-scale", type=float, default=1.0, metavar="X", help="0.1: ten times as fast")
     parser.add_argument("--seed", type=int, default=0, help="of handles and ids")
-    parser.add_argument("--port", type=int, default=0, help="default: any free one")
+    parser.add_argument("--port", type=port, default=0, help="default: any free one")
     parser.add_argument(
         "--set",
         action="append",
@@ -81,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until Ctrl-C, then print the ledger."""
+    """Serve until Ctrl-C, then print the ledger; meanwhile tell what happens."""
     try:
         from resumekit.emulator import LiveServer, load_faults
     except ModuleNotFoundError as error:
@@ -102,6 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise ConfigurationError(f"cannot read the fault script: {error}") from error
     knobs = dict(_knob(text) for text in cast("list[str]", arguments.knobs))
+    teller = _Teller()
     server = LiveServer(
         profile=arguments.profile,
         model=arguments.model,
@@ -109,9 +114,11 @@ def run(arguments: argparse.Namespace) -> int:
         time_scale=arguments.time_scale,
         seed=arguments.seed,
         port=arguments.port,
+        on_event=teller.tell,
         **cast("_Json", knobs),
     )
-    return asyncio.run(_serve(server))
+    teller.connections = server.connections
+    return asyncio.run(_serve(server, teller))
 
 
 def _knob(text: str) -> tuple[str, object]:
@@ -124,8 +131,59 @@ def _knob(text: str) -> tuple[str, object]:
         return name, value  # a bare word is a string
 
 
-async def _serve(server: LiveServer) -> int:
-    stop = asyncio.Event()
+class _Teller:
+    """Prints what happens, line by line."""
+
+    def __init__(self) -> None:
+        self.connections: list[ConnectionRecord] = []
+        self.stop = asyncio.Event()
+        self.failed: OSError | None = None
+        """Nobody reads it any more, or the disk is full."""
+
+    def tell(self, event: ServiceEvent) -> None:
+        text = _in_words(event, self.connections)
+        if text and self.failed is None:
+            try:
+                print(
+                    f"{time.strftime('%H:%M:%S', time.localtime(event.at))}  {event.connection:>3}  {text}", flush=True
+                )
+            except OSError as error:
+                self.failed = error
+                self.stop.set()
+
+
+def _in_words(event: ServiceEvent, connections: list[ConnectionRecord]) -> str:
+    """Return what a person wants to see go by, or nothing."""
+    assert event.connection is not None
+    record = connections[event.connection]
+    match event.kind:
+        case "handshake":
+            return "somebody connects"
+        case "bound":
+            return "resumed with a handle" if record.handle else "a new session"
+        case "question":
+            return f"question: {textwrap.shorten(event.detail, 60) or '(no text)'}"
+        case "tool_call":
+            return "the model calls a tool"
+        case "interrupted":
+            return "the user interrupts the answer"
+        case "turn_complete":
+            return "answered"
+        case "go_away":
+            return "goAway is sent"
+        case "fault":
+            return f"FAULT: {event.detail}"
+        case "refused":
+            return f"refused: {event.detail}"
+        case "closed":
+            end = f"{record.close_code} {record.close_reason}".strip()
+            return f"the end, by {_ENDED_BY.get(record.closed_by, record.closed_by)}: {end}"
+        case _:
+            return ""
+
+
+async def _serve(server: LiveServer, teller: _Teller) -> int:
+    stop = teller.stop
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
@@ -133,10 +191,12 @@ async def _serve(server: LiveServer) -> int:
         async with contextlib.AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(server)
-            except (OSError, OverflowError) as error:
-                raise ConfigurationError(f"cannot serve: {error}") from error
+            except OSError as error:
+                raise ConfigurationError(why_not(server.port, error)) from error
             _print_address(server)
             await stop.wait()
+            if teller.failed is not None:
+                raise teller.failed
             _print_ledger(server, server.ledger.report())
     finally:
         for name in (signal.SIGINT, signal.SIGTERM):
@@ -154,7 +214,7 @@ def _print_address(server: LiveServer) -> None:
     if server.settings.profile == "developer":
         print("export GOOGLE_API_KEY=any")
     print()
-    print("Ctrl-C ends it and prints the ledger.", flush=True)
+    print("Ctrl-C ends it and prints the ledger.\n\ntime        #  what happens on connection #", flush=True)
 
 
 def _print_ledger(server: LiveServer, report: LedgerReport) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from resumekit.cli._progress import working
+from resumekit.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import argparse
@@ -27,10 +31,11 @@ the bug is mended, this command shows the line from which on the engine now does
     assert result.same, result
 
 The exit status is 0 if all is the same, 1 if something differs (the first difference is shown, with the lines before
-it), and 2 if a file is no trace, is damaged, or is of another format. A trace whose process was killed can be replayed:
+it), and 2 if a file is no trace, is damaged, or is of another format (the others are replayed). A trace whose process was killed can be replayed:
 it ends where it ends.
 
-example: resumekit replay call.jsonl
+examples: resumekit replay call.jsonl
+          resumekit replay traces/*.jsonl
 """
 
 
@@ -41,15 +46,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Replay; returns 0 if all came to the same, else 1."""
+    """Replay each; returns 0 if all came to the same, 1 if one did not, 2 if one cannot be replayed."""
     from resumekit.trace import replay
 
     status = 0
     for path in arguments.trace:
-        result = replay(path)
+        try:
+            with working(f"replaying {path.name}"):
+                result = replay(path)
+        except ConfigurationError as error:
+            print(f"resumekit: {error}", file=sys.stderr)
+            status = 2
+            continue
         if arguments.events:
             for event in result.events:
                 print(f"{path}: {event!r}")
         print(f"{path}: {'same' if result.same else 'DIFFERS'}: {result}")
-        status |= not result.same
+        status = max(status, int(not result.same))
     return status

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resumekit.cli._progress import working
 from resumekit.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ mouse is over, or the arrow keys go to, is told in words. Below it is a list of 
 A trace is written by a session with trace="call.jsonl". What was said is masked in it, so the page shows sizes and times;
 with resumekit.trace.Trace("call.jsonl", payloads=True) it shows the words, too.
 
-The summary is printed. The exit status is 0, or 2 if the file is no trace or the page cannot be written.
+The summary is printed. The exit status is 0, or 2 if the file is no trace or is damaged, or if the page cannot be written.
 
 examples: resumekit timeline call.jsonl
           resumekit timeline call.jsonl -o /tmp/call.html --svg call.svg
@@ -44,16 +45,24 @@ def run(arguments: argparse.Namespace) -> int:
     from resumekit.cli._timeline.reading import read_story
     from resumekit.trace import read_trace
 
-    story = read_story(read_trace(arguments.trace))
-    output: Path = arguments.output or arguments.trace.with_suffix(".html")
-    written = {output: page(story)}
-    if arguments.svg is not None:
-        written[arguments.svg] = draw(story)
+    path: Path = arguments.trace
+    output: Path = arguments.output or path.with_suffix(".html")
+    written: dict[Path, str] = {}
+    trace = read_trace(path)
+    try:
+        with working(f"drawing {path.name}"):
+            story = read_story(trace)
+            written[output] = page(story)
+            if arguments.svg is not None:
+                written[arguments.svg] = draw(story)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # of the right form, and makes no sense
+        raise ConfigurationError(f"{path} is damaged, and cannot be drawn ({type(error).__name__}: {error})") from error
     print(story.summary())
-    for path, text in written.items():
+    for place, text in written.items():
+        name = "picture" if place == arguments.svg else "page"
         try:
-            path.write_text(text, encoding="utf-8")
+            place.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise ConfigurationError(f"the page cannot be written: {error}") from error
-        print(f"The {'picture' if path == arguments.svg else 'page'}: {path}")
+            raise ConfigurationError(f"the {name} cannot be written: {place}: {error.strerror}") from error
+        print(f"The {name}: {place}")
     return 0

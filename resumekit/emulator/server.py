@@ -26,7 +26,7 @@ from resumekit.emulator.settings import resolve
 from resumekit.emulator.transport import Socket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from websockets.asyncio.server import Server, ServerConnection
@@ -67,6 +67,7 @@ class LiveServer:
         seed: Of handles, session ids and call ids.
         port: 0 for any free one.
         address: Its port and its certificate authority, instead of own ones: see `Address`.
+        on_event: Told of each of `events`, as it happens.
         knobs: Every other field of `resumekit.emulator.settings.Settings`.
 
     Raises:
@@ -83,6 +84,7 @@ class LiveServer:
         seed: int = 0,
         port: int = 0,
         address: Address | None = None,
+        on_event: Callable[[ServiceEvent], object] | None = None,
         **knobs: Unpack[Knobs],
     ) -> None:
         base = {"profile": profile, "model": model, "time_scale": time_scale, "seed": seed}
@@ -90,7 +92,7 @@ class LiveServer:
         self.host = "127.0.0.1"
         self.port = port if address is None else address.port
         self._address = address
-        self._service = Service(self.settings, faults, stop_listening=self._stop_listening)
+        self._service = Service(self.settings, faults, stop_listening=self._stop_listening, on_event=on_event)
         self._open: set[Connection] = set()
         self._listeners: list[Server] = []
         self._chores: set[asyncio.Task[None]] = set()

@@ -105,7 +105,9 @@ class Service:
         faults: Iterable[Fault],
         *,
         stop_listening: Callable[[float], None],
+        on_event: Callable[[ServiceEvent], object] | None = None,
     ) -> None:
+        self._tell = on_event
         self.settings = settings
         self.draw = random.Random(settings.seed)
         self.script = FaultScript(faults)
@@ -135,7 +137,10 @@ class Service:
 
     def note(self, connection: int | None, kind: str, detail: str = "") -> None:
         """Put an event on the timeline."""
-        self.events.append(ServiceEvent(time.time(), connection, kind, detail))
+        event = ServiceEvent(time.time(), connection, kind, detail)
+        self.events.append(event)
+        if self._tell is not None:
+            self._tell(event)
 
     async def sleep(self, seconds: float) -> None:
         """Wait for so many seconds of the emulated service."""

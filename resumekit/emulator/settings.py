@@ -301,7 +301,10 @@ def resolve(fields: dict[str, object]) -> Settings:
     try:
         settings = msgspec.convert(merged, Settings)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"bad emulator setting: {error}") from error
+        unknown = sorted(set(merged) - set(Settings.__struct_fields__))
+        known = "; `resumekit emulate --list-knobs` prints what can be set"
+        problem = f"there is no {unknown[0]!r}{known}" if unknown else str(error)
+        raise ConfigurationError(f"bad emulator setting: {problem}") from error
     if settings.time_scale <= 0:
         raise ConfigurationError(f"time_scale has to be positive, not {settings.time_scale!r}")
     if settings.model != "auto":

@@ -19,6 +19,7 @@ FORMAT = 1
 """Of traces; a change that older readers cannot cope with adds one."""
 
 _HEAD = 2
+_NO_TRACE = "{} is no trace of resumekit; one is written by a session that is given trace='call.jsonl'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +73,11 @@ def read_trace(path: str | PathLike[str]) -> TraceFile:
         found = head.get("resumekit_trace")
         began: Any = msgspec.json.decode(second) if found == FORMAT else None
     except OSError as error:
-        raise ConfigurationError(f"the trace cannot be read: {error}") from error
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
     except msgspec.DecodeError as error:
-        raise ConfigurationError(f"{path} is no trace of resumekit: {error}") from error
+        raise ConfigurationError(_NO_TRACE.format(path)) from error
     if found is None:
-        raise ConfigurationError(f"{path} is no trace of resumekit; one is written with trace='call.jsonl'")
+        raise ConfigurationError(_NO_TRACE.format(path))
     if found != FORMAT:
         raise ConfigurationError(
             f"{path} is a trace of format {found}, written by resumekit {head.get('version')}; this version reads"

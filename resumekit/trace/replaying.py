@@ -114,7 +114,9 @@ def replay(path: str | PathLike[str], *, engine: Callable[..., Engine] = Engine)
     except ConfigurationError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError, ProtocolError) as error:
-        raise ConfigurationError(f"{trace.path} cannot be replayed: {type(error).__name__}: {error}") from error
+        raise ConfigurationError(
+            f"{trace.path} is damaged, and cannot be replayed ({type(error).__name__}: {error})"
+        ) from error
 
 
 class _Run:

@@ -315,12 +315,37 @@ def test_the_command_writes_where_it_is_told(path, tmp_path, capsys):
 
 def test_what_cannot_be_read_or_written_ends_with_2(path, tmp_path, capsys):
     assert main(["timeline", str(tmp_path / "none.jsonl")]) == 2
-    assert "the trace cannot be read" in capsys.readouterr().err
+    assert "cannot be read: No such file" in capsys.readouterr().err
     (tmp_path / "no").write_text("hello\n")
     assert main(["timeline", str(tmp_path / "no")]) == 2
     assert "is no trace of resumekit" in capsys.readouterr().err
     assert main(["timeline", str(path), "-o", str(tmp_path / "none" / "x.html")]) == 2
     assert "the page cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "damage"),
+    [
+        ("replay", '"now":null'),
+        *(("timeline", each) for each in ('"now":null', '"now":{}', '"connection":[]', '"no":1')),
+    ],
+)
+def test_a_damaged_trace_is_one_clear_line(command, damage, path, tmp_path, capsys):
+    damaged = tmp_path / "damaged.jsonl"
+    damaged.write_text(re.sub(r'"(now|connection)":[\d.]+', damage, path.read_text("utf-8")))
+    assert main([command, str(damaged)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"resumekit: {damaged} is damaged, and cannot be ")
+    assert said.count("\n") == 1
+    assert not damaged.with_suffix(".html").exists()
+
+
+def test_replay_goes_on_after_a_file_that_is_no_trace(path, tmp_path, capsys):
+    none = tmp_path / "none.jsonl"
+    assert main(["replay", str(none), str(path)]) == 2
+    said = capsys.readouterr()
+    assert said.err == f"resumekit: {none} cannot be read: No such file or directory\n"
+    assert said.out.startswith(f"{path}: same: ")
 
 
 def test_replay_tells_what_is_the_same_and_what_is_not(path, tmp_path, capsys):

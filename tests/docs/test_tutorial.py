@@ -86,9 +86,10 @@ async def test_it_goes_as_printed(tmp_path, monkeypatch):
         assert_same(out, expected(LIVES))
 
         emulator.send_signal(signal.SIGINT)
-        left = (await emulator.stdout.read()).decode().strip("\n").split("\n")
+        live, _, left = (await emulator.stdout.read()).decode().partition("\n\n")
         await emulator.wait()
-    assert left == expected(LEDGER)
+    assert "FAULT: " in live
+    assert left.strip("\n").split("\n") == expected(LEDGER)
 
 
 def test_the_real_service_is_asked_by_the_same_file():

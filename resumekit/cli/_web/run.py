@@ -10,6 +10,7 @@ import warnings
 import webbrowser
 from typing import TYPE_CHECKING
 
+from resumekit.cli._ports import why_not
 from resumekit.cli._web.server import Demo, Server
 from resumekit.cli._web.service import Emulated, Real
 from resumekit.errors import ConfigurationError
@@ -35,8 +36,8 @@ def run_web(*, model: str, live: bool, port: int, opens: bool, speed: float, see
         Real.check()
     try:
         listener = socket.create_server(("127.0.0.1", port))
-    except (OSError, OverflowError) as error:
-        raise ConfigurationError(f"cannot serve on port {port}: {error}") from error
+    except OSError as error:
+        raise ConfigurationError(why_not(port, error)) from error
     opened: Opened = (
         (lambda: Real.started(model)) if live else (lambda: Emulated.started(model, speed=speed, seed=seed))
     )
