@@ -29,6 +29,7 @@ FIELDS = make_reference.COMMON | {
     "close_reason": "Of the close frame.",
     "closed_at": "None: it is open.",
     "closed_by": "Who ended it; empty: nobody, so far.",
+    "authority": "Which signs the servers' certificates.",
     "bound_elsewhere_reason": "With which it refuses a resume while the old connection is open.",
     "code": "The last close code, or HTTP status.",
     "details": "What happened, as google-genai's `APIError` has it.",

@@ -608,22 +608,131 @@ VERDICTS = {
 PHASES = {Phase.DIAL: "dialling", Phase.BIND: "binding", Phase.LIVE: "live"}
 
 
+Code = failures.CloseCode
+CODES: dict[tuple[failures.CloseCode, ...], tuple[str, str, str]] = {
+    (Code.NORMAL, Code.GOING_AWAY, Code.NO_STATUS, Code.SERVICE_RESTART): (
+        "The service, or a proxy before it, closed in good order, and did not say why. After `goAway` this is the end that was"
+        " announced.",
+        "It goes on at once, on a new connection with the newest handle. If that one ends in the same way before it has proved"
+        " itself (by a completed turn, or by `Policy.proven_after`), the delays grow.",
+        "Nothing. If every connection ends after the same short time, something between you and the service closes it: look at"
+        " the [timeline of a call](../how-to/trace-a-call.md), and at the time-outs of proxies.",
+    ),
+    (Code.ABNORMAL,): (
+        "No close frame came: the line was reset, or ended without a word. No peer sends this code; the client makes it up.",
+        "It goes on at once; an answer that was cut is given again.",
+        "Nothing. It is what networks do.",
+    ),
+    (Code.PROTOCOL_ERROR, Code.UNSUPPORTED_DATA): (
+        "The service could not read what it got as WebSocket frames.",
+        "It gives up: the same bytes would do it again.",
+        "Look for a proxy that changes frames. If there is none, report it, with a [trace](../how-to/trace-a-call.md).",
+    ),
+    (Code.INVALID_ARGUMENT,): (
+        "Three things: a message that the service does not accept (`Invalid JSON payload received`, a config that the model does"
+        " not know), a handle that is dead (`Invalid session handle`), or a context that is full.",
+        "Where the reason, or a setup that held a handle, points to the handle, that is forgotten: a fresh start, with the"
+        " history replayed as text. In a live session it tries once more, since the context may have been full. Otherwise it"
+        " gives up.",
+        "At the first connect: run `resumekit doctor my_app:config --model NAME`, which says where a config does not fit its"
+        " model. Later: look at what was sent last. For long calls set context window compression.",
+    ),
+    (Code.POLICY,): (
+        "You may not (`Your API key ...`), there is no such model (`models/... is not found`), the session is gone"
+        " (`BidiGenerateContent session not found`), or the time of the connection is over (`The operation was aborted`).",
+        "The reason decides: an end of time is gone on from at once, a session that is gone means a fresh start, and a wrong key"
+        " or model is raised, as google-genai's own error. What it does not know is tried once more in a live session.",
+        "Check the key, its project and the model's name, where the error says so. Else nothing.",
+    ),
+    (Code.TOO_BIG,): (
+        "A message was too long: one of yours, which the service refused; or, closed by this side, one of the service's.",
+        "It gives up: the same message would do it again.",
+        "Send pictures, documents and audio in smaller pieces.",
+    ),
+    (Code.INTERNAL_ERROR,): (
+        "Anything: a fault of the service, its planned end (`Deadline expired`), a quota (`You exceeded your current quota`,"
+        " `Resource has been exhausted`), or the old connection of this session that it has not let go of yet.",
+        "An end of time is gone on from at once, a fault or a quota after delays that grow. Where it answers the setup of a"
+        " resumption soon after a loss, the same handle is tried again for `Policy.old_binding_grace`, and only then given up"
+        " for a fresh start.",
+        "For quotas: [let fewer sessions in](../how-to/quotas.md), or ask for more. Else nothing, until `Policy.max_outage`"
+        " ends the session: what was lost is in the error.",
+    ),
+    (Code.TRY_AGAIN_LATER, Code.BAD_GATEWAY): (
+        "The service, or a gateway before it, is overloaded or down.",
+        "It tries again, after delays that grow.",
+        "Nothing, unless it lasts: `Policy.max_outage` says how long a session waits for it.",
+    ),
+}
+"""What each close code means, what resumekit does, and what is left to do; the table has the details."""
+STATUSES = (
+    (
+        "HTTP 401, 403",
+        "The service does not accept the key, the token or the project.",
+        "Where `client` is a callable, or the credentials can be refreshed, new ones are asked for, once. Then it gives up.",
+        "Check the key or the credentials; give a callable that makes a client, if they expire within a call.",
+    ),
+    (
+        "HTTP 400, 404, 405, 410, 422",
+        "There is nothing at this address, or not for this request.",
+        "It gives up.",
+        "Check the base URL, the API version and the headers in `http_options`.",
+    ),
+    (
+        "HTTP 408, 425, 429, 5xx",
+        "The service is full, or down.",
+        "It tries again, after the delay that the service names (`Retry-After`), or after delays that grow.",
+        "As at 1011: let fewer sessions in, or wait.",
+    ),
+    (
+        "no code: a time-out, a refused connection, a name that cannot be resolved",
+        "The network, or the service's host, is not there.",
+        "It tries again: at once where a live connection was lost, then after delays that grow.",
+        "At the first connect `ConnectFailed` says how often it was tried: check address, proxy and firewall.",
+    ),
+    (
+        "no code: this side gave up",
+        "The connection was silent, and a ping got no answer; or the application asked for it (`force_reconnect`).",
+        "It hangs up, and goes on at once.",
+        "Nothing.",
+    ),
+)
+
+
+def in_words(heading: str, means: str, does: str, todo: str) -> Iterator[str]:
+    yield from (f"### {heading}", "", means, "")
+    yield from (f"- **resumekit:** {does}", f"- **You:** {todo}", "")
+
+
 def close_codes_page() -> Iterator[str]:
     yield from (
         "# Close codes",
         "",
-        "What the end of a connection is taken for. The table is read from the top, and the first row that fits decides: that",
-        "is how the code does it, from the same table. A reason is compared by its beginning, letter case apart, since a",
-        "WebSocket carries 123 bytes of it. The hook [`classify_failure`](hooks.md) decides otherwise.",
-        "[Why connections end](../explanation/why-connections-end.md) tells what lies behind them.",
+        "What the end of a connection is taken for: first in words, then as the table from which the code decides.",
+        "[Why connections end](../explanation/why-connections-end.md) tells what lies behind it. The close code and the reason",
+        "of a loss are in the event `ConnectionLost`, in the log, and in the error that ends a session.",
+        "",
+        "## In words",
+        "",
+    )
+    if {code for codes in CODES for code in codes} != set(Code):
+        raise LookupError("a close code has no words")
+    for codes, said in CODES.items():
+        yield from in_words(", ".join(f"{code.value} `{code.name}`" for code in codes), *said)
+    for said in STATUSES:
+        yield from in_words(*said)
+    yield from (
+        "## The table",
+        "",
+        "It is read from the top, and the first row that fits decides. A reason is compared by its beginning, letter case apart,",
+        "since a WebSocket carries 123 bytes of it. The hook [`classify_failure`](hooks.md) decides otherwise.",
         "",
     )
     yield from table(("verdict", "what follows"), *((f"`{verdict.value}`", VERDICTS[verdict]) for verdict in Verdict))
     yield from table(("what came", "when", "if", "verdict"), *map(failure_row, failures.TABLE))
     yield from (
         "*dialling*: TCP, TLS, the HTTP upgrade. *binding*: from the setup to `setupComplete`. *live*: after it. *the first time*:",
-        "it did not come before since a connection last proved itself. Codes that the service or a network was seen to produce:",
-        ", ".join(f"{code.value} `{code.name}`" for code in failures.CloseCode) + ".",
+        "it did not come before since a connection last proved itself, by a completed turn or by `Policy.proven_after`.",
     )
 
 

@@ -128,6 +128,7 @@ def test_every_page_opens_without_a_complaint_and_fits_into_a_phone(built, begin
         ("ResumableGemini", "reference/api/adk.html"),
         ("max_outage", "reference/api/resumekit.html"),
         ("trace a call", "how-to/trace-a-call.html"),
+        ("1011", "reference/close-codes.html"),
         ("rolling deploys", "how-to/rolling-deploys.html"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 import textwrap
@@ -46,3 +47,27 @@ def test_the_code_of_the_first_page_is_that_of_the_readme():
     assert len(shown) == 2
     for code in shown:
         assert textwrap.dedent(code) in readme
+
+
+NOT_FOR_USERS = {"Recording", "TracedEngine"}
+"""What resumekit itself, and its tests, need of a public module. Of `resumekit.wire` users get what a session yields."""
+
+
+def test_every_name_of_a_public_module_has_its_place():
+    shown = {}
+    for page in sorted((ROOT / "docs" / "reference" / "api").glob("*.md")):
+        for module, members in re.findall(
+            r"^::: (\S+)\n(?:    .*\n)*? +members: \[(.*?)\]", page.read_text("utf-8"), re.MULTILINE
+        ):
+            shown[module] = set(members.split(", "))
+    everywhere = set().union(*shown.values()) | NOT_FOR_USERS | {"events"}  # a module
+    for module in shown.keys() - {"resumekit.wire"}:
+        path = ROOT / {"resumekit.events": "resumekit.core.events"}.get(module, module).replace(".", "/")
+        tree = ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text("utf-8"))
+        (names,) = (
+            ast.literal_eval(node.value)
+            for node in tree.body
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        )
+        assert set(names) - everywhere == set(), module
+    assert len(shown) > 12
