@@ -17,7 +17,9 @@ from collections.abc import Iterator
 
 import msgspec
 
+from resumekit.core import events
 from resumekit.drivers.driver import Driver
+from resumekit.drivers.publisher import Publisher
 from resumekit.wire import ResumptionHandle
 
 API_KEY = "Canary.0123456789-api-key_abcdef"
@@ -94,7 +96,7 @@ def watched(*, everybody: bool = False) -> Iterator[set[str]]:
     seen = _Seen()
     secrets = {API_KEY, TOKEN}
     drivers: list[Driver] = []
-    make_handle, make_driver, publish = ResumptionHandle.__init__, Driver.__init__, Driver.publish
+    make_handle, make_driver, publish = ResumptionHandle.__init__, Driver.__init__, Publisher.publish
     show_warning = warnings.showwarning
 
     def handle_made(self: ResumptionHandle, text: str) -> None:
@@ -106,7 +108,7 @@ def watched(*, everybody: bool = False) -> Iterator[set[str]]:
         drivers.append(self)
         make_driver(self, *args, **arguments)
 
-    def published(self: Driver, event: object) -> None:
+    def published(self: Publisher, event: events.Event) -> None:
         seen.told.append(f"event {event!r} {msgspec.to_builtins(event)!r}")
         publish(self, event)
 
@@ -115,7 +117,7 @@ def watched(*, everybody: bool = False) -> Iterator[set[str]]:
         show_warning(message, *args, **arguments)
 
     levels = {name: logging.getLogger(name).level for name in watched_at}
-    ResumptionHandle.__init__, Driver.__init__, Driver.publish = handle_made, driver_made, published
+    ResumptionHandle.__init__, Driver.__init__, Publisher.publish = handle_made, driver_made, published
     warnings.showwarning = warned
     for name, level in watched_at.items():
         logging.getLogger(name).setLevel(level)
@@ -127,7 +129,7 @@ def watched(*, everybody: bool = False) -> Iterator[set[str]]:
             logging.getLogger(name).setLevel(level)
             logging.getLogger(name).removeHandler(seen)
         warnings.showwarning = show_warning
-        ResumptionHandle.__init__, Driver.__init__, Driver.publish = make_handle, make_driver, publish
+        ResumptionHandle.__init__, Driver.__init__, Publisher.publish = make_handle, make_driver, publish
     for driver in drivers:
         error = getattr(driver, "_error", None)
         if error is not None:

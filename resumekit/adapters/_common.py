@@ -206,11 +206,6 @@ async def session_driver(
     def publish(event: Event) -> None:
         driver.publish(event)
 
-    def tell(event: Event) -> None:
-        if recording is not None:
-            recording.tell(event)
-        decisions.on_event(event)
-
     keeper: Keeper | None = None
     if key is not None and policy.resumption == "on":
         keeper = Keeper(
@@ -231,7 +226,8 @@ async def session_driver(
         policy=policy,
         load_history=_loader(history, to_dict) if loads else None,
         on_event=on_event,
-        tell_plugins=decisions.on_event if recording is None else tell,
+        tell_plugins=decisions.on_event,
+        note=None if recording is None else recording.tell,
         keeper=keeper,
         readable=readable,
         admission=None if pool is None else pool.admission(publish),

@@ -72,6 +72,7 @@ class Driver:
         load_history: Answers `actions.LoadHistory`; give it exactly if the engine `loads_history`.
         on_event: Called with every event, at once; must not block. What it raises is logged once.
         tell_plugins: Called with every event before that; must not raise.
+        note: Called with every event that is not the engine's own, but the first one, before all others; must not raise.
         keeper: Of the store, if there is one.
         readable: Tells whether the application's library can read a frame; one that it cannot is reported. `recv`
             returns it all the same. Not asked of media that differ from others in their bytes alone.
@@ -102,6 +103,7 @@ class Driver:
         "_model",
         "_name",
         "_news",
+        "_note",
         "_over",
         "_paused",
         "_policy",
@@ -123,6 +125,7 @@ class Driver:
         load_history: HistoryLoader | None = None,
         on_event: OnEvent | None = None,
         tell_plugins: Callable[[Event], None] | None = None,
+        note: Callable[[Event], None] | None = None,
         keeper: Keeper | None = None,
         readable: Callable[[ServerMessage], bool] | None = None,
         admission: Admission | None = None,
@@ -138,6 +141,7 @@ class Driver:
         self._readable = readable
         self._admission = admission
         self._at_end = at_end
+        self._note = note
         self._admitting: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._name = f"session {next(_numbers)}" + (f" ({label})" if label else "")
@@ -154,7 +158,8 @@ class Driver:
         """Winds up."""
         self._links: tuple[Link, ...] = ()
         self._loader: asyncio.Task[None] | None = None
-        self._todo: list[actions.Action] = []
+        self._todo: list[actions.Action | Event] = []
+        """What the engine asked for, and what plugins report."""
         self._acting = False
         self._clock = Clock(self._alarm)
         self._news = Waiters()
@@ -200,7 +205,7 @@ class Driver:
             PoolTimeout: The pool did not let it in within its own time.
         """
         self._begun = True
-        self.publish(SessionStarted(model=self._model))
+        self._publish(SessionStarted(model=self._model))
         if self._keeper is None:
             self._begin(inputs.Start())
         else:
@@ -343,7 +348,13 @@ class Driver:
         self._feed(inputs.Remember(turns))
 
     def publish(self, event: Event) -> None:
-        """Tell everybody of an event, and do what somebody asked for meanwhile."""
+        """Tell everybody of an event that is not the engine's."""
+        if self._note is not None:
+            self._note(event)
+        self._publish(event)
+
+    def _publish(self, event: Event) -> None:
+        """Tell everybody, and do what somebody asked for meanwhile."""
         self._publisher.publish(event)
         if self._todo and not self._acting:
             self._act_all()
@@ -356,11 +367,11 @@ class Driver:
                 return  # after a bug in here, it was told
             if event.error is None and self._error is not None:
                 event = msgspec.structs.replace(event, error=_described(self._error))
-        self.publish(event)
+        self._publish(event)
 
     def report(self, event: Event) -> None:
         """Publish an event of a plugin: after what the engine, or the application, is just being told."""
-        self._todo.append(actions.Notify(event))
+        self._todo.append(event)
 
     # ------------------------------------------------------------------ the engine
 
@@ -420,7 +431,7 @@ class Driver:
             self._acting = False
         self._news.wake()
 
-    def _act(self, action: actions.Action) -> None:
+    def _act(self, action: actions.Action | Event) -> None:
         match action:  # the frequent ones first
             case actions.SendFrame():
                 if (link := self._link(action.connection)) is not None:
@@ -460,6 +471,8 @@ class Driver:
                     self._keeper.forget()
             case actions.Finish():
                 self._finish(action.error)
+            case Event():
+                self.publish(action)
 
     def _alarm(self) -> None:
         self._spawn(self._tick())

@@ -38,19 +38,6 @@ _BACKLOG = 16 * 2**20
 """Bytes that may wait for a slow disk; then the trace ends."""
 _JOINED = 2.0
 """Seconds that the end of a session waits for the last lines."""
-_NOT_THE_ENGINES = (
-    events.Admitted,
-    events.Continued,
-    events.HookFailed,
-    events.MessageNotSent,
-    events.Queued,
-    events.QuotaStrained,
-    events.StoreFailed,
-    events.StoreRecovered,
-    events.WaitingForKey,
-)
-"""Events that the engine knows nothing of."""
-
 _IN_A_DIRECTORY = "{time}-{pid}-{session}.jsonl"
 
 _numbers = itertools.count(1)
@@ -221,9 +208,8 @@ class Recording:
             self._wake.set()
 
     def tell(self, event: events.Event) -> None:
-        """Take an event that the application is told; those of the engine are in its actions."""
-        if isinstance(event, _NOT_THE_ENGINES):
-            self.record(Told(msgspec.structs.replace(event, at=time.time())))
+        """Take an event that is not the engine's; those are in its actions."""
+        self.record(Told(msgspec.structs.replace(event, at=time.time())))
 
     async def finish(self) -> None:
         """Write what is left, and close the file. Waits for a slow disk no longer than two seconds."""

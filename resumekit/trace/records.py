@@ -120,7 +120,7 @@ class Took(Struct, frozen=True, gc=False):
 
 
 class Told(Struct, frozen=True, gc=False):
-    """An event that is not the engine's: of the store, the pool, a plugin."""
+    """An event that is not the engine's: of the store, the pool, a plugin, the driver or the adapter."""
 
     event: events.Event
 

@@ -20,12 +20,13 @@ import pytest
 
 from resumekit.adapters import websockets as resumable
 from resumekit.core import events
+from resumekit.defaults import MemoryStore
 from resumekit.errors import ConfigurationError
 from resumekit.hookspecs import hookimpl
 from resumekit.trace import Trace, file, read_trace, replay
 from resumekit.trace.records import Inserted
 from tests.adapters.support import nothing_is_left, server, settled
-from tests.adapters.test_websockets import connect
+from tests.adapters.test_websockets import SETUP, connect
 from tests.drivers.fakes import question
 
 ROOT = Path(__file__).parents[2]
@@ -247,11 +248,26 @@ async def test_events_that_the_engine_does_not_know_are_in_it_too(tmp_path):
     assert replay(path).same
 
 
+async def test_why_a_kept_handle_is_not_used_is_in_it(tmp_path):
+    path = tmp_path / "call.jsonl"
+    kept = {"key": "k", "store": MemoryStore()}
+    other = {**SETUP, "systemInstruction": {"parts": [{"text": "be brief"}]}}
+    async with server() as live, nothing_is_left():
+        async with connect(live, **kept) as session:
+            await talk(session)
+        async with connect(live, **kept, setup=other, trace=path) as session:
+            await talk(session)
+    told = [line["told"] for _, line in read_trace(path).lines() if "told" in line]
+    assert [(event["event"], event["reason"]) for event in told] == [
+        ("HandleRefused", "it was stored for another config")
+    ]
+    assert replay(path).same
+
+
 def test_an_event_of_the_store_is_written_with_its_time(tmp_path):
     recording = Trace(tmp_path / "call.jsonl").recording("label")
     recording.open()
     recording.tell(events.StoreFailed(operation="save", problem="gone"))
-    recording.tell(events.Moving(connection=1, quiet=True))
     recording.close()
     recording.close()
     recording.record(Inserted(b"{}"))
