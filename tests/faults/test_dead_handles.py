@@ -1,4 +1,7 @@
-"""Handles that are accepted and dead: noticed, given up, and the conversation goes on without them."""
+"""Handles that are accepted and dead: noticed, given up, and the conversation goes on without them.
+
+In virtual time: a busy machine, too, makes a model look mute.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,9 @@ import pytest
 
 from resumekit.core import events
 from resumekit.emulator import Fault, Trigger
-from tests.faults.runner import ARM, PROFILES, Ask, Say, Scenario, Until, converse
+from tests.faults import virtually
+from tests.faults.runner import ARM, PROFILES, Ask, Say, Scenario, Until
 from tests.faults.scenarios import CUT, TOOL
-
-pytestmark = pytest.mark.network
 
 profiles = pytest.mark.parametrize("profile", PROFILES)
 TEXT = (Ask("one"), ARM, Ask("two"), Ask("three"))
@@ -22,9 +24,9 @@ def dead(run) -> list[bool]:
 
 
 @profiles
-async def test_a_connection_that_is_mute_is_tried_once_more_with_its_handle(profile):
+def test_a_connection_that_is_mute_is_tried_once_more_with_its_handle(profile):
     scenario = Scenario(name="mute", armed=(CUT, Fault.poisoned_handle()), steps=TEXT)
-    run = await converse(scenario, profile=profile)
+    run = virtually.converse(scenario, profile=profile)
     assert not run.problems(), str(run)
     first, mute, again = run.connections
     assert (mute.poisoned, again.poisoned) == (True, False)
@@ -36,7 +38,7 @@ async def test_a_connection_that_is_mute_is_tried_once_more_with_its_handle(prof
 @profiles
 @pytest.mark.parametrize("scope", ["handle", "session"])
 @pytest.mark.parametrize("steps", [TEXT, TOOLS, SPOKEN], ids=["text", "tools", "speech"])
-async def test_a_handle_that_is_mute_twice_is_dead_and_a_fresh_session_answers(profile, scope, steps):
+def test_a_handle_that_is_mute_twice_is_dead_and_a_fresh_session_answers(profile, scope, steps):
     scenario = Scenario(
         name="dead",
         armed=(Fault.rst(at=Trigger.generation_complete(2)), Fault.poisoned_handle(scope)),
@@ -45,7 +47,7 @@ async def test_a_handle_that_is_mute_twice_is_dead_and_a_fresh_session_answers(p
         speech=steps is SPOKEN,
         policy={"resend_speech": "transcript"},
     )
-    run = await converse(scenario, profile=profile)
+    run = virtually.converse(scenario, profile=profile)
     if steps is SPOKEN:  # what was spoken is told as text
         assert run.report.held == run.report.unexpected == ["one", "two"]
         problems = [
@@ -65,7 +67,7 @@ async def test_a_handle_that_is_mute_twice_is_dead_and_a_fresh_session_answers(p
 
 
 @profiles
-async def test_handles_of_a_connection_that_hands_out_dead_ones_are_not_tried_for_ever(profile):
+def test_handles_of_a_connection_that_hands_out_dead_ones_are_not_tried_for_ever(profile):
     scenario = Scenario(
         name="issued",
         faults=(Fault.poisoned_handle("issued", at=Trigger.bound(), connection=0),),
@@ -73,28 +75,28 @@ async def test_handles_of_a_connection_that_hands_out_dead_ones_are_not_tried_fo
         steps=(Ask("one"), Ask("more"), ARM, Ask("two"), Ask("three")),
         fresh=1,
     )
-    run = await converse(scenario, profile=profile)
+    run = virtually.converse(scenario, profile=profile)
     assert not run.problems(), str(run)
     assert dead(run) == [True]
     assert [record.poisoned for record in run.connections] == [False, True, True, False]
 
 
 @profiles
-async def test_a_resumed_model_that_only_waits_for_a_tool_is_not_taken_for_dead(profile):
+def test_a_resumed_model_that_only_waits_for_a_tool_is_not_taken_for_dead(profile):
     scenario = Scenario(
         name="waits",
         armed=(Fault.close(1011, at=Trigger.tool_call()),),
         steps=TOOLS,
         tool_time=40,
     )
-    run = await converse(scenario, profile=profile)
+    run = virtually.converse(scenario, profile=profile)
     assert not run.problems(), str(run)
     assert len(run.connections) == 2
     assert len(run.app.executed) == 1
 
 
 @profiles
-async def test_a_storm_of_go_aways_while_a_tool_runs_ends(profile):
+def test_a_storm_of_go_aways_while_a_tool_runs_ends(profile):
     scenario = Scenario(
         name="storm",
         armed=(CUT, Fault.go_away(10, at=Trigger.bound(), times=4)),
@@ -103,7 +105,7 @@ async def test_a_storm_of_go_aways_while_a_tool_runs_ends(profile):
         fresh=None,
         tool_time=3,
     )
-    run = await converse(scenario, profile=profile)
+    run = virtually.converse(scenario, profile=profile)
     assert not run.problems(), str(run)
     assert len(run.app.executed) == 1
     assert run.struck.count("go_away") >= 3

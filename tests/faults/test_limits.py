@@ -1,4 +1,4 @@
-"""What has an end: the service's session, and the room for what an app does not read."""
+"""What has an end: the service's session, and the room for what an app does not read. In virtual time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import pytest
 
 from resumekit.core import events
 from resumekit.emulator import Fault, Trigger
-from tests.faults.runner import ARM, PROFILES, Ask, Do, Pause, Scenario, Until, converse
-
-pytestmark = pytest.mark.network
+from tests.faults import virtually
+from tests.faults.runner import ARM, PROFILES, Ask, Do, Pause, Scenario, Until
 
 profiles = pytest.mark.parametrize("profile", PROFILES)
 EXPIRED = "BidiGenerateContent session expired"
@@ -22,10 +21,10 @@ def told(run, kind):
 
 
 @profiles
-async def test_a_session_is_replaced_at_a_quiet_point_before_the_service_ends_it(profile):
+def test_a_session_is_replaced_at_a_quiet_point_before_the_service_ends_it(profile):
     renewed = {**LIMIT, "at_session_limit": "fresh_start", "warm_dial": False}  # nor does it wait for a slow machine
     scenario = Scenario(name="renewed", knobs=KNOBS, policy=renewed, steps=TALK, fresh=None)
-    run = await converse(scenario, profile=profile)
+    run = virtually.converse(scenario, profile=profile)
     assert not run.problems(), str(run)  # no refusal among them
     assert told(run, events.SessionExpiring)
     fresh = told(run, events.FreshStarted)
@@ -35,9 +34,9 @@ async def test_a_session_is_replaced_at_a_quiet_point_before_the_service_ends_it
 
 
 @profiles
-async def test_a_session_that_the_service_ends_goes_on_in_a_new_one(profile):
+def test_a_session_that_the_service_ends_goes_on_in_a_new_one(profile):
     scenario = Scenario(name="expired", knobs=KNOBS, policy=LIMIT, steps=TALK, fresh=None, refused=frozenset({EXPIRED}))
-    run = await converse(scenario, profile=profile)
+    run = virtually.converse(scenario, profile=profile)
     assert not run.problems(), str(run)
     assert EXPIRED in [record.refused for record in run.connections]
     first = run.app.told.index(told(run, events.SessionExpiring)[0])
@@ -45,11 +44,11 @@ async def test_a_session_that_the_service_ends_goes_on_in_a_new_one(profile):
 
 
 @profiles
-async def test_a_session_with_compression_has_no_end(profile):
+def test_a_session_with_compression_has_no_end(profile):
     config = {"context_window_compression": {"sliding_window": {}}}
     policy = {"session_limit_warning": 15, "at_session_limit": "fresh_start"}
     scenario = Scenario(name="compressed", knobs=KNOBS, policy=policy, steps=TALK, config=config)
-    run = await converse(scenario, profile=profile)
+    run = virtually.converse(scenario, profile=profile)
     assert not run.problems(), str(run)
     assert not told(run, events.SessionExpiring)
     assert len({record.session_id for record in run.connections if record.session_id}) == 1
@@ -68,7 +67,7 @@ async def ask_and_read_late(app):
     [(), (Fault.rst(at=Trigger.mid_answer(40)),), (Fault.go_away(5, at=Trigger.mid_answer(30)),)],
     ids=["healthy", "cut", "goaway"],
 )
-async def test_an_app_that_reads_late_gets_everything(profile, faults):
+def test_an_app_that_reads_late_gets_everything(profile, faults):
     scenario = Scenario(
         name="slow",
         armed=faults,
@@ -76,7 +75,7 @@ async def test_an_app_that_reads_late_gets_everything(profile, faults):
         policy={"inbox_frames": 20},
         undisturbed=not faults,
     )
-    run = await converse(scenario, profile=profile, loop="request")
+    run = virtually.converse(scenario, profile=profile, loop="request")
     assert not run.problems(), str(run)
     (slow,) = told(run, events.SlowConsumer)[:1]
     assert slow.frames >= 20

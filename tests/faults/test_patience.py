@@ -1,4 +1,4 @@
-"""When nothing is wrong, nothing is done; and what needs time gets it."""
+"""When nothing is wrong, nothing is done; and what needs time gets it. In virtual time: a busy machine is not what it is about."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import pytest
 
 from resumekit.core import events
 from resumekit.emulator import Fault, Trigger
-from tests.faults.runner import ARM, PROFILES, SCALE, Ask, Do, Pause, Say, Scenario, Until, converse
+from tests.faults import virtually
+from tests.faults.runner import ARM, PROFILES, Ask, Do, Pause, Say, Scenario, Until
 from tests.faults.scenarios import SCENARIOS
-
-pytestmark = pytest.mark.network
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
@@ -23,8 +22,8 @@ def told(run, kind):
 
 @profiles
 @pytest.mark.parametrize("name", ["half-open-in-mid-answer", "half-open-in-silence"])
-async def test_a_half_open_connection_is_resumed_with_its_handle_once_the_service_lets_go(profile, name):
-    run = await converse(BY_NAME[name], profile=profile, loop="request" if name.endswith("silence") else "classic")
+def test_a_half_open_connection_is_resumed_with_its_handle_once_the_service_lets_go(profile, name):
+    run = virtually.converse(BY_NAME[name], profile=profile, loop="request" if name.endswith("silence") else "classic")
     assert not run.problems(), str(run)
     first, *others = run.connections
     assert first.handles_issued
@@ -36,21 +35,20 @@ async def test_a_half_open_connection_is_resumed_with_its_handle_once_the_servic
 
 @pytest.mark.parametrize("pongs", [0, 10])
 @pytest.mark.parametrize(("profile", "family"), [("developer", "2.5"), ("vertex", "3.x")])
-async def test_a_model_that_thinks_for_40_s_is_waited_for(profile, family, pongs):
+def test_a_model_that_thinks_for_40_s_is_waited_for(profile, family, pongs):
     scenario = Scenario(
         name="think",
         steps=(Ask("one"), Ask("two [think:40]"), Ask("three")),
         knobs={"pong_delay": pongs},
-        scale=0.03 if not pongs else SCALE,
         undisturbed=True,
     )
-    run = await converse(scenario, profile=profile, family=family)
+    run = virtually.converse(scenario, profile=profile, family=family)
     assert not run.problems(), str(run)
     assert not told(run, events.TurnCut)
 
 
 @profiles
-async def test_a_proactive_model_that_stays_silent_is_left_alone(profile):
+def test_a_proactive_model_that_stays_silent_is_left_alone(profile):
     async def say_something_to_somebody_else(app):
         await app.speak("[silent] not you", None)
         app.questions.pop()  # nobody will answer
@@ -58,31 +56,30 @@ async def test_a_proactive_model_that_stays_silent_is_left_alone(profile):
     scenario = Scenario(
         name="proactive",
         speech=True,
-        scale=0.03,
         config={"proactivity": {"proactive_audio": True}},
         steps=(Say("one"), Do(say_something_to_somebody_else), Pause(100), Say("two"), Say("three")),
         undisturbed=True,
     )
-    run = await converse(scenario, profile=profile)
+    run = virtually.converse(scenario, profile=profile)
     assert not run.problems(), str(run)
 
 
 @profiles
-async def test_a_silent_app_keeps_its_connection(profile):
-    scenario = Scenario(name="idle", scale=0.02, steps=(Ask("one"), Pause(200), Ask("two")), undisturbed=True)
-    run = await converse(scenario, profile=profile)
+def test_a_silent_app_keeps_its_connection(profile):
+    scenario = Scenario(name="idle", steps=(Ask("one"), Pause(200), Ask("two")), undisturbed=True)
+    run = virtually.converse(scenario, profile=profile)
     assert not run.problems(), str(run)
 
 
 @profiles
 @families
-async def test_go_away_in_mid_answer_lets_the_answer_end_and_moves_before_the_deadline(profile, family):
+def test_go_away_in_mid_answer_lets_the_answer_end_and_moves_before_the_deadline(profile, family):
     scenario = Scenario(
         name="goaway",
         armed=(Fault.go_away(59, at=Trigger.mid_answer(2)),),
         steps=(Ask("one"), ARM, Ask("two [chunks:40]"), Until(events.Resumed), Ask("three")),
     )
-    run = await converse(scenario, profile=profile, family=family, loop="request")
+    run = virtually.converse(scenario, profile=profile, family=family, loop="request")
     assert not run.problems(), str(run)
     old = run.connections[0]
     assert old.turns_completed == 2  # the answer ended where it began
@@ -97,14 +94,14 @@ async def test_go_away_in_mid_answer_lets_the_answer_end_and_moves_before_the_de
 
 
 @profiles
-async def test_the_next_connection_is_dialled_ahead_and_bound_only_after_the_old_one_is_closed(profile):
+def test_the_next_connection_is_dialled_ahead_and_bound_only_after_the_old_one_is_closed(profile):
     scenario = Scenario(
         name="warm",
         armed=(Fault.go_away(30, at=Trigger.client_message(2)),),
         steps=(Ask("one"), ARM, Ask("two [think:19]"), Until(events.Resumed), Ask("three")),
         policy={"progress_watchdog": 60},  # it thinks longer than a handle would be trusted
     )
-    run = await converse(scenario, profile=profile)
+    run = virtually.converse(scenario, profile=profile)
     assert not run.problems(), str(run)
     old, new = run.connections[:2]
     assert new.opened_at < old.closed_at  # ahead of time ...

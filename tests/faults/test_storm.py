@@ -42,7 +42,6 @@ def test_few_dials_and_one_typed_error(profile, fault):
         name=fault,
         armed=(CUT, FOR_EVER[fault]),
         steps=(Ask("one"), ARM, Ask("two"), Ask("never")),
-        scale=1.0,
         policy={"max_reanswers_per_turn": 1000},
     )
     run = virtually.converse(scenario, profile=profile)
@@ -61,7 +60,6 @@ def test_nobody_listens_any_more(profile):
         name="down",
         armed=(CUT,),
         steps=(Ask("one"), ARM, Do(take_the_network_away), Ask("two"), Ask("never")),
-        scale=1.0,
     )
     run = virtually.converse(scenario, profile=profile, loop="request")
     dials = [event.at + event.delay for event in run.app.told if isinstance(event, events.ReconnectScheduled)]
@@ -106,7 +104,6 @@ def test_a_service_that_says_go_away_at_once_for_ever_is_dialled_seldom(profile)
         name="go away",
         faults=(Fault.go_away(10, at=Trigger.bound(), times=None),),
         steps=(Ask("one"), Pause(150), Ask("two")),
-        scale=1.0,
     )
     run = virtually.converse(scenario, profile=profile)
     assert run.error is None

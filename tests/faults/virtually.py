@@ -6,6 +6,8 @@ shows what a network does, nor which descriptors are left.
 
 from __future__ import annotations
 
+import dataclasses
+
 from tests.faults import runner
 from tests.proofs import virtual
 
@@ -54,5 +56,6 @@ class Emulator:
 
 
 def converse(scenario, **arguments):
-    """Run a scenario to its end; see `tests.faults.runner.converse`."""
+    """Run a scenario to its end, at the service's own pace; see `tests.faults.runner.converse`."""
+    scenario = dataclasses.replace(scenario, scale=1.0)
     return virtual.run(lambda _: runner.converse(scenario, emulator=Emulator, timeout=TIMEOUT, **arguments))
