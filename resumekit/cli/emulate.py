@@ -39,6 +39,7 @@ In a question, the model obeys:
   [seconds:15]                  speak for 15 s
   [silent]                      say nothing
   [recall]                      list the user turns that it remembers
+  [search:query] [code:source]  use a built-in tool, where the setup has it
 
 A fault script is a JSON array. Two cuts and a refused handle:
 
@@ -102,8 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
         _list_knobs()
         return 0
     try:
-        script = arguments.faults.read_text() if arguments.faults else "[]"
-    except OSError as error:
+        script = arguments.faults.read_text("utf-8") if arguments.faults else "[]"
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"cannot read the fault script: {error}") from error
     knobs = dict(_knob(text) for text in cast("list[str]", arguments.knobs))
     teller = _Teller()

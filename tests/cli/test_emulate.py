@@ -141,6 +141,7 @@ def test_knobs_are_listed_with_what_they_mean(capsys):
     ("arguments", "message"),
     [
         (["--faults", "/nonexistent"], "cannot read the fault script"),
+        (["--faults", sys.executable], "cannot read the fault script"),
         (["--set", "lag"], "--set wants KNOB=VALUE"),
         (["--set", "typo=1"], "bad emulator setting: there is no 'typo'; `resumekit emulate --list-knobs` prints"),
         (["--set", "overlap=1"], "bad emulator setting: "),
