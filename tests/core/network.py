@@ -41,6 +41,8 @@ class Wire:
     """Nothing arrives any more, and nobody says so."""
     stalled_until: float = 0.0
     """Everything arrives late."""
+    held: list[tuple[Callable[..., None], tuple[Any, ...]]] = field(default_factory=list)
+    """What happens as soon as it moves again, in order."""
     hears_speech: bool = False
     """The service has said so."""
     videos: list[int] = field(default_factory=list)
@@ -169,10 +171,21 @@ class Network:
 
     def _stalls(self, wire: Wire, what: Callable[..., None], *args: Any) -> bool:
         """Put off what happens on a wire until it moves again."""
-        if self.world.now >= wire.stalled_until:
+        if self.world.now >= wire.stalled_until and not wire.held:
             return False
-        self.world.at(wire.stalled_until - self.world.now, what, wire, *args)
+        if not wire.held:
+            self.world.at(wire.stalled_until - self.world.now, self.moves, wire)
+        wire.held.append((what, args))
         return True
+
+    def moves(self, wire: Wire) -> None:
+        """Let happen what a stall has held up, if it is over."""
+        if self.world.now < wire.stalled_until:  # another one has come
+            self.world.at(wire.stalled_until - self.world.now, self.moves, wire)
+            return
+        held, wire.held = wire.held, []
+        for what, args in held:
+            self.world.at(0.0, what, wire, *args)
 
     def _arrives_up(self, wire: Wire) -> None:
         if self._stalls(wire, self._arrives_up):
@@ -306,7 +319,15 @@ class Network:
         wire = self.wires[number]
         if wire.closing or wire.aborted or wire.ended:
             raise Violation("I1", f"a ping on connection {number}, which is over")
-        self.world.at(self._latency() * 2, self._pong, wire)
+        latency = self._latency()
+        wire.up_at = max(wire.up_at, self.world.now + latency)
+        self.world.at(wire.up_at - self.world.now, self._pinged, wire, latency)
+
+    def _pinged(self, wire: Wire, latency: float) -> None:
+        """Answer a ping, behind all that was sent before."""
+        if not self._stalls(wire, self._pinged, latency) and not wire.frozen:
+            wire.down_at = max(wire.down_at, self.world.now + latency)
+            self.world.at(wire.down_at - self.world.now, self._pong, wire)
 
     def _pong(self, wire: Wire) -> None:
         if not self._stalls(wire, self._pong) and not (wire.frozen or wire.ended or wire.aborted):

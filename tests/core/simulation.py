@@ -524,6 +524,7 @@ class World:
         self.healed_at = self.now
         for wire in self.network.wires.values():
             wire.stalled_until = self.now
+            self.network.moves(wire)
         self.network.dial_faults.clear()
         self.network.down_until = 0.0
         self.server.mute_binds = self.server.drop_binds = 0
