@@ -580,8 +580,8 @@ class Engine:
     def _on_pong(self, happened: inputs.PongReceived) -> None:
         link = self._link
         if link is not None and link.number == happened.connection:
-            link.echo(self._now)
-            self._watch.wait_for_part(link, self._now, ended=False)
+            if link.echo(self._now):
+                self._watch.wait_for_part(link, self._now, ended=False)
             self._pump()
 
     def _prove(self, link: Link) -> None:
@@ -835,7 +835,7 @@ class Engine:
                 self._current.pace_over = self._current.pace_ends(self._policy) <= self._now
                 self._pump()
             case "owed":
-                self._watch.doubt_part(self._current)
+                self._watch.doubt_part(self._current, self._now)
             case _:  # drops
                 if self._talk.room.report_drops():
                     self._timers["drops"] = self._now + 1.0

@@ -18,12 +18,12 @@ class Link:  # no Struct: its attributes are set for each frame, and a Struct lo
     """One connection, from its dial to its end."""
 
     __slots__ = (
-        "_stretch", "activity_open", "answered_at", "asked_at", "audio_from", "audio_since_turn", "behind",
-        "behind_until", "bound_at", "closing", "content_as_text", "covered_index", "echoed_at", "ended", "floor_index",
-        "heard", "in_flight", "lane_released", "last_byte", "last_control_index", "lost_ahead", "mark_index",
-        "mute_reply", "next_index", "number", "opened", "owed", "owed_wait", "pace_over", "pinged_at", "postponed",
-        "proven", "pruned_index", "record", "speaking", "steady_until", "suspected_at", "turn_end_at", "turn_end_index",
-        "turn_end_last_index", "turns", "unreadable",
+        "_pings", "_pings_when_asked", "_pongs", "_proof", "_stretch", "activity_open", "answered_at", "asked_at",
+        "audio_from", "audio_since_turn", "behind", "behind_until", "bound_at", "closing", "content_as_text",
+        "covered_index", "echoed_at", "ended", "floor_index", "heard", "in_flight", "lane_released", "last_byte",
+        "last_control_index", "lost_ahead", "mark_index", "mute_reply", "next_index", "number", "opened", "owed",
+        "owed_wait", "pace_over", "pinged_at", "postponed", "proven", "pruned_index", "record", "speaking",
+        "steady_until", "suspected_at", "turn_end_at", "turn_end_index", "turn_end_last_index", "turns", "unreadable",
     )  # fmt: skip
 
     def __init__(self, number: int) -> None:
@@ -101,6 +101,13 @@ class Link:  # no Struct: its attributes are set for each frame, and a Struct lo
         """A ping is out since then."""
         self.echoed_at = 0.0
         """When a ping was last answered."""
+        self._pings = 0
+        """So many were sent ..."""
+        self._pongs = 0
+        """... and so many answered, first in, first out."""
+        self._proof = 0
+        """The ping whose answer proves that the line lives: that to an older one may have been under way for long."""
+        self._pings_when_asked = 0
         self.suspected_at: float | None = None
         """The process was frozen then, and nothing has come since."""
         self.unreadable = 0
@@ -182,6 +189,7 @@ class Link:  # no Struct: its attributes are set for each frame, and a Struct lo
         """Note that a question, or a tool response, is sent."""
         self.asked_at = now
         self.heard = False
+        self._pings_when_asked = self._pings
 
     def arrive(self, now: float) -> None:
         """Note a frame before it is looked at."""
@@ -196,8 +204,30 @@ class Link:  # no Struct: its attributes are set for each frame, and a Struct lo
         self.heard = True
         self.suspected_at = None
 
-    def echo(self, now: float) -> None:
-        """Note the answer to a ping."""
+    def doubt(self, now: float) -> None:
+        """Note that a ping is sent: its answer will be proof, and none to an older one."""
+        self._pings += 1
+        self._proof = self._pings
+        self.pinged_at = now
+
+    @property
+    def doubts_question(self) -> bool:
+        """Whether a ping is out that was sent since the last question was."""
+        return self.pinged_at is not None and self._proof > self._pings_when_asked
+
+    def echo(self, now: float) -> bool:
+        """Note the answer to a ping; return whether it is the one that counts."""
+        self._pongs = min(self._pongs + 1, self._pings)
+        if self._pongs < self._proof:
+            self.last_byte = now
+            return False
+        heard = self.heard
+        self.trust(now)
+        self.heard = heard or self._pongs > self._pings_when_asked
+        return True
+
+    def trust(self, now: float) -> None:
+        """Take the line for alive."""
         self.hear(now)
         self.pinged_at = None
         self.echoed_at = now

@@ -56,12 +56,12 @@ class Watch:
     def is_dead(self, link: Link, now: float) -> bool:
         """Whether there was silence and no pong; silence alone is pinged. Call it when `silence` runs out."""
         if self._inbox.full:  # the socket is not read, so its silence means nothing
-            link.echo(now)
+            link.trust(now)
         if link.silence_ends(self._policy, proactive=self._proactive) > now:
             return False
         if link.pinged_at is not None:
             return True
-        self._ping(link, now)
+        self._doubt(link, now)
         return False
 
     def is_mute(self, link: Link, now: float) -> bool:
@@ -75,8 +75,8 @@ class Watch:
             return False
         if self._inbox.full or not link.heard:
             link.answered_at = now
-            if not self._inbox.full:
-                self._ping(link, now)
+            if not (self._inbox.full or link.doubts_question):
+                self._doubt(link, now)
             return False
         self._mute = 0 if any(turn.begun for turn in link.turns) else self._mute + 1
         return True
@@ -108,9 +108,8 @@ class Watch:
         """Ping a connection after the process was frozen; what ran out meanwhile proves nothing."""
         link.fall_behind(seconds, now)
         link.answered_at = link.suspected_at = now
-        link.pinged_at = None
         self._timers.postpone(now + self._policy.proven_after, "proof")
-        self._ping(link, now)
+        self._doubt(link, now)
 
     def wait_for_part(self, link: Link, now: float, *, ended: bool) -> None:
         """Hold the next question back for the part that a turn is owed, for a while."""
@@ -122,17 +121,16 @@ class Watch:
         elif link.owed_wait == "pinged":
             link.owed_wait = "over"
 
-    def doubt_part(self, link: Link) -> None:
+    def doubt_part(self, link: Link, now: float) -> None:
         """It did not come. Silence proves nothing on a connection that may be dead: the next sign of life does."""
         if link.owed is None:
             return
         link.owed_wait = "pinged"
-        self._do(actions.SendPing(link.number))
+        self._doubt(link, now)
 
-    def _ping(self, link: Link, now: float) -> None:
-        if link.pinged_at is None:
-            link.pinged_at = now
-            self._do(actions.SendPing(link.number))
+    def _doubt(self, link: Link, now: float) -> None:
+        link.doubt(now)
+        self._do(actions.SendPing(link.number))
 
     def _notify(self, event: events.Event) -> None:
         self._do(actions.Notify(event))

@@ -550,6 +550,28 @@ def test_a_question_waits_for_an_owed_part_for_a_while_only() -> None:
     assert texts(bench.wire)[1:] == ["q1", "q2"]
 
 
+def test_a_pong_to_a_ping_from_before_the_doubt_does_not_let_the_question_go() -> None:
+    """What the service said after it may be under way: here the part that is owed."""
+    bench = Bench(transparent=True, policy=Policy(ping_idle=3.0, ping_expecting=3.0))
+    asked_until_a_call(bench, index=1)
+    bench.responds("c1", "book", "ok")
+    bench.completes()
+    bench.tick(4.0)
+    assert len(bench.done(actions.SendPing)) == 1
+    bench.asks("q2")
+    bench.tick(1.5)
+    assert len(bench.done(actions.SendPing)) == 2
+    bench.feed(inputs.PongReceived(1))
+    assert texts(bench.wire)[1:] == ["q1"]
+    bench.says("booked")
+    bench.completes()
+    assert texts(bench.wire)[1:] == ["q1", "q2"]
+    bench.feed(inputs.PongReceived(1))
+    bench.says("a2")
+    bench.completes()
+    assert bench.shown[-4:] == [said("booked"), TURN_COMPLETE, said("a2"), TURN_COMPLETE]
+
+
 def test_a_3x_model_ends_its_turn_with_turn_complete() -> None:
     bench = Bench(model=MODEL_3)
     bench.connect()

@@ -206,6 +206,34 @@ def test_a_network_that_is_silent_is_not_taken_for_a_dead_handle() -> None:
     assert bench.events(events.HandleRefused) == []
 
 
+def test_a_pong_to_a_ping_from_before_the_question_does_not_blame_the_handle() -> None:
+    """It tells nothing of whether the question has arrived."""
+    bench = Bench()
+    bench.connect()
+    anchored(bench)
+    bench.cut()
+    bench.resume()
+    bench.tick(Policy().ping_idle)
+    assert len(bench.done(actions.SendPing)) == 1
+    bench.asks("q1")
+    bench.tick(1.0)
+    bench.feed(inputs.PongReceived(bench.live))
+    bench.tick(PATIENCE)
+    assert bench.engine.state is State.LIVE
+    assert len(bench.done(actions.SendPing)) > 1, "the service is asked for a sign of life"
+    bench.redial()
+    assert bench.events(events.ConnectionLost)[-1].reason == "no answer to a ping"
+
+
+def test_while_a_ping_is_out_that_was_sent_since_the_question_no_other_one_is() -> None:
+    bench = resumed(policy=Policy(ping_expecting=PATIENCE - 1.0))
+    bench.tick(PATIENCE + 1.0)
+    assert len(bench.done(actions.SendPing)) == 1
+    bench.feed(inputs.PongReceived(bench.live))
+    bench.tick(PATIENCE)
+    assert bench.events(events.ConnectionLost)[-1].reason == "no answer on a resumed connection"
+
+
 def test_a_handle_that_the_service_answered_from_is_not_blamed_for_what_comes_after() -> None:
     bench = resumed()
     for _ in range(2):
@@ -361,6 +389,32 @@ def test_after_a_freeze_the_connection_is_suspected_until_it_shows_a_sign_of_lif
     bench.tick(Policy().suspect_patience)
     assert bench.engine.state is State.LIVE
     assert bench.engine.wake_at == bench.now - Policy().suspect_patience + Policy().ping_idle
+
+
+def test_a_pong_that_was_under_way_before_a_freeze_is_no_sign_of_life_since() -> None:
+    bench = Bench()
+    bench.connect()
+    anchored(bench)
+    bench.tick(Policy().ping_idle)
+    frozen(bench, 600.0)
+    assert len(bench.done(actions.SendPing)) == 2
+    bench.feed(inputs.PongReceived(1))
+    bench.tick(Policy().suspect_patience - 1.0)
+    assert bench.engine.state is State.LIVE
+    bench.tick(1.0)
+    assert bench.done(actions.AbortConnection) == [actions.AbortConnection(1)]
+
+
+def test_the_pong_that_counts_comes_behind_those_to_older_pings() -> None:
+    bench = Bench()
+    bench.connect()
+    anchored(bench)
+    bench.tick(Policy().ping_idle)
+    frozen(bench, 600.0)
+    bench.feed(inputs.PongReceived(1))
+    bench.feed(inputs.PongReceived(1))
+    bench.tick(Policy().suspect_patience)
+    assert bench.engine.state is State.LIVE
 
 
 def test_bytes_that_waited_in_the_socket_are_a_sign_of_life() -> None:
