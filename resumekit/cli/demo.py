@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,32 @@ _MODELS = {
     "developer": "gemini-2.5-flash-native-audio-preview-12-2025",
     "vertex": "gemini-live-2.5-flash-native-audio",
 }
+_FILES = {
+    "timeline.html": "what happened, as a picture: open it in a browser, and zoom",
+    "timeline.svg": "the picture alone",
+    "ledger.json": "the figures",
+    "call.jsonl": "the trace of resumekit's session: resumekit replay runs it again",
+}
+_NEXT = """\
+Two lines make your own google-genai app resumable:
+
+  from resumekit.adapters import genai as resumable
+  async with resumable.connect(client, model=MODEL, config=CONFIG) as session:
+
+resumekit demo --web     talk yourself, and cut the line yourself
+resumekit emulate        the emulated service, for your own app
+resumekit doctor         what is installed, and whether it fits
+"""
+_NEXT_WITH_ADK = """\
+Two lines make your own agent resumable:
+
+  from resumekit.adapters.adk import ResumableGemini
+  agent = Agent(name="guide", model=ResumableGemini(model="gemini-live-2.5-flash"))
+
+resumekit demo --web         talk yourself, and cut the line yourself
+resumekit emulate            the emulated service, for your own agent
+resumekit doctor app:agent   what is installed, and whether it fits your agent
+"""
 _TIME_SCALE = 0.2
 _FASTEST = 5.0
 
@@ -152,10 +179,10 @@ def _play(arguments: argparse.Namespace, script: tuple[Scene, ...]) -> int:
         asyncio.run(perform(recording, seed=arguments.seed, show=view.show, app=app))
     finally:
         view.close()
-    return _conclude(recording, arguments.out)
+    return _conclude(recording, arguments.out, with_adk=arguments.adk)
 
 
-def _conclude(recording: Recording, out: Path) -> int:
+def _conclude(recording: Recording, out: Path, *, with_adk: bool = False) -> int:
     from resumekit.cli._demo.timeline import FOOT, timeline
     from resumekit.cli._demo.verdict import figures, problems, report
     from resumekit.cli._timeline.page import page_of
@@ -168,12 +195,12 @@ def _conclude(recording: Recording, out: Path) -> int:
     numbers = {lane.name: figures(lane, recording.started_at) for lane in recording.lanes}
     (out / "ledger.json").write_text(json.dumps({"problems": found, **numbers}, indent=2) + "\n", encoding="utf-8")
     print(f"\n{report(recording)}\n")
-    print(
-        f"The picture: {out / 'timeline.svg'}, and to be zoomed: {out / 'timeline.html'}\nThe figures: {out / 'ledger.json'}"
-    )
-    if recording.trace is not None:
-        print(f"The trace of resumekit's session, for `resumekit timeline` and `replay`: {recording.trace.path}")
+    print(f"What there is to see in {out}\n")
+    for name, what in _FILES.items():
+        if (out / name).exists():
+            print(f"  {name:<13}  {what}")
     if found:
         print(f"\nFAILED: {'; '.join(found)}")
         return 1
+    print(f"\nWhat next\n\n{textwrap.indent(_NEXT_WITH_ADK if with_adk else _NEXT, '  ')}", end="")
     return 0

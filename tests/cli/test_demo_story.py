@@ -123,7 +123,7 @@ def test_status_follows_the_connection(recording):
     lane = recording.resumed
     lane.turns[-1].answered_at = None
     lane.turns[-1].last_heard_at = 31.0
-    assert status(lane, 31.5) == (Kind.BACK, "connection 3")
+    assert status(lane, 31.5) == (Kind.BACK, "connection 2")  # of those that were let in
     assert status(lane, 36.0) == (Kind.SESSION, "not a byte for 5 s")
     assert now_playing(lane).text == in_words(lane.turns[-1].text)
     lane.events.pop()
@@ -227,7 +227,11 @@ def test_lines_are_told_once_and_in_order(recording):
         view.show(recording, until)
     view.close()
 
-    told = stream.getvalue().splitlines()[3:]
+    head, _, told = stream.getvalue().partition("\n\n")[2].partition("\n\n")
+    assert "Two assistants, the same " in head
+    assert "plain      is " in head
+    assert max(map(len, head.splitlines())) <= 80
+    told = told.splitlines()
     assert "\x1b" not in stream.getvalue()
     assert [line[:7] for line in told] == sorted(line[:7] for line in told)
     assert len(told) == len(set(told)) == sum(len(story(lane)) for lane in recording.lanes)

@@ -23,7 +23,12 @@ def recording():
 def test_a_demo_in_which_all_went_well_passes(recording, tmp_path, capsys):
     assert problems(recording) == []
     assert _conclude(recording, tmp_path / "new" / "folder") == 0
-    assert "FAILED" not in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "FAILED" not in told
+    assert "timeline.html  " in told
+    assert "call.jsonl" not in told, "there is none"
+    assert "resumable.connect(client" in told.partition("What next")[2]
+    assert max(len(line) for line in told.splitlines() if str(tmp_path) not in line) <= 80
     assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == [
         "ledger.json",
         "timeline.html",
@@ -113,7 +118,9 @@ def test_whatever_goes_wrong_fails_the_demo(spoil, complaint, recording, tmp_pat
 
     assert any(complaint in problem for problem in problems(recording)), problems(recording)
     assert _conclude(recording, tmp_path) == 1
-    assert "FAILED: " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "FAILED: " in told
+    assert "What next" not in told
 
 
 def test_a_plain_client_that_survives_fails_the_demo(recording):
@@ -168,7 +175,7 @@ def test_the_report_shows_both_clients(recording):
     told = report(recording)
     assert re.search(r"lost +1 +0\n", told)
     assert re.search(r"right answers +1 of 3 +3 of 3\n", told)
-    assert re.search(r"connections +1 \(1 dialled\) +2 \(3 dialled\)\n", told)
+    assert re.search(r"connections +1 \(of 1 dialled\) +2 \(of 3 dialled\)\n", told)
     assert re.search(r"without a connection +19.0 s, for good +1.0 s in 1 gaps\n", told)
     assert max(map(len, told.splitlines())) <= 80
 

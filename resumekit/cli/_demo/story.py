@@ -147,14 +147,17 @@ def status(lane: Lane, now: float, *, silence_after: float = 1.5) -> tuple[Kind,
     up: tuple[Kind, str] = (Kind.SESSION, "connecting")
     if lane.connections and lane.connections[0].bound_at is not None:
         up = Kind.BACK, "connected"
+    bound = 0
     for _, event in lane.events:
         match event:
             case told.ConnectionLost():
                 up = Kind.FAULT, "reconnecting"
             case told.Resumed() | told.Connected():
-                up = Kind.BACK, f"connection {event.connection}"
+                bound += 1
+                up = Kind.BACK, f"connection {bound}"
             case told.FreshStarted():
-                up = Kind.BACK, f"connection {event.connection}, a new session"
+                bound += 1
+                up = Kind.BACK, f"connection {bound}, a new session"
             case told.GoAwayReceived():
                 up = Kind.SESSION, "connected, and has to move soon"
             case _:

@@ -96,7 +96,7 @@ def _rows(recording: Recording) -> list[Row]:
         return "?" if lane.report is None else str(len(getattr(lane.report, what)))
 
     def connections(lane: Lane) -> str:
-        return "?" if lane.report is None else f"{lane.report.bound} ({lane.report.connections} dialled)"
+        return "?" if lane.report is None else f"{lane.report.bound} (of {lane.report.connections} dialled)"
 
     def down(lane: Lane) -> str:
         gaps = lane.gaps()
@@ -150,9 +150,13 @@ def report(recording: Recording) -> str:
     """Return the end of the demo as text."""
     rows = [Row("", "plain", "resumekit"), *_rows(recording)]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = ["What the servers' ledgers say", ""]
+    lines = ["What the servers' ledgers say (final state: what the model knows at the end)", ""]
     lines += [f"  {a:<{widths[0]}}   {b:>{widths[1]}}   {c:>{widths[2]}}".rstrip() for a, b, c in rows]
-    lines += ["", "What the users would say", ""]
+    lines += [
+        "",
+        f"What the users would say (of a service that is {1 / recording.time_scale:g} times as fast as the real one)",
+        "",
+    ]
     for lane in recording.lanes:
         said = f'{lane.name:<9}  "{sentence(lane, recording.started_at)}"'
         lines += textwrap.wrap(said, 78, initial_indent="  ", subsequent_indent=" " * 14)

@@ -35,6 +35,7 @@ _HEADS = {
     Kind.ERROR: "  !   ",
 }
 _HOW_TO_READ = "The emulated model repeats the question, and counts the turns it remembers."
+_MARKS = "Same questions, same faults.  ✗ breaks  · resumekit acts  ✓ connected  ! error"
 _INDENT = 6
 _NARROWEST, _LOWEST, _WIDEST, _HIGHEST = 60, 16, 160, 44
 _ASCII = str.maketrans({"✗": "x", "·": "-", "✓": "+", "│": "|", "─": "-", "┼": "+", "→": ">"})
@@ -101,9 +102,7 @@ class Lines:
     def show(self, recording: Recording, until: float) -> None:
         """Write the lines that are new."""
         if not self._until:
-            self._stream.write(
-                self._paint(f"resumekit demo: {_subject(recording)}") + "\n" + self._paint(_HOW_TO_READ) + "\n\n"
-            )
+            self._stream.writelines(self._paint(line) + "\n" for line in [*_introduction(recording), ""])
         lines = [(line.at, lane.name, line) for lane in recording.lanes for line in story(lane)]
         for at, name, line in sorted(lines, key=lambda entry: entry[0]):
             if self._until < at <= until:
@@ -147,13 +146,14 @@ class Live:
 
     def _frame(self, recording: Recording, until: float, columns: int, height: int) -> list[str]:
         width = (columns - 3) // 2
-        room = height - 6
+        room = height - 7
         now = time.time() if recording.ended_at is None else recording.ended_at
         left, right = ([_Cell(lane.title, "1"), _status(lane, now)] for lane in recording.lanes)
         story_left, story_right = (_column(lane, until, width)[-room:] for lane in recording.lanes)
         return [
             self._title(recording, now, columns),
             self._paint(_HOW_TO_READ[:columns], "2"),
+            self._paint(_MARKS[:columns], "2"),
             *(self._row(a, b, width) for a, b in zip(left, right, strict=True)),
             self._paint("─" * (width + 1) + "┼" + "─" * (width + 1), "2"),
             *(self._row(_at(story_left, row), _at(story_right, row), width) for row in range(room)),
@@ -194,6 +194,19 @@ def _wrapped(line: Line, width: int) -> list[str]:
         width=width, initial_indent=_HEADS[line.kind], subsequent_indent=" " * _INDENT, max_lines=3, placeholder=" ..."
     )
     return wrapper.wrap(line.text) or [_HEADS[line.kind]]
+
+
+def _introduction(recording: Recording) -> list[str]:
+    """Say what is going to be seen, to somebody who reads from above."""
+    asked, faults = len(recording.script), sum(1 for scene in recording.script if scene.strikes)
+    return [
+        f"resumekit demo: {_subject(recording)}",
+        "",
+        f"Two assistants, the same {asked} questions, the same {faults} faults on the line of each:",
+        *(f"  {lane.name:<9}  is {lane.title}" for lane in recording.lanes),
+        _HOW_TO_READ,
+        "✗ what breaks  · what resumekit does  ✓ connected  ! what the application gets",
+    ]
 
 
 def _subject(recording: Recording) -> str:
