@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 import threading
 import time
@@ -43,7 +44,8 @@ def _tell(what: str, stream: TextIO, after: float, done: threading.Event) -> Non
     began = time.monotonic()
     told, wait = False, after
     while not done.wait(wait):
-        stream.write(f"{_CLEAR}{what}: {time.monotonic() - began:.0f} s")
+        text = f"{what}: {time.monotonic() - began:.0f} s"
+        stream.write(_CLEAR + text[: shutil.get_terminal_size().columns - 1])  # a second line could not be cleared
         stream.flush()
         told, wait = True, 1.0
     if told:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resumekit.cli._ports import port
+from resumekit.cli._progress import working
 from resumekit.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -132,7 +133,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run_web(arguments: argparse.Namespace) -> int:
     try:
-        from resumekit.cli._web.run import run_web
+        with working("loading google-adk"):
+            from resumekit.cli._web.run import run_web
     except ImportError as error:
         name = error.name or ""
         if not name.startswith(("google", "trustme", "fastapi", "uvicorn", "starlette")):

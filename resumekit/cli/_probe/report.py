@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from resumekit.cli._probe.finding import Finding
 from resumekit.cli._probe.link import Ended, NoAnswer, NotApplicable, Service
 from resumekit.cli._probe.questions import LEFT_OUT, QUESTIONS, Question
+from resumekit.cli._progress import working
 from resumekit.core.failures import Verdict
 from resumekit.core.policy import Policy
 from resumekit.errors import ConfigurationError
@@ -180,13 +181,15 @@ async def ask(service: Service, questions: Sequence[Question], say: Callable[[st
     """Ask one question after the other, and tell each answer as soon as it is there."""
     outcomes: list[Outcome] = []
     refusal = ""
-    for question in questions:
+    for number, question in enumerate(questions, 1):
         outcome = Outcome(question.name, problem=refusal)
+        place = f"{number} of {len(questions)}, {question.name} (up to {question.seconds} s)"
         if not refusal:
             try:
-                async with aclosing(question.ask(service)) as findings:
-                    async for finding in findings:
-                        outcome.findings.append(_cleaned(finding, service))
+                with working(place):
+                    async with aclosing(question.ask(service)) as findings:
+                        async for finding in findings:
+                            outcome.findings.append(_cleaned(finding, service))
             except NotApplicable as error:
                 outcome.skipped = str(error)
             except NoAnswer as error:
