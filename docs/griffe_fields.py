@@ -115,6 +115,7 @@ class Fields(griffe.Extension):
             if final(module).docstring:
                 final(module).docstring.value = final(module).docstring.value.replace("\n::\n", "\n")
         places = link_table(public(pkg))
+        spell_out(pkg)
         for module, name, thing in public(pkg):
             if isinstance(thing, griffe.Class):
                 thing.bases = [base for base in thing.bases if str(base) not in MACHINERY]
@@ -128,6 +129,32 @@ def fill(package: griffe.Module) -> None:
         text = FIELDS.get(name.rpartition(".")[2])
         if thing.is_attribute and not thing.docstring and text and module != THE_SERVICE_S:
             thing.docstring = griffe.Docstring(text, parent=thing)
+
+
+def spell_out(package: griffe.Module) -> None:
+    """Say behind what has a signature which types stand behind the names in it that have no place of their own."""
+    shown = {name for _, name, _ in public(package)}
+    for _, _, thing in public(package):
+        called = thing.members.get("__init__", thing) if thing.is_class else thing
+        aliases: dict[str, str] = {}
+        for parameter in getattr(final(called), "parameters", ()):
+            if isinstance(parameter.annotation, griffe.Expr):
+                aliases |= dict(behind(package, parameter.annotation, shown))
+        if aliases and thing.docstring:
+            lines = [f"- `{name}` is `{value}`" for name, value in aliases.items()]
+            thing.docstring.value += "\n\n" + "\n".join(["**Types in the signature:**", "", *lines])
+
+
+def behind(package: griffe.Module, annotation: griffe.Expr, shown: set[str]) -> Iterator[tuple[str, str]]:
+    for name in annotation.iterate(flat=True):
+        if (
+            isinstance(name, griffe.ExprName)
+            and name.canonical_path.startswith("resumekit.")
+            and str(name) not in shown
+        ):
+            alias = final(package[name.canonical_path.partition(".")[2]])
+            if alias.is_attribute and str(alias.annotation) == "TypeAlias":
+                yield str(name), str(alias.value).strip("'")
 
 
 def read(root: Path) -> griffe.Module:
