@@ -59,7 +59,7 @@ _PLAIN = "tests/adk/test_demo.py"
 
 @pytest.fixture(autouse=True)
 def no_secret_is_told(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test of a whole session in which a handle or a key is told anywhere (DESIGN decision 14, ENGINE G12)."""
+    """Fail a test of a whole session in which a handle or a key is told anywhere (G12)."""
     if not request.node.nodeid.startswith(_WATCHED) or request.node.nodeid.startswith(_PLAIN):
         yield
         return

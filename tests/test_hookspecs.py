@@ -33,7 +33,7 @@ def test_every_specification_is_a_hook_and_the_other_way_round():
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_hook_is_documented(hook):
-    """STYLE 6: when, arguments, return, if it raises, default, since when, an example."""
+    """When, arguments, return, if it raises, default, since when, an example."""
     function = getattr(hookspecs, hook)
     text = inspect.cleandoc(function.__doc__)
 
@@ -46,7 +46,7 @@ def test_a_hook_is_documented(hook):
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_the_family_of_a_hook_is_in_its_name(hook):
-    """STYLE 6: providers and decisions give one answer, notifications go to all."""
+    """Providers and decisions give one answer, notifications go to all."""
     assert getattr(hookspecs, hook).resumekit_spec["firstresult"] is not hook.startswith("on_")
 
 

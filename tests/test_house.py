@@ -94,7 +94,7 @@ def listed_names(path: Path) -> list[str] | None:
 
 @pytest.mark.parametrize("name", PUBLIC_MODULES)
 def test_public_names_are_those_of_dunder_all(name):
-    """STYLE 1.8: private names start with `_`; each public module has `__all__`."""
+    """Private names start with `_`; each public module has `__all__`."""
     listed = listed_names(PUBLIC_MODULES[name])
 
     assert listed is not None, f"{name} has no __all__"
@@ -129,7 +129,7 @@ def is_public(module: str, name: str) -> bool:
 
 @pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.name)
 def test_a_plugin_uses_public_names_only(plugin):
-    """STYLE 6: what a plugin of ours needs, those of others need, too."""
+    """What a plugin of ours needs, those of others need, too."""
     used = {
         (node.module, alias.name)
         for path in plugin.rglob("*.py")
@@ -165,7 +165,7 @@ NEED_NO_FRAMEWORK = [name for name in PUBLIC_MODULES if not name.startswith(("re
 
 @pytest.mark.parametrize("name", NEED_NO_FRAMEWORK)
 def test_import_works_without_any_google_package(name):
-    """DESIGN 2: submodules load lazily, `import resumekit` needs no google package."""
+    """Submodules load lazily, `import resumekit` needs no google package."""
     command = [sys.executable, "-c", WITHOUT_GOOGLE, name]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
 
@@ -254,7 +254,7 @@ def drawn_tree(docstring: str) -> dict[str, str | None]:
 
 
 def test_every_error_stands_where_the_tree_in_the_docstring_draws_it():
-    """STYLE 5: the tree is drawn in the docstring of errors.py, and kept complete."""
+    """The tree is drawn in the docstring of errors.py, and kept complete."""
     errors = importlib.import_module("resumekit.errors")
     classes = [value for value in vars(errors).values() if isinstance(value, type)]
     own = [value for value in classes if value.__module__ == errors.__name__ and issubclass(value, Exception)]

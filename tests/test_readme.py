@@ -210,5 +210,5 @@ def test_the_links_lead_somewhere():
 
 
 def test_the_first_screen_is_one():
-    """STYLE 8: about 40 lines hold the name, the commands, and the two programs."""
+    """About 40 lines hold the name, the commands, and the two programs."""
     assert README.splitlines().index("## What it does") <= 42

@@ -1,4 +1,4 @@
-"""What a store keeps of a conversation, and who can read it (DESIGN decision 14, docs/how-to/handle-stores.md)."""
+"""What a store keeps of a conversation, and who can read it (docs/how-to/handle-stores.md)."""
 
 from __future__ import annotations
 

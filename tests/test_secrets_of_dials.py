@@ -1,4 +1,4 @@
-"""What a server, or a proxy, answers to a dial may quote what it was asked with: no key of it is told (DESIGN decision 14)."""
+"""What a server, or a proxy, answers to a dial may quote what it was asked with: no key of it is told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames of the service, made by hand in the shapes of PROTOCOL section 1, and frames that it should never send.
+"""Frames of the service, made by hand in the shapes of real traffic, and frames that it should never send.
 
 `ORDINARY` are those that a fast lane has to take by itself; what it does with `ODD` and `RAW` is its own affair, as long
 as nobody can tell.
@@ -158,7 +158,7 @@ EVERYTHING = {
 }
 
 ORDINARY = {
-    # PROTOCOL 1.2, a line of its table after the other
+    # each kind of message after the other
     "setup": {"setupComplete": {}},
     "setup of vertex": {"setupComplete": {"sessionId": "df14c3dc-0000-4000-8000-000000000000"}},
     "setup with a signature": {"setupComplete": {"sessionId": "s", "voiceConsentSignature": {"signature": "x"}}},
@@ -520,7 +520,7 @@ RAW = {
 
 
 def pretty(value):
-    """Write as the Developer API does: two blanks, a line end behind (PROTOCOL 1.1)."""
+    """Write as the Developer API does: two blanks, a line end behind."""
     return (json.dumps(value, indent=2) + "\n").encode()
 
 

@@ -218,7 +218,7 @@ async def test_fifty_reconnects_leave_nothing(profile):
 
 @PROFILES
 async def test_a_frame_that_no_version_knows_is_an_event(profile):
-    """SEAMS 2: google-genai raises a TypeError in the app's loop for such a frame."""
+    """google-genai raises a TypeError in the app's loop for such a frame."""
     faults = [Fault.unknown_keys(Trigger.mid_answer(1)), Fault.not_json(Trigger.mid_answer(2))]
     async with server(profile, faults=faults) as live, connect(live) as session:
         assert (await ask(session, "one")).asked == "one"
@@ -498,7 +498,7 @@ async def test_every_call_of_a_session_can_be_cancelled(profile):
 
 
 async def test_an_abandoned_generator_cleans_up():
-    """SEAMS 4: ADK leaves its connection to the loop's hook, in another task."""
+    """ADK leaves its connection to the loop's hook, in another task."""
     async with server() as live, nothing_is_left():
 
         async def conversation():
@@ -656,7 +656,7 @@ async def test_an_asynchronous_listener_is_an_error():
 
 @PROFILES
 async def test_no_handle_and_no_key_is_in_a_log_or_a_repr(profile, caplog):
-    """DESIGN decision 14, with every logger at DEBUG."""
+    """With every logger at DEBUG."""
     caplog.set_level(logging.DEBUG)
     seen = []
     async with server(profile, faults=[Fault.rst(Trigger.client_message(2), binding=1)]) as live:

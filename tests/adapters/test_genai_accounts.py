@@ -156,7 +156,7 @@ def vertex(live, credentials):
 
 @pytest.mark.parametrize(("token", "expired"), [(None, False), ("old", True)])
 async def test_a_token_that_is_missing_or_expired_never_goes_out(token, expired):
-    """SEAMS 5: before 3.x google-genai itself refreshes on the event loop."""
+    """Before 3.x google-genai itself refreshes on the event loop."""
     account = Account(token, "new", expired=expired)
     async with server("vertex", credential="new") as live, nothing_is_left():
         async with connect(live, client=vertex(live, account)) as session:
@@ -270,7 +270,7 @@ async def test_session_resumption_may_be_given_empty(given):
 @pytest.mark.parametrize("fault", [Fault.rst(), Fault.go_away(10.0), Fault.close(1008, f"no such key={API_KEY}")])
 @pytest.mark.parametrize("profile", ["developer", "vertex"])
 async def test_nobody_logs_a_key_or_a_token(profile, fault):
-    """DESIGN decision 14: at DEBUG, by resumekit, google-genai, websockets or what these use."""
+    """At DEBUG, by resumekit, google-genai, websockets or what these use."""
     with watched(everybody=True):
         async with server(profile) as live, connect(live, client=client_of(live, api_key=TOKEN)) as session:
             await ask(session, "one")

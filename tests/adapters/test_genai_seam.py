@@ -1,4 +1,4 @@
-"""Contracts with google-genai, one for each private name that is touched (SEAMS section 9)."""
+"""Contracts with google-genai, one for each private name that is touched."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ async def test_the_users_client_and_config_stay_as_they_were():
 
 
 async def test_rest_of_the_same_client_works_on():
-    """SEAMS 1.3: a copy of the inner client would close the HTTP clients that it shares."""
+    """A copy of the inner client would close the HTTP clients that it shares."""
     client = developer()
     account = seam.account_of(client)
     await account.rehearse(MODEL, CONFIG)
@@ -128,7 +128,7 @@ async def test_rest_of_the_same_client_works_on():
 
 
 async def test_the_options_are_those_of_the_moment_of_connect():
-    """SEAMS 1.3: pydantic-ai edits the headers around its own connect only."""
+    """pydantic-ai edits the headers around its own connect only."""
     client = developer(headers={"X-Mine": "1"})
     account = seam.account_of(client)
     client._api_client._http_options.headers["X-Mine"] = "2"
@@ -148,7 +148,7 @@ async def test_the_config_may_name_another_address():
 
 
 async def test_the_token_is_refreshed_once_and_not_on_the_event_loop():
-    """SEAMS 5: google-genai 1.56 to 2.34 refresh it on the loop."""
+    """google-genai 1.56 to 2.34 refresh it on the loop."""
     threads = []
 
     class Refreshed(Credentials):
@@ -310,7 +310,7 @@ def test_the_keys_that_are_let_through_are_those_of_the_installed_version():
 
 @pytest.mark.parametrize("make", [developer, vertex])
 async def test_each_key_that_is_let_through_can_be_read(make):
-    """SEAMS 2: a frame of which google-genai knows no field raises in the app's loop, so none of these may."""
+    """A frame of which google-genai knows no field raises in the app's loop, so none of these may."""
     account = seam.account_of(make())
 
     class Driver:

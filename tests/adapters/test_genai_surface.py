@@ -1,4 +1,4 @@
-"""DESIGN section 5, line by line: what `receive()` shows, which errors come out, and every method of an `AsyncSession`."""
+"""What `receive()` shows, which errors come out, and every method of an `AsyncSession`."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ async def test_a_cut_answer_is_marked_and_given_again_in_the_same_loop(profile):
 @pytest.mark.parametrize("refused", [False, True])
 @pytest.mark.skipif(not hasattr(types, "HistoryConfig"), reason="this google-genai has no HistoryConfig")
 async def test_a_seed_of_the_app_is_sent_once_or_replayed(profile, refused):
-    """PROTOCOL 0.12: history beside a handle is refused."""
+    """History beside a handle is refused."""
     faults = [Fault.rst(Trigger.mid_answer(2), binding=1)]
     if refused:
         faults.append(Fault.refuse_handle())

@@ -248,7 +248,7 @@ async def test_plugins_are_asked_told_and_reported():
 
 @pytest.mark.network
 async def test_hooks_are_never_asked_for_a_frame():
-    """DESIGN decision 13: on lifecycle events only."""
+    """On lifecycle events only."""
     asked, told = [], []
 
     class Plugin:

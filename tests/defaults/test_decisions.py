@@ -1,4 +1,4 @@
-"""The built-in decisions: pure functions of their details (DESIGN sections 3 and 6)."""
+"""The built-in decisions: pure functions of their details."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_after_a_dead_handle_the_delay_does_not_grow():
 
 
 def test_a_service_in_trouble_is_left_alone_from_the_first_try_on():
-    """ENGINE G7: ten thousand sessions that it does not let in try 7 times each at the most."""
+    """G7: ten thousand sessions that it does not let in try 7 times each at the most."""
     assert delays(Verdict.RESUME_LATER, 7, Policy()) == [1, 2, 4, 8, 16, 27, 27]
 
 
@@ -146,7 +146,7 @@ def test_it_resumes_where_there_is_a_handle(age, action):
 
 
 def test_the_defaults_use_public_names_alone():
-    """STYLE 6: if a default needs a private name, the hook is wrong."""
+    """If a default needs a private name, the hook is wrong."""
     folder = Path(defaults.__file__).parent
     for path in folder.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):

@@ -1312,7 +1312,7 @@ async def test_a_session_that_waits_has_no_task(service):
 
 @in_virtual_time
 async def test_an_abandoned_generator_can_be_closed_from_another_task(service):
-    """SEAMS 4: an app that leaves by `break` has its cleanup run by the loop, in another task, a moment later."""
+    """An app that leaves by `break` has its cleanup run by the loop, in another task, a moment later."""
 
     async def conversation():
         driver = driver_of(service)

@@ -185,7 +185,7 @@ async def test_what_was_not_answered_comes_with_it():
 )
 @in_virtual_time
 async def test_a_record_that_does_not_fit_is_not_used_and_reported(fields, reason):
-    """DESIGN decision 4."""
+    """A handle serves the model, config and backend that it was issued for, for as long as the service keeps it."""
     store, published = Store(), Published()
     store.put(stored(**fields))
 
@@ -438,7 +438,7 @@ async def test_what_is_forgotten_is_not_written_again():
 
 @in_virtual_time
 async def test_a_store_that_quotes_what_it_is_given_is_not_quoted(caplog):
-    """DESIGN decision 14."""
+    """Neither the handle nor the words of a conversation."""
     caplog.set_level(logging.DEBUG)
     store, published = Store(), Published()
     store.quotes = True

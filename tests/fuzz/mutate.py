@@ -1,4 +1,4 @@
-"""Frames to begin with, in the shapes of PROTOCOL section 1, and what becomes of them: drawn from a seed, JSON by JSON."""
+"""Frames to begin with, in the shapes of real traffic, and what becomes of them: drawn from a seed, JSON by JSON."""
 
 from __future__ import annotations
 

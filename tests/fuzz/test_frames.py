@@ -99,7 +99,7 @@ BEYOND = {
 
 @pytest.mark.parametrize("name", BEYOND)
 def test_whatever_is_beyond_all_measure(name):
-    """PROTOCOL knows no limits; `Policy.max_message_size` is 64 MiB."""
+    """Nobody knows a limit of the service; `Policy.max_message_size` is 64 MiB."""
     frame = BEYOND[name]
     session(SEPARATOR.join([b"a", frame, b"t", b"c", b"W", DONE, frame, b"t"]))
 
@@ -123,7 +123,7 @@ def test_whatever_go_away_says_the_session_moves_in_time(left):
 
 
 def test_the_handle_never_regresses():
-    """ENGINE G9: what is empty, of a wrong type or not resumable takes nothing away."""
+    """G9: what is empty, of a wrong type or not resumable takes nothing away."""
     talk = Session()
     talk.ask()
     talk.serve(DONE)
@@ -173,7 +173,7 @@ STREAMS = {
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_an_endless_stream_leaves_nothing_behind(name):
-    """ENGINE G6. What is kept of an answer that never ends is a bounded number of pieces: some are always there."""
+    """G6. What is kept of an answer that never ends is a bounded number of pieces: some are always there."""
     talk = Session()
     talk.ask()
     frames = STREAMS[name]

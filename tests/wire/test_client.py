@@ -1,4 +1,4 @@
-"""Client frames: every spelling of google-genai is read (SEAMS section 2), audio is measured without decoding."""
+"""Client frames: every spelling of google-genai is read, audio is measured without decoding."""
 
 from __future__ import annotations
 

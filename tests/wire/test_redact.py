@@ -1,4 +1,4 @@
-"""Handles, keys and tokens never leave by a text (DESIGN decision 14)."""
+"""Handles, keys and tokens never leave by a text."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ SHAPED = st.recursive(
 
 
 def pretty(value: object) -> bytes:
-    """Write a frame as the Developer API does (PROTOCOL 1.1)."""
+    """Write a frame as the Developer API does."""
     return (json.dumps(value, indent=2) + "\n").encode()
 
 
@@ -76,7 +76,7 @@ def test_audio_frame_of_the_developer_api():
 
 
 def test_end_of_turn_carries_usage_in_the_same_frame():
-    """There is no oneof at the top (PROTOCOL 1.1)."""
+    """There is no oneof at the top."""
     message = decode_server(
         pretty(
             {
@@ -192,7 +192,7 @@ def test_resumption_update(index):
 
 @pytest.mark.parametrize("inside", ["{}", '{"newHandle":"","resumable":false}', '{"newHandle":null,"resumable":null}'])
 def test_update_that_is_not_resumable(inside):
-    """proto3 JSON leaves out what is false or empty (PROTOCOL 1.2)."""
+    """proto3 JSON leaves out what is false or empty."""
     message = decode_server(f'{{"sessionResumptionUpdate":{inside}}}')
     update = message.session_resumption_update
     assert (update.handle, bool(update.resumable), update.index) == (None, False, None)
@@ -251,7 +251,7 @@ def test_repr_of_a_message_shows_no_content():
     assert repr(decode_server(b"{}")) == "<ServerMessage unknown, 2 bytes>"
 
 
-# --- the ladder (PERFORMANCE 8.3) ---------------------------------------------------------------------------------
+# --- the ladder -----------------------------------------------------------------------------------------------------
 
 
 def test_odd_media_leaves_all_else():
