@@ -1,7 +1,7 @@
 """One classifier: what happened to a connection, and what it means, as a table that is read as data.
 
 Owns `Failure`, `Verdict` and the table. It never decides how long to wait or what to resend.
-The rows come from PROTOCOL section 4: a close code is a gRPC status in disguise, so the reason
+The rows come from what users report: a close code is a gRPC status in disguise, so the reason
 (cut by the protocol to 123 bytes) is matched by its beginning, never the code alone.
 """
 

@@ -31,7 +31,7 @@ LIMITS: tuple[Limit, ...] = (
     Limit(2 * 60.0, video=True),
     Limit(10 * 60.0, vertex=True),
 )
-"""The shortest one that holds counts. None does where context window compression is on (PROTOCOL section 6)."""
+"""The shortest one that holds counts. None does where context window compression is on."""
 
 
 class SessionAge:

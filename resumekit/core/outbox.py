@@ -203,7 +203,7 @@ class Outbox:
         return first
 
     def _keeps_video_back(self) -> bool:
-        """Whether video waits for the control messages: what is resent comes first (PROTOCOL 5: old video, 1007)."""
+        """Whether video waits for the control messages: what is resent comes first, as old video may be refused with 1007."""
         control, video = self.control.unsent, self.video.unsent
         return bool(control and video) and (control[0].resent or video[0].resent)
 

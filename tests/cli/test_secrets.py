@@ -1,4 +1,4 @@
-"""What the commands print, and what they end with, holds no key, token or password (DESIGN decision 14)."""
+"""What the commands print, and what they end with, holds no key, token or password."""
 
 from __future__ import annotations
 

@@ -64,7 +64,20 @@ INTERRUPTED_END = _encode({"serverContent": {"turnComplete": True}})
 
 
 class Violation(AssertionError):
-    """The client, or the app's view of it, breaks a rule."""
+    """The client, or the app's view of it, breaks a rule: one of these, or one that is told by a word.
+
+    I1: what comes of an older connection changes nothing, and nothing is done to it.
+    I2: a handle is given up for a newer one, or because it was refused, and for nothing else.
+    I3: buffers keep their limits; each message is consumed, dropped and reported, or refused to the app.
+    I4: the setup is the first frame of a connection, and sent once; what is sent again is in its order.
+    I5: nothing of the app's is written before setupComplete.
+    I6: at most ten dials in any minute without proof.
+    I7: history goes to a session that was bound without a handle, and nowhere else.
+    I8: a tool response goes to a state that knows its call.
+    I9: a session that is over does nothing; any other one waits for something.
+    I11: no secret is in an event or a `repr`.
+    I12: the same inputs give the same outputs.
+    """
 
     def __init__(self, rule: str, text: str) -> None:
         super().__init__(f"{rule}: {text}")

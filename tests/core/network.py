@@ -71,7 +71,7 @@ class Network:
         """When a bound connection was last there."""
         self.bound_at: float | None = None
         self.proved_at = world.now
-        """When a connection last proved itself (DESIGN decision 8)."""
+        """When a connection last proved itself."""
         self._newest_handle: str | None = None
         """That the engine was shown."""
         self._dials: deque[float] = deque(maxlen=11)

@@ -427,7 +427,7 @@ class World:
         self.at(after, self._age, wire, left is not None and left >= 5.0)
 
     def _age(self, wire: Wire, told: bool) -> None:
-        """A connection's life is over; the session had better left it before (DESIGN decision 3)."""
+        """A connection's life is over; the session had better left it before."""
         if not self.server.connections[wire.number].alive:
             return
         current = self.network.live_wire() is wire and self.engine.state in (State.LIVE, State.DRAINING)

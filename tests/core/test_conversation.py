@@ -49,7 +49,7 @@ def seconds_of_audio(frames: list[dict[str, Any]]) -> float:
 
 
 def test_an_update_that_is_not_resumable_never_replaces_the_handle_and_is_not_shown() -> None:
-    """ENGINE I2; ADK.md defect 6."""
+    """I2."""
     bench = Bench()
     bench.connect()
     anchor(bench)
@@ -187,7 +187,7 @@ def test_audio_that_ages_becomes_the_resume_point_when_the_next_turn_opens() -> 
 
 
 def test_tool_calls_and_their_results_are_replayed_as_text() -> None:
-    """DESIGN decision 5: the service takes no function parts in a history."""
+    """The service takes no function parts in a history."""
     bench = Bench()
     bench.connect()
     bench.asks("q1")
@@ -492,7 +492,7 @@ def test_an_interruption_of_the_service_counts_as_told() -> None:
 
 
 def test_a_turn_in_progress_does_not_end_at_turn_complete() -> None:
-    """PROTOCOL 1.2: interactionStatus."""
+    """The service says so by `interactionStatus`."""
     bench = Bench()
     bench.connect()
     bench.asks("q1")
@@ -699,7 +699,7 @@ def test_a_model_that_keeps_silent_to_what_is_sent_again_does_not_hold_the_next_
 
 
 def test_no_secret_is_in_any_event_or_repr() -> None:
-    """ENGINE I11."""
+    """I11."""
     bench = Bench(transparent=True)
     bench.connect()
     anchor(bench, handle="canary-handle", index=1)

@@ -1,4 +1,4 @@
-"""The same seed gives the same outputs, byte for byte, in any process (ENGINE I12)."""
+"""The same seed gives the same outputs, byte for byte, in any process (I12)."""
 
 from __future__ import annotations
 

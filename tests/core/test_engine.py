@@ -48,7 +48,7 @@ def anchored(bench: Bench, text: str = "q0", handle: str = "h0", index: int | No
 
 
 def test_setup_goes_first_and_nothing_before_setup_complete() -> None:
-    """ENGINE I4, I5."""
+    """I4, I5."""
     bench = Bench()
     bench.start()
     bench.asks("early")
@@ -188,7 +188,7 @@ def test_messages_sent_during_the_outage_follow_in_order() -> None:
 
 
 def test_frames_written_and_ends_of_an_old_connection_change_nothing() -> None:
-    """ENGINE I1."""
+    """I1."""
     bench = Bench()
     bench.connect()
     anchored(bench)
@@ -268,7 +268,7 @@ def test_resumption_off_never_asks_for_handles_and_survives_by_replay() -> None:
 
 
 def test_a_refused_handle_means_replay_and_the_open_question_goes_live() -> None:
-    """DESIGN decision 5: the last unanswered question goes as live input, not as seed."""
+    """The last unanswered question goes as live input, not as seed."""
     bench = Bench(transparent=True)
     bench.connect()
     anchored(bench, index=1)
@@ -371,7 +371,7 @@ def test_an_expired_handle_is_not_tried() -> None:
 
 
 def test_the_seed_that_the_application_sends_itself_asks_nothing_and_is_part_of_the_history() -> None:
-    """DESIGN decision 5; RULES: a handle from before the seed is worthless."""
+    """RULES 4: a handle from before the seed is worthless."""
     bench = Bench(transparent=True, model=MODEL_3, setup={"historyConfig": {"initialHistoryInClientContent": True}})
     bench.connect()
     bench.sends(content("seed"))
@@ -451,7 +451,6 @@ def test_a_decision_can_settle_the_answer_that_was_cut(handle: str | None) -> No
 
 
 def test_1011_at_bind_is_the_old_binding_and_the_same_handle_is_tried_again() -> None:
-    """DESIGN decision 2."""
     bench = Bench()
     bench.connect()
     anchored(bench)
@@ -527,7 +526,7 @@ def test_a_message_that_the_service_refuses_twice_is_the_end() -> None:
 
 
 def test_a_service_that_accepts_and_drops_gets_ten_dials_a_minute_and_then_one_error() -> None:
-    """DESIGN section 4: no hot loop."""
+    """G5."""
     bench = Bench()
     bench.connect()
     bench.asks("q1")
@@ -621,7 +620,6 @@ def test_a_hint_of_the_service_is_obeyed() -> None:
 
 
 def test_go_away_in_mid_answer_waits_for_the_turn_and_its_handle() -> None:
-    """DESIGN decision 3."""
     bench = Bench(policy=Policy(warm_dial=False))
     bench.connect()
     anchored(bench)
@@ -664,7 +662,6 @@ def test_the_deadline_beats_everything_and_the_turn_is_cut() -> None:
 
 
 def test_the_next_connection_is_dialled_ahead_and_bound_late() -> None:
-    """DESIGN decision 2."""
     bench = Bench()
     bench.connect()
     anchored(bench)
@@ -776,7 +773,7 @@ def test_a_quiet_session_that_does_not_dial_ahead_moves_at_once() -> None:
 
 
 def test_a_quiet_session_moves_when_the_next_connection_is_there() -> None:
-    """ENGINE G7: sessions that are told to go at once dial at moments of their own."""
+    """G7: sessions that are told to go at once dial at moments of their own."""
     bench = Bench()
     bench.connect()
     anchored(bench)
@@ -868,7 +865,7 @@ def test_a_second_go_away_may_only_shorten_the_time() -> None:
 
 
 def test_go_away_from_a_connection_that_proved_nothing_counts_as_a_failure() -> None:
-    """DESIGN decision 8: goAway right after connect."""
+    """Right after connect, goAway is a failure."""
     bench = Bench()
     bench.connect()
     anchored(bench)
@@ -989,7 +986,7 @@ def test_a_forced_reconnect_leaves_a_draining_connection_at_once() -> None:
 
 
 def test_a_forced_reconnect_cuts_the_wait_short_but_not_the_window_of_ten_dials() -> None:
-    """DESIGN section 4: whatever the app does, ten dials in 60 s."""
+    """G5: whatever the app does, ten dials in 60 s."""
     bench = Bench()
     bench.connect()
     anchored(bench)
@@ -1025,7 +1022,6 @@ def test_go_away_is_an_event_and_is_shown_only_if_wished() -> None:
 
 
 def test_silence_while_an_answer_is_expected_is_pinged_and_then_given_up() -> None:
-    """DESIGN decision 12."""
     bench = Bench()
     bench.connect()
     bench.tick(25.0)
@@ -1262,7 +1258,7 @@ def test_room_is_asked_for_before_a_message_is_sent() -> None:
 
 
 def test_the_same_inputs_give_the_same_outputs() -> None:
-    """ENGINE I12."""
+    """I12."""
 
     def run() -> list[str]:
         bench = Bench(transparent=True)
@@ -1407,7 +1403,7 @@ def test_with_resumption_off_a_planned_move_is_a_fresh_start_at_a_quiet_point() 
     assert bench.wire[2:] == []
 
 
-# --- what cannot be read (DESIGN decision 14; the search for more of it is tests/fuzz) ---------------------------------
+# --- what cannot be read (the search for more of it is tests/fuzz) --------------------------------------------------
 
 
 def garbage(bench: Bench, times: int) -> None:

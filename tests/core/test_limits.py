@@ -1,4 +1,4 @@
-"""How long the service keeps a session, and what the engine does about it (DESIGN section 6)."""
+"""How long the service keeps a session, and what the engine does about it."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_a_fresh_start_in_silence_replays_and_asks_nothing_twice(transparent: bo
 
 
 def test_sessions_that_began_together_do_not_all_dial_again_at_once() -> None:
-    """ENGINE G7, for the end of the session: it is left when the next connection is there."""
+    """G7, for the end of the session: it is left when the next connection is there."""
     bench = Bench(policy=Policy(at_session_limit="fresh_start"))
     bench.connect()
     anchored(bench)

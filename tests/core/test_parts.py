@@ -78,8 +78,8 @@ def verdict(
     )
 
 
-def test_every_row_of_protocol_section_4_has_its_verdict() -> None:
-    """PROTOCOL section 4."""
+def test_every_close_code_and_status_that_was_seen_has_its_verdict() -> None:
+    """The table of failures."""
     bind = Phase.BIND
     assert verdict(1000) is Verdict.RESUME_NOW
     assert verdict(1001) is Verdict.RESUME_NOW

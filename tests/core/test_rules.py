@@ -284,7 +284,7 @@ def test_row_19_refused_base_is_followed_by_a_fresh_start() -> None:
 
 @pytest.mark.parametrize("after_setup", [True, False], ids=["after setupComplete", "at setup"])
 def test_service_that_accepts_and_drops_for_ever_is_given_up(after_setup: bool) -> None:
-    """DESIGN 4, "no hot loop": at most 10 dials in any 60 s, and one typed error at `max_outage`."""
+    """G5: at most 10 dials in any 60 s, and one typed error at `max_outage`."""
     script = begun(transparent=True)
     script.cut()
     while script.finished is None:
@@ -306,7 +306,7 @@ def test_service_that_accepts_and_drops_for_ever_is_given_up(after_setup: bool) 
 
 
 def test_thinking_for_forty_seconds_is_healthy() -> None:
-    """DESIGN decision 12: pongs are signs of life, so nothing is given up."""
+    """Pongs are signs of life, so nothing is given up."""
     script = begun(transparent=True)
     script.say(question("Q1"))
     for _ in range(40):
@@ -318,7 +318,7 @@ def test_thinking_for_forty_seconds_is_healthy() -> None:
 
 
 def test_go_away_in_mid_answer_moves_after_the_answer_and_its_handle() -> None:
-    """DESIGN decision 3: with 10 s left the answer ends on the old connection, and the app sees nothing."""
+    """With 10 s left the answer ends on the old connection, and the app sees nothing."""
     script = begun(transparent=True, warm_dial=False)
     script.say(question("Q1"))
     script.serve(output("A1"), {"goAway": {"timeLeft": "10s"}})
@@ -338,7 +338,7 @@ def test_go_away_in_mid_answer_moves_after_the_answer_and_its_handle() -> None:
 
 
 def test_buffers_are_bounded_in_a_long_outage() -> None:
-    """DESIGN decision 10: control messages wait, then the app is told; of audio the oldest goes, with a count."""
+    """Control messages wait, then the app is told; of audio the oldest goes, with a count."""
     script = begun(transparent=True)
     script.cut()
     down = Failure(phase=Phase.DIAL, side=Side.NOBODY, reason="connection refused")
@@ -364,7 +364,7 @@ def test_buffers_are_bounded_in_a_long_outage() -> None:
 
 
 def test_frames_of_an_old_connection_change_nothing() -> None:
-    """ENGINE I1."""
+    """I1."""
     script = begun(transparent=True)
     script.say(question("Q1"))
     old = script.connection

@@ -274,7 +274,7 @@ def test_row_13_settled_turn_ends_with_cancellation_interrupted_and_turn_complet
 
 @BOTH
 def test_part_that_ends_with_a_call_is_shown_once(transparent: bool) -> None:
-    """DESIGN 6, 7. Shown again, the loop that waits for the answer ends without one."""
+    """Shown again, the loop that waits for the answer ends without one."""
     script = asked(transparent=transparent)
     script.serve(output("I'll see"), calls(("c1", "a")), TURN_COMPLETE)
     if transparent:
@@ -297,7 +297,7 @@ def test_part_that_ends_with_a_call_is_shown_once(transparent: bool) -> None:
 
 @BOTH
 def test_answer_without_the_call_of_its_first_part_is_shown(transparent: bool) -> None:
-    """DESIGN 6. Hidden with the part that it repeats, the app waits for its answer for ever."""
+    """Hidden with the part that it repeats, the app waits for its answer for ever."""
     script = asked(transparent=transparent)
     script.serve(calls(("c1", "a")), TURN_COMPLETE)
     assert script.app() == [calls(("c1", "a")), TURN_COMPLETE]

@@ -47,7 +47,7 @@ def again(bench: Bench) -> None:
 @BOTH
 @pytest.mark.parametrize("sent", range(4), ids=["before it", "after its start", "in mid-speech", "after its end"])
 def test_an_activity_that_is_cut_is_sent_again_whole_and_in_order(sent: int, transparent: bool) -> None:
-    """PROTOCOL 5: an uncommitted activity is lost on any drop, so its start is sent before its audio again."""
+    """An uncommitted activity is lost on any drop, so its start is sent before its audio again."""
     bench = begun(transparent=transparent)
     steps = [lambda: bench.sends(START), lambda: bench.speaks(0.5), lambda: bench.speaks(0.5), lambda: bench.sends(END)]
     for number, step in enumerate(steps):
@@ -82,7 +82,6 @@ def test_an_activity_that_is_open_across_two_cuts_is_one_question(transparent: b
 
 @BOTH
 def test_go_away_in_an_open_activity_finds_no_quiet_point_and_the_deadline_moves(transparent: bool) -> None:
-    """DESIGN decision 3."""
     bench = begun(transparent=transparent)
     bench.sends(START)
     bench.speaks(0.5)
@@ -127,7 +126,7 @@ def test_a_stream_that_ended_ends_again_behind_its_audio() -> None:
     ],
 )
 def test_speech_that_the_service_tells_of_is_no_quiet_point(starts: dict[str, Any], ends: dict[str, Any]) -> None:
-    """DESIGN decision 3: no known speech is open."""
+    """No known speech is open."""
     bench = begun(transparent=True, policy=Policy(warm_dial=False))
     bench.tick(3.0)
     bench.server(starts)
@@ -426,7 +425,7 @@ def test_a_question_that_the_buffer_holds_is_resent_as_audio(marks: bool, transp
 @MARKS
 @pytest.mark.parametrize("model", ["models/gemini-2.5-flash-native-audio", MODEL_3], ids=["2.x", "3.x"])
 def test_a_question_that_is_longer_than_the_buffer_is_resent_in_words(model: str, marks: bool) -> None:
-    """Never both, and in the form that the model takes in mid-session (DESIGN decision 5)."""
+    """Never both, and in the form that the model takes in mid-session."""
     bench = begun(model=model, policy=Policy(audio_resend=1.0))
     cut_in_the_answer(bench, 12.0, marks=marks)
     asked = (
@@ -784,7 +783,7 @@ def test_a_newer_video_frame_that_waits_takes_the_place_of_the_one_that_was_sent
 
 
 def test_video_follows_the_control_messages_on_a_new_connection() -> None:
-    """PROTOCOL 5: control frames first; the service closes with 1007 on old video."""
+    """Control frames first; the service closes with 1007 on old video."""
     bench = begun()
     bench.sends(frame(1))
     bench.notes("c1")

@@ -1,4 +1,4 @@
-"""Random schedules: engine, model service and application, judged by `World` (RULES 1, ENGINE 1.3).
+"""Random schedules: engine, model service and application, judged by `World` (RULES 1, I1 to I9).
 
 Two ways in: a Hypothesis state machine, which shrinks what it finds, and schedules from seeds,
 which are fast, and which `tests.core.replay` shrinks. The fixture `schedules` says how many of each.
@@ -136,7 +136,7 @@ class Schedules(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_no_schedule_of_the_state_machine_breaks_a_rule(profile: str, schedules: int) -> None:
-    """RULES 1 "Checks" and ENGINE 1.3, over schedules that Hypothesis makes up, and shrinks."""
+    """RULES 1, and I1 to I9, over schedules that Hypothesis makes up, and shrinks."""
     machine = type(f"{profile.title()}Schedules", (Schedules,), {"profile": profile})
     run_state_machine_as_test(
         machine,

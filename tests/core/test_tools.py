@@ -1,4 +1,4 @@
-"""Tools run once, whatever happens to the connection (RULES 5, 8, 9, 12; DESIGN decision 7)."""
+"""Tools run once, whatever happens to the connection (RULES 5, 8, 9, 12)."""
 
 from __future__ import annotations
 
@@ -505,7 +505,7 @@ def test_a_turn_that_is_owed_a_part_is_asked_again_after_a_cut_however_long_ago_
 
 
 def test_a_handle_of_the_developer_api_says_that_the_turn_is_done() -> None:
-    """That backend sends handles only where nothing is under way (PROTOCOL 2)."""
+    """That backend sends handles only where nothing is under way."""
     bench = Bench()
     bench.connect()
     anchor(bench)
@@ -742,7 +742,7 @@ def test_a_cancelled_call_of_the_service_is_not_answered_any_more() -> None:
 
 
 def test_a_response_to_a_call_that_nobody_knows_is_passed_on_once() -> None:
-    """The state may come from another process; a refusal of it does not repeat it (PROTOCOL 4)."""
+    """The state may come from another process; a refusal of it does not repeat it."""
     bench = Bench()
     bench.connect()
     bench.responds("foreign", "f", "x")

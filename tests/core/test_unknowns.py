@@ -1,4 +1,4 @@
-"""What nobody knows of the service for certain is a field of the policy: either answer works (PROTOCOL section 10)."""
+"""What nobody knows of the service for certain is a field of the policy: either answer works."""
 
 from __future__ import annotations
 

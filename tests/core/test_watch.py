@@ -307,7 +307,6 @@ def full(**policy: Any) -> Bench:
 
 
 def test_a_slow_consumer_is_told_of_once_and_so_is_the_end_of_it() -> None:
-    """DESIGN decision 11."""
     bench = full()
     (slow,) = bench.events(events.SlowConsumer)
     assert (slow.frames, slow.size > 0) == (4, True)
@@ -434,7 +433,7 @@ def test_bytes_that_waited_in_the_socket_are_a_sign_of_life() -> None:
 
 
 def test_a_connection_that_does_not_answer_after_a_freeze_is_aborted_and_its_handle_kept() -> None:
-    """DESIGN decision 2: the service may not have noticed, so 1011 at bind is the old binding."""
+    """The service may not have noticed, so 1011 at bind is the old binding."""
     bench = Bench()
     bench.connect()
     anchored(bench)
@@ -581,7 +580,7 @@ def test_a_jump_before_the_first_connection_only_gives_it_more_time() -> None:
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("transparent", [False, True])
 def test_an_hour_without_a_word_costs_only_pings(transparent: bool, streaming: bool) -> None:
-    """DESIGN decision 12; a microphone streams silence all the time."""
+    """A microphone streams silence all the time."""
     bench = Bench(transparent=transparent, setup={"contextWindowCompression": {"slidingWindow": {}}})
     bench.connect()
     anchored(bench, index=1 if transparent else None)

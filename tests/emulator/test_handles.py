@@ -1,4 +1,4 @@
-"""Handles: cadence, indices, snapshots, refusals, bindings (PROTOCOL sections 2 and 3, RULES section 1)."""
+"""Handles: cadence, indices, snapshots, refusals, bindings (RULES 1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handshake, setup, frames, history rules and refusals, on the wire (PROTOCOL sections 1, 4, 9)."""
+"""Handshake, setup, frames, history rules and refusals, on the wire."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an application does may be cancelled wherever it waits (ENGINE G14): nothing is left, lost or doubled."""
+"""What an application does may be cancelled wherever it waits (G14): nothing is left, lost or doubled."""
 
 from __future__ import annotations
 

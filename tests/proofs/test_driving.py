@@ -1,4 +1,4 @@
-"""The real driver comes back as fast, and sees a black hole as soon, as the engine alone (ENGINE G3, G4)."""
+"""The real driver comes back as fast, and sees a black hole as soon, as the engine alone (G3, G4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ten thousand sessions at once do not storm the service, and come back (ENGINE G7)."""
+"""Ten thousand sessions at once do not storm the service, and come back (G7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An hour without a connection: bounds that hold to the byte, and nothing that goes without being told (ENGINE G6, I3)."""
+"""An hour without a connection: bounds that hold to the byte, and nothing that goes without being told (G6, I3)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def hour(request: pytest.FixtureRequest) -> Hour:
 
 
 def test_an_hour_of_outage_stays_within_the_bounds_of_the_buffers(hour: Hour) -> None:
-    """DESIGN decision 10: looked at after each piece of audio."""
+    """Looked at after each piece of audio."""
     assert hour.most_audio <= POLICY.audio_bytes
     assert hour.most_audio_seconds <= POLICY.audio_seconds
     assert hour.most_control <= POLICY.control_bytes
@@ -53,7 +53,7 @@ def test_messages_of_an_hour_are_delivered_or_refused_to_the_caller(hour: Hour) 
 
 @pytest.mark.proof
 def test_an_hour_of_outage_takes_less_memory_than_promised() -> None:
-    """DESIGN section 4: 8 MiB at the most, with speech, video and a message a second; and the bounds, with a tenth more."""
+    """G6: 8 MiB at the most, with speech, video and a message a second; and the bounds, with a tenth more."""
     hour = outage(rate=48_000, chunk=0.1, text=200, memory=True)
     assert hour.peak < 8 * 2**20
     assert hour.peak < hour.limits * 1.1
@@ -61,7 +61,7 @@ def test_an_hour_of_outage_takes_less_memory_than_promised() -> None:
 
 @pytest.mark.proof
 def test_memory_is_bounded_with_every_buffer_full() -> None:
-    """ENGINE G6: the sum of the limits, with a tenth more; the text of a message that waits is held once, in its frame."""
+    """G6: the sum of the limits, with a tenth more; the text of a message that waits is held once, in its frame."""
     hour = outage(seconds=600, rate=48_000, chunk=0.1, memory=True)
     assert hour.most_audio + hour.most_control + VIDEO_BYTES > 0.97 * hour.limits
     assert hour.peak < hour.limits * 1.1

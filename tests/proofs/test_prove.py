@@ -30,7 +30,7 @@ def a_bug(monkeypatch):
 
 
 def test_every_message_ends_in_one_fate():
-    """ENGINE I3: the sum of the fates is what was sent."""
+    """I3: the sum of the fates is what was sent."""
     for profile in PROFILES:
         for seed in range(3):
             world = run(seed, profile)

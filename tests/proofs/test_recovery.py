@@ -1,4 +1,4 @@
-"""How many round trips a recovery takes (ENGINE G3), over a thousand runs each."""
+"""How many round trips a recovery takes (G3), over a thousand runs each."""
 
 from __future__ import annotations
 
