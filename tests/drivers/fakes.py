@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import heapq
 import json
 import os
@@ -15,6 +14,7 @@ from websockets.frames import Close
 from resumekit.core.policy import Policy
 from resumekit.defaults import DefaultDecisions
 from resumekit.drivers.driver import Driver
+from tests.proofs.virtual import run_by
 from tests.traces import KeptEngine
 
 SETUP = json.dumps({"setup": {"model": "models/gemini-2.5-flash-live"}})
@@ -42,23 +42,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 def in_virtual_time(test):
     """Run an async test on a `VirtualLoop`; it ends with no task but its own."""
+    return run_by(_run, test)
 
-    @functools.wraps(test)
-    def run(*args, **kwargs):
-        loop = VirtualLoop()  # no asyncio.Runner: it would unset the loop that pytest-asyncio keeps
-        loop.set_debug(True)
-        try:
-            loop.run_until_complete(no_task_is_left(test(*args, **kwargs)))
-        finally:
-            for task in asyncio.all_tasks(loop):
-                task.cancel()
-            loop.run_until_complete(asyncio.sleep(1))
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
 
-    del run.__wrapped__  # pytest would see an async function
-    run.__signature__ = __import__("inspect").signature(test)
-    return run
+def _run(test):
+    loop = VirtualLoop()  # no asyncio.Runner: it would unset the loop that pytest-asyncio keeps
+    loop.set_debug(True)
+    try:
+        loop.run_until_complete(no_task_is_left(test))
+    finally:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(1))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
 
 
 _GOOGLE_GENAI = os.path.join("google", "genai")  # noqa: PTH118 -- a part of a path

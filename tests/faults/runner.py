@@ -444,7 +444,7 @@ class App:
 
     async def anchored(self) -> None:
         """Wait until the handle of the last turn has come."""
-        await self.until_server(self._handle_is_here)
+        await self.until_server(lambda: handle_is_here(self.server, self.told))
 
     async def back(self) -> None:
         """Wait until the session is on a connection: who leaves it on the way leaves behind what was to be resent."""
@@ -458,18 +458,6 @@ class App:
         """Wait for something in the other process, which gives no event."""
         while not await is_so():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-
-    async def _handle_is_here(self) -> bool:
-        told = await self.server.events()
-        bound = [event.connection for event in told if event.kind == "bound"][-1]
-        kinds = [event.kind for event in told if event.connection == bound]
-        if "turn_complete" not in kinds or "handle" not in kinds[len(kinds) - kinds[::-1].index("turn_complete") :]:
-            return False
-        here = [event.connection for event in self.told if isinstance(event, BOUND)]
-        if not here:
-            return True  # not resumekit's session: it tells nothing
-        received = [event for event in self.told if isinstance(event, events.HandleReceived)]
-        return sum(event.connection == here[-1] for event in received) >= kinds.count("handle")
 
     # Life
 
@@ -535,6 +523,20 @@ class ClassicApp(App):
 
 
 APPS: dict[Loop, type[App]] = {"classic": ClassicApp, "request": RequestApp}
+
+
+async def handle_is_here(server: EmulatorProcess, told: Sequence[events.Event]) -> bool:
+    """Tell whether the handle of the last turn has come to the session, by what it has told so far."""
+    happened = await server.events()
+    bound = [event.connection for event in happened if event.kind == "bound"][-1]
+    kinds = [event.kind for event in happened if event.connection == bound]
+    if "turn_complete" not in kinds or "handle" not in kinds[len(kinds) - kinds[::-1].index("turn_complete") :]:
+        return False
+    here = [event.connection for event in told if isinstance(event, BOUND)]
+    if not here:
+        return True  # not resumekit's session: it tells nothing
+    received = [event for event in told if isinstance(event, events.HandleReceived)]
+    return sum(event.connection == here[-1] for event in received) >= kinds.count("handle")
 
 
 def _content(text: str) -> types.Content:

@@ -17,7 +17,7 @@ import pytest
 
 from resumekit.core import events
 from resumekit.emulator import Answer, Fault, Trigger, heard, parse_answer, response_item
-from tests.faults.runner import BOUND, SCALE, policy
+from tests.faults.runner import SCALE, handle_is_here, policy
 from tests.faults.zygote import Emulator
 
 __all__ = [
@@ -165,18 +165,8 @@ class Talk:
 
     async def anchored(self) -> None:
         """Wait until the handle of the last turn has come."""
-        while not await self._handle_is_here():  # noqa: ASYNC110 -- of another process, which gives no event
+        while not await handle_is_here(self.server, self.told):  # noqa: ASYNC110 -- of another process, which gives no event
             await asyncio.sleep(0.01)
-
-    async def _handle_is_here(self) -> bool:
-        told = await self.server.events()
-        bound = [event.connection for event in told if event.kind == "bound"][-1]
-        kinds = [event.kind for event in told if event.connection == bound]
-        if "turn_complete" not in kinds or "handle" not in kinds[len(kinds) - kinds[::-1].index("turn_complete") :]:
-            return False
-        here = [event.connection for event in self.told if isinstance(event, BOUND)]
-        received = [event for event in self.told if isinstance(event, events.HandleReceived)]
-        return not here or sum(event.connection == here[-1] for event in received) >= kinds.count("handle")
 
     async def problems(
         self, *, result: Mapping[str, Any], before: Sequence[str] = (), spoken: bytes | None = None

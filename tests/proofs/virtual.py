@@ -25,7 +25,7 @@ from unittest import mock
 from resumekit.emulator import LiveServer
 from resumekit.emulator import server as emulator_server
 
-__all__ = ["TLS", "Network", "Server", "Stuck", "VirtualLoop", "Wire", "in_virtual_time", "run"]
+__all__ = ["TLS", "Network", "Server", "Stuck", "VirtualLoop", "Wire", "in_virtual_time", "run", "run_by"]
 
 T = TypeVar("T")
 _WINDOW = 256 * 1024
@@ -145,13 +145,21 @@ def run(main: Callable[[VirtualLoop], Coroutine[Any, Any, T]], *, seed: int = 1,
 def in_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     """Make a test of an async one: it is run in a new loop."""
 
-    def in_a_loop(*args: Any, **kwargs: Any) -> None:
-        run(lambda _: test(*args, **kwargs))
+    return run_by(lambda coroutine: run(lambda _: coroutine), test)
 
-    functools.update_wrapper(in_a_loop, test)
-    del in_a_loop.__wrapped__  # pytest would see an async function
-    in_a_loop.__signature__ = inspect.signature(test)  # type: ignore[attr-defined]
-    return in_a_loop
+
+def run_by(
+    runner: Callable[[Coroutine[Any, Any, None]], object], test: Callable[..., Coroutine[Any, Any, None]]
+) -> Callable[..., None]:
+    """Make a test of an async one, with the same fixtures and parameters: `runner` gets its coroutine."""
+
+    def as_test(*args: Any, **kwargs: Any) -> None:
+        runner(test(*args, **kwargs))
+
+    functools.update_wrapper(as_test, test)
+    del as_test.__wrapped__  # pytest would see an async function
+    as_test.__signature__ = inspect.signature(test)  # type: ignore[attr-defined]
+    return as_test
 
 
 class Server(LiveServer):
