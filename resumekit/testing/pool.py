@@ -13,8 +13,8 @@ __all__ = ["PoolConformance"]
 
 _LONG = 600.0
 """Seconds of a lease that does not end within a test."""
-_SHORT = 0.5
-"""Of one that does."""
+_SHORT = 2.0
+"""Of one that does; a few calls take less, however busy the machine is."""
 _TWO = Limits(sessions=2)
 
 
@@ -241,15 +241,15 @@ class PoolConformance:
 
     def test_the_rate_holds_new_sessions_back(self) -> None:
         """In order, and for as long as it says."""
-        limits = Limits(connects=Rate(2, 1.0))
+        limits = Limits(connects=Rate(2, _SHORT))
 
         async def check(pool: _Pool) -> None:
             assert (await pool.enter("a", limits)).held
             assert (await pool.enter("b", limits)).held
             c, d = await pool.enter("c", limits), await pool.enter("d", limits)
             assert (c.held, c.place, d.held, d.place) == (False, 1, False, 2)
-            assert 0.0 < c.retry_after <= 1.0
-            await self.sleep(1.2)
+            assert 0.0 < c.retry_after <= _SHORT
+            await self.sleep(_SHORT + 0.2)
             assert (await pool.enter("d", limits)).held
             assert (await pool.enter("c", limits)).held
             assert not (await pool.enter("e", limits)).held
