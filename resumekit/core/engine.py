@@ -582,6 +582,8 @@ class Engine:
         if link is not None and link.number == happened.connection:
             if link.echo(self._now):
                 self._watch.wait_for_part(link, self._now, ended=False)
+                if link.judged_at and self.state in _ON_AIR:
+                    self._no_progress()
             self._pump()
 
     def _prove(self, link: Link) -> None:

@@ -20,8 +20,8 @@ class Link:  # no Struct: its attributes are set for each frame, and a Struct lo
     __slots__ = (
         "_pings", "_pings_when_asked", "_pongs", "_proof", "_stretch", "activity_open", "answered_at", "asked_at",
         "audio_from", "audio_since_turn", "behind", "behind_until", "bound_at", "closing", "content_as_text",
-        "covered_index", "echoed_at", "ended", "floor_index", "heard", "in_flight", "lane_released", "last_byte",
-        "last_control_index", "lost_ahead", "mark_index", "mute_reply", "next_index", "number", "opened", "owed",
+        "covered_index", "echoed_at", "ended", "floor_index", "heard", "in_flight", "judged_at", "lane_released",
+        "last_byte", "last_control_index", "lost_ahead", "mark_index", "mute_reply", "next_index", "number", "opened", "owed",
         "owed_wait", "pace_over", "pinged_at", "postponed", "proven", "pruned_index", "record", "speaking",
         "steady_until", "suspected_at", "turn_end_at", "turn_end_index", "turn_end_last_index", "turns", "unreadable",
     )  # fmt: skip
@@ -108,6 +108,8 @@ class Link:  # no Struct: its attributes are set for each frame, and a Struct lo
         self._proof = 0
         """The ping whose answer proves that the line lives: that to an older one may have been under way for long."""
         self._pings_when_asked = 0
+        self.judged_at = 0.0
+        """When a ping was last sent whose answer, and no other word before it, says that the handle is dead."""
         self.suspected_at: float | None = None
         """The process was frozen then, and nothing has come since."""
         self.unreadable = 0

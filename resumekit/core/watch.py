@@ -48,7 +48,7 @@ class Watch:
         """
         self._timers["silence"] = link.silence_ends(self._policy, proactive=self._proactive)
         due = None if self._proactive else link.progress_ends(self._policy, owes_speech=owes_speech)
-        if due is None:
+        if due is None or link.judged_at >= due:  # the pong is waited for
             self._timers.stop("progress")
         else:
             self._timers["progress"] = due
@@ -65,9 +65,10 @@ class Watch:
         return False
 
     def is_mute(self, link: Link, now: float) -> bool:
-        """Whether the service said nothing to a turn that it owes. Call it when `progress` runs out.
+        """Whether the service said nothing to a turn that it owes. Call it when `progress` runs out, and for each pong.
 
-        It is to blame only if a sign of life came meanwhile, so a silent connection is pinged, and gets as long again.
+        It is to blame only if a sign of life came meanwhile, so a silent connection is pinged, and gets as long again;
+        and what it said may be held back on the way, so the pong to a last ping has to come before any of it.
         The handle is to blame only if nothing at all was answered.
         """
         due = link.progress_ends(self._policy, owes_speech=True)
@@ -77,6 +78,10 @@ class Watch:
             link.answered_at = now
             if not (self._inbox.full or link.doubts_question):
                 self._doubt(link, now)
+            return False
+        if link.judged_at < due:
+            link.judged_at = now
+            self._doubt(link, now)
             return False
         self._mute = 0 if any(turn.begun for turn in link.turns) else self._mute + 1
         return True
