@@ -275,6 +275,35 @@ def test_the_error_of_a_lost_session_is_told(tmp_path):
     assert story.phases[-1].state is State.LOST
 
 
+def test_a_repeated_call_that_the_engine_answers_ends_there(tmp_path):
+    bench, records = traced()
+    began = bench.now
+    bench.connect()
+    bench.asks("one")
+    bench.calls(("c1", "book", {"a": 1}), ("c2", "look", {}))
+    assert bench.shown
+    bench.tick(1.0)
+    bench.cut()
+    bench.tick(0.01)
+    bench.responds("c1", "book", "done")
+    bench.resume()
+    bench.calls(("d2", "look", {}), ("d1", "book", {"a": 1}))
+    again = bench.now
+    bench.tick(2.0)
+    bench.responds("c2", "look", "seen")
+    bench.tick(3.0)
+    story = read_story(read_trace(kept(tmp_path, records)))
+    book, look, repeated = story.tools
+    assert [(tool.call_id, tool.outcome) for tool in story.tools] == [
+        ("c1", "answered"),
+        ("c2", "answered"),
+        ("d1", "repeated"),
+    ]
+    assert repeated.at == repeated.end == pytest.approx(again - began), "it did not run"
+    assert book.end < repeated.at
+    assert look.end == pytest.approx(repeated.at + 2.0), "the application ran it once, through the cut"
+
+
 def test_speech_with_a_pause_is_two(tmp_path):
     bench, records = traced()
     bench.connect()

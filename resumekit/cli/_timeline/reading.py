@@ -106,6 +106,9 @@ class StoryReader:
         """The next answer is given again."""
         self._messages = 0
         self._calls: dict[str, Tool] = {}
+        """Tool calls that run, by the ids that the service and the application have for them."""
+        self._newest: list[Tool] = []
+        """The calls of the last message that had some, as long as nothing else was said of them."""
         self._down: tuple[float, bool] | None = None
         """Since when there is no connection, and whether that was planned."""
 
@@ -164,10 +167,12 @@ class StoryReader:
         content, call = message.server_content, message.tool_call
         if call is not None:
             self._says(line["connection"], size=len(message.raw))
+            self._newest.clear()
             for request in call.function_calls or ():
                 tool = Tool(at=self._now, call_id=request.id or "", name=request.name or "")
                 self._story.tools.append(tool)
                 self._calls[tool.call_id] = tool
+                self._newest.append(tool)
         if message.tool_call_cancellation is not None:
             for call_id in message.tool_call_cancellation.ids or ():
                 self._done(call_id, "cancelled")
@@ -224,10 +229,24 @@ class StoryReader:
             )
         )
 
-    def _done(self, call_id: str, outcome: Literal["answered", "cancelled"]) -> None:
+    def _done(self, call_id: str, outcome: Literal["answered", "repeated", "cancelled"]) -> None:
         tool = self._calls.pop(call_id, None)
-        if tool is not None:
+        if tool is not None and tool.end is None:
             tool.end, tool.outcome = self._now, outcome
+
+    def _repeated(self, name: str) -> Tool | None:
+        """Take the call that the engine tells of: it goes through them in their order."""
+        tool = next((tool for tool in self._newest if tool.name == name), None)
+        if tool is not None:
+            self._newest.remove(tool)
+        return tool
+
+    def _rebound(self, name: str, call_id: str) -> None:
+        """Leave out a repeated call that the application does not see: the one that it knows goes on."""
+        tool, runs = self._repeated(name), self._calls.get(call_id)
+        if tool is not None and runs is not None:
+            self._story.tools.remove(tool)
+            self._calls[tool.call_id] = runs
 
     # ------------------------------------------------------------------ connections
 
@@ -302,6 +321,11 @@ class StoryReader:
                 self._enter(State.WAITING)
             case "Connected" | "Resumed" | "FreshStarted":
                 self._bound(event, connection)
+            case "ToolCallAnswered":
+                if (tool := self._repeated(event["name"])) is not None:
+                    self._done(tool.call_id, "repeated")
+            case "ToolCallRebound":
+                self._rebound(event["name"], event["call_id"])
             case "TurnSettled":
                 for answer in reversed(self._story.answers):
                     if answer.outcome == "cut":

@@ -195,10 +195,13 @@ class Tool(Item):
 
     call_id: str
     name: str
-    outcome: Literal["answered", "cancelled", "open"] = "open"
+    outcome: Literal["answered", "repeated", "cancelled", "open"] = "open"
+    """Repeated: the session answered it, and the application did not see it."""
 
     @property
     def title(self) -> str:
+        if self.outcome == "repeated":
+            return f"tool {self.name}: called again, and answered by the session"
         took = "" if self.end is None else f" after {self.end - self.at:.2f} s"
         return f"tool {self.name}: {self.outcome}{took}"
 
