@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,8 +63,17 @@ def run(arguments: argparse.Namespace) -> int:
     for place, text in written.items():
         name = "picture" if place == arguments.svg else "page"
         try:
-            place.write_text(text, encoding="utf-8")
+            _write(place, text)
         except OSError as error:
             raise ConfigurationError(f"the {name} cannot be written: {place}: {error.strerror}") from error
         print(f"The {name}: {place}")
     return 0
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file for its owner alone, as a trace is: what was said may be in it."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(file, "w", encoding="utf-8") as written:
+        if stat.S_ISREG(os.fstat(file).st_mode):
+            path.chmod(0o600)  # it may have been there
+        written.write(text)

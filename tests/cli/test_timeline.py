@@ -6,6 +6,7 @@ import functools
 import html
 import json
 import re
+import stat
 from collections import Counter
 from xml.etree import ElementTree as ET
 
@@ -340,6 +341,13 @@ def test_the_command_writes_where_it_is_told(path, tmp_path, capsys):
     assert f"The page: {page_}\nThe picture: {picture}\n" in capsys.readouterr().out
     assert not path.with_suffix(".html").exists()
     assert picture.read_text("utf-8").strip() in page_.read_text("utf-8")
+
+
+def test_what_is_written_is_for_its_owner_alone(path, tmp_path):
+    page_, picture = tmp_path / "a.html", tmp_path / "b.svg"
+    page_.touch(0o644)
+    assert main(["timeline", str(path), "-o", str(page_), "--svg", str(picture)]) == 0
+    assert [stat.S_IMODE(written.stat().st_mode) for written in (page_, picture)] == [0o600, 0o600]
 
 
 def test_what_cannot_be_read_or_written_ends_with_2(path, tmp_path, capsys):
