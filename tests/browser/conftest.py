@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -40,9 +41,9 @@ def chromium(tmp_path_factory):
         browser.close()
 
 
-@pytest.fixture(scope="session")
-def address():
-    """Run the demo as a user does, faster; return where its page is."""
+@contextmanager
+def served():
+    """Run the demo as a user does, faster; give where its page is."""
     command = [sys.executable, "-m", "resumekit.cli", "demo", "--web", "--no-open", "--speed", "3"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         told = process.stdout.readline()
@@ -51,6 +52,20 @@ def address():
         yield found.group()
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
+
+
+@pytest.fixture(scope="session")
+def address():
+    """Return where the page is."""
+    with served() as address:
+        yield address
+
+
+@pytest.fixture
+def leaving_address():
+    """Return where a page is, and what ends its server."""
+    with ExitStack() as stack:
+        yield stack.enter_context(served()), stack.close
 
 
 @pytest.fixture

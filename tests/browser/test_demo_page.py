@@ -9,6 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from resumekit.cli._web.cuts import CUTS
+from tests.browser.site import Site
 
 
 def test_a_question_in_writing_is_answered_in_words_and_sound(open_site):
@@ -130,3 +131,15 @@ def test_a_phone_shows_it_without_scrolling_sideways(open_site):
     site.ask("one")
     expect(site.entries("model", state="done")).to_have_count(1)
     assert site.page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_what_is_written_while_the_server_is_away_is_kept(chromium, leaving_address):
+    address, leave = leaving_address
+    context = chromium.new_context()
+    site = Site(context, address, listens=False)
+    leave()
+    expect(site.page.locator("#state")).to_contain_text("Waiting for the page's server")
+    site.ask("a long question")
+    expect(site.page.get_by_label("Message", exact=True)).to_have_value("a long question")
+    expect(site.page.get_by_role("alert")).to_contain_text("Not sent")
+    context.close()

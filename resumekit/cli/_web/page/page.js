@@ -27,7 +27,10 @@ let socket = null, delay = 250;
 function connect() {
   socket = new WebSocket(`ws://${location.host}/talk/${conversationName()}`);
   socket.binaryType = "arraybuffer";
-  socket.addEventListener("open", () => { delay = 250; });
+  socket.addEventListener("open", () => {
+    delay = 250;
+    complain("");
+  });
   socket.addEventListener("message", ({ data }) => (typeof data === "string" ? show(JSON.parse(data)) : speaker.play(data)));
   socket.addEventListener("close", () => {
     showState("away");
@@ -36,9 +39,11 @@ function connect() {
   });
 }
 
+// Returns whether there is somebody to take it.
 function send(message) {
-  if (socket.readyState !== WebSocket.OPEN) return;
+  if (socket.readyState !== WebSocket.OPEN) return false;
   socket.send(message instanceof ArrayBuffer ? message : JSON.stringify(message));
+  return true;
 }
 
 // --- what is shown ------------------------------------------------------------------------------------------------------
@@ -143,17 +148,25 @@ function complain(problem) {
 
 // --- what the user does ---------------------------------------------------------------------------------------------------
 
-function ask(text) {
+// Returns whether it was sent; what was not is told, so that nobody waits for an answer.
+function wish(message) {
   speaker.wake();
-  send({ text });
+  let problem = "";
+  if (message.text && byId("state").dataset.state === "ended") problem = "The session is over: begin a new one, and send it then.";
+  else if (!send(message)) problem = "Not sent: the page's server is away. Once it is back, send it again.";
+  complain(problem);
+  return !problem;
+}
+
+function ask(text) {
+  return wish({ text });
 }
 
 byId("composer").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = byId("text").value.trim();
   if (!text) return;
-  byId("text").value = "";
-  ask(text);
+  if (ask(text)) byId("text").value = "";
 });
 
 for (const chip of document.querySelectorAll("[data-ask]")) {
@@ -161,14 +174,12 @@ for (const chip of document.querySelectorAll("[data-ask]")) {
 }
 
 byId("show-me").addEventListener("click", () => {
-  send({ cut: "reset", when: "answer" });
-  ask("What should I pack for Oslo in May?");
+  if (wish({ cut: "reset", when: "answer" })) ask("What should I pack for Oslo in May?");
 });
 
 for (const button of document.querySelectorAll("[data-cut]")) {
   button.addEventListener("click", () => {
-    speaker.wake();
-    send({ cut: button.dataset.cut, when: document.querySelector("[name=when]:checked").value });
+    wish({ cut: button.dataset.cut, when: document.querySelector("[name=when]:checked").value });
   });
   for (const kind of ["pointerenter", "focus"]) button.addEventListener(kind, () => { byId("words").textContent = button.title; });
 }
