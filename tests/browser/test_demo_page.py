@@ -117,6 +117,20 @@ def test_the_timeline_grows_beside_the_conversation(site):
     expect(site.page.locator("#timeline [data-kind='cut']")).to_have_count(1)
 
 
+def test_the_timeline_goes_on_while_nothing_happens(site):
+    site.ask("one")
+    expect(site.entries("model", state="done")).to_have_count(1)
+    expect(site.page.locator("#timeline [data-kind='answer']")).to_have_count(1)
+    site.page.wait_for_timeout(3000)  # what had happened is drawn
+    picture = site.page.locator("#timeline svg")
+    before = float(picture.get_attribute("data-seconds"))
+    for _ in range(600):
+        if float(picture.get_attribute("data-seconds")) > before + 1:
+            return
+        site.page.wait_for_timeout(50)
+    raise AssertionError("it stands still")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_rule_of_accessibility_is_broken(open_site, scheme):
     site = open_site(color_scheme=scheme)

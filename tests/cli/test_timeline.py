@@ -14,6 +14,7 @@ import pytest
 
 from resumekit.cli import main
 from resumekit.cli._timeline.drawing import LEFT, RIGHT, draw
+from resumekit.cli._timeline.growing import GrowingStory
 from resumekit.cli._timeline.page import page
 from resumekit.cli._timeline.reading import read_story
 from resumekit.cli._timeline.story import in_time
@@ -178,8 +179,9 @@ def test_what_is_drawn_is_what_the_trace_holds(profile, payloads, tmp_path):
         assert counted["handle"] == len(told(path, "HandleReceived"))
         assert counted["go-away"] == len(told(path, "GoAwayReceived"))
         again = told(path, "Resumed") + told(path, "FreshStarted")
-        assert sum(not gap.for_good for gap in story.gaps) == len(again)
-        assert sum((gap.end or 0.0) - gap.at for gap in story.gaps if not gap.for_good) == pytest.approx(
+        over = [gap for gap in story.gaps if not gap.for_good and not gap.so_far]
+        assert len(over) == len(again)
+        assert sum((gap.end or 0.0) - gap.at for gap in over) == pytest.approx(
             sum(action["downtime"] for action in again)
         )
         assert counted == Counter({kind: number for kind, number in story.counts().items() if number})
@@ -274,6 +276,24 @@ def test_the_error_of_a_lost_session_is_told(tmp_path):
     assert "the end: SessionLost: the session was lost" in story.summary()
     assert story.gaps[-1].for_good
     assert story.phases[-1].state is State.LOST
+
+
+def test_an_outage_that_goes_on_is_told_so_far_and_not_for_good(tmp_path):
+    bench, records = traced()
+    bench.connect()
+    bench.tick(1.0)
+    bench.cut()
+    path = kept(tmp_path, records)
+    story = GrowingStory(path).story(clock=bench.now + 20.0)
+    assert story.goes_on
+    assert story.length == pytest.approx(21.0, abs=0.5)
+    assert story.gaps[-1].title == "no connection for 20.00 s so far"
+    assert "20.00 s so far" in draw(story)
+    assert story.summary().endswith("; it goes on.")
+    left = read_story(read_trace(path))
+    assert left.gaps[-1].title == "no connection for 0.00 s so far"
+    assert left.summary().endswith("the trace ends before the session does.")
+    assert "for good" not in draw(story) + draw(left)
 
 
 def test_a_repeated_call_that_the_engine_answers_ends_there(tmp_path):

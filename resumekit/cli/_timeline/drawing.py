@@ -373,7 +373,12 @@ class _Drawing:
                 gap,
                 y,
                 self.bar(style, 0, length, 12, y=1),
-                self.label(f"{length:.2f} s{', for good' if gap.for_good else ''}", length, 11, "onbar"),
+                self.label(
+                    f"{length:.2f} s{', for good' if gap.for_good else ' so far' if gap.so_far else ''}",
+                    length,
+                    11,
+                    "onbar",
+                ),
                 length=length,
             )
 

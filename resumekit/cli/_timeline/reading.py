@@ -109,6 +109,8 @@ class StoryReader:
         """Tool calls that run, by the ids that the service and the application have for them."""
         self._newest: list[Tool] = []
         """The calls of the last message that had some, as long as nothing else was said of them."""
+        self._over = False
+        """The session has ended."""
         self._down: tuple[float, bool] | None = None
         """Since when there is no connection, and whether that was planned."""
 
@@ -143,6 +145,7 @@ class StoryReader:
         if clock is not None and self._start is not None:
             self._now = max(self._now, clock - self._start)
         story = self._story
+        story.goes_on = clock is not None and not self._over
         story.length = self._now
         for connection in story.connections:
             connection.end = self._now if connection.end is None else connection.end
@@ -150,7 +153,9 @@ class StoryReader:
         if self._answer is not None:
             self._answer.end = self._now
         if self._down is not None:
-            story.gaps.append(Gap(at=self._down[0], end=self._now, planned=self._down[1], for_good=True))
+            story.gaps.append(
+                Gap(at=self._down[0], end=self._now, planned=self._down[1], for_good=self._over, so_far=not self._over)
+            )
 
     # ------------------------------------------------------------------ what was said
 
@@ -289,6 +294,7 @@ class StoryReader:
             case "Notify":
                 self._event(action)
             case "Finish":
+                self._over = True
                 self._story.error = action["error"]
                 self._enter(State.CLOSED if action["error"] is None else State.LOST)
             case _:

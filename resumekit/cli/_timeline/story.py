@@ -232,12 +232,17 @@ class Gap(Item):
 
     planned: bool
     for_good: bool = False
+    """The session has ended without one."""
+    so_far: bool = False
+    """What became of it is not in the trace."""
 
     @property
     def title(self) -> str:
         if self.for_good:
             return "no connection from here on"
         seconds = (self.end or self.at) - self.at
+        if self.so_far:
+            return f"no connection for {seconds:.2f} s so far"
         return f"no connection for {seconds:.2f} s" + (", planned: the session moved" if self.planned else "")
 
 
@@ -268,6 +273,8 @@ class Story:
     """Seconds."""
     whole: bool = False
     """The session's end is in the trace."""
+    goes_on: bool = False
+    """It was looked at while the session lives."""
     error: str | None = None
     """What ended it, if not the application."""
     stats: Line = field(default_factory=dict[str, Any])
@@ -337,7 +344,9 @@ class Story:
         if lost:
             told.append(f"{lost:.1f} s of audio lost")
         if self.error:
-            told.append(f"the end: {self.error}")
+            told.append(f"the end: {self.error.rstrip('.')}")
+        elif self.goes_on:
+            told.append("it goes on")
         elif not self.whole:
             told.append("the trace ends before the session does")
         return "; ".join(told) + "."

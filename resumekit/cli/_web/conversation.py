@@ -6,6 +6,7 @@ It goes on while no browser is there, so that a page can be loaded again: what i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import warnings
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
@@ -51,7 +52,9 @@ _MOST_WAITING = 2_000
 """Messages that a browser may be behind; then it has to come back."""
 _LONGEST_TEXT = 2_000
 _DRAW_EVERY = 0.5
-"""Seconds between two drawings of the timeline."""
+"""Seconds between two drawings of the timeline ..."""
+_DRAW_IDLE = 0.5
+"""... and so many more where nothing happens: time goes on."""
 _STYLE = f"<style>{STYLE}</style>"
 """The page has it as a file: its security policy allows none in the picture."""
 _IN_ANSWER = Trigger.mid_audio(12)
@@ -350,7 +353,9 @@ class Conversation:
         growing: GrowingStory | None = None
         loop = asyncio.get_running_loop()
         while True:
-            await self._has_news.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DRAW_IDLE if self.state != "ended" else None):
+                    await self._has_news.wait()
             self._has_news.clear()
             await asyncio.sleep(_DRAW_EVERY)  # what has happened by now is in the file
             if not self.browsers:
