@@ -34,5 +34,5 @@ def main() -> int:
 
 def _leave(*_: object) -> None:
     """Go at once: there is nothing yet to clean up, and an exception might be turned into another by what is imported."""
-    os.write(2, b"resumekit: interrupted\n")
+    os.write(2, b"\n" * os.isatty(2) + b"resumekit: interrupted\n")
     os._exit(130)

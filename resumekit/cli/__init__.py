@@ -121,6 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(redact(str(error)))  # it may quote an application, or an address
         return 2
     except KeyboardInterrupt:
+        if sys.stderr is not None and sys.stderr.isatty():  # pyright: ignore[reportUnnecessaryComparison]
+            print(file=sys.stderr)  # ends the line in which the terminal shows ^C
         _complain("interrupted")
         return 130
     except (OSError, ExceptionGroup) as error:

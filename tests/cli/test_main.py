@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -34,12 +35,15 @@ def run(*arguments, **options):
     """Run a command in a process; returns its status, its output and what it complains of."""
     code = options.pop("code", None)
     begin = ["-m", "resumekit.cli"] if code is None else ["-c", code]
-    given = {"stdout": subprocess.PIPE, "env": {**os.environ, "PYTHONPATH": str(Path.cwd()), **options.pop("env", {})}}
+    given = {
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "env": {**os.environ, "PYTHONPATH": str(Path.cwd()), **options.pop("env", {})},
+    }
     done = subprocess.run(
         [sys.executable, *begin, *map(str, arguments)],
         check=False,
         text=True,
-        stderr=subprocess.PIPE,
         **given | options,
     )
     return done.returncode, done.stdout, done.stderr
@@ -102,3 +106,11 @@ def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
 @pytest.mark.parametrize("module", ["resumekit", "resumekit.wire", "resumekit.cli.doctor", "resumekit.plugins"])
 def test_ctrl_c_is_one_line_while_modules_are_imported_and_after(module):
     assert run("doctor", code=INTERRUPTED.format(module=module)) == (130, "", "resumekit: interrupted\n")
+
+
+def test_ctrl_c_at_a_terminal_is_a_line_of_its_own():
+    terminal, end = pty.openpty()
+    status, _, _ = run("doctor", code=INTERRUPTED.format(module="resumekit.plugins"), stdout=end, stderr=end)
+    os.close(end)
+    assert (status, os.read(terminal, 1000)) == (130, b"\r\nresumekit: interrupted\r\n")
+    os.close(terminal)
