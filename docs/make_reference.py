@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Write docs/reference/*.md from the docstrings, and from the tables of `tests/adk`. `python docs/make_reference.py`; a test tells when it is due."""
+"""Write docs/reference/*.md from the docstrings, and from the tables of `tests/adk`: `python docs/make_reference.py`.
+
+A test tells when it is due.
+"""
 
 from __future__ import annotations
 
