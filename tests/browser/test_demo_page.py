@@ -157,3 +157,22 @@ def test_what_is_written_while_the_server_is_away_is_kept(chromium, leaving_addr
     expect(site.page.get_by_label("Message", exact=True)).to_have_value("a long question")
     expect(site.page.get_by_role("alert")).to_contain_text("Not sent")
     context.close()
+
+
+def test_a_phone_shows_what_comes_of_a_cut(open_site):
+    site = open_site(viewport={"width": 390, "height": 800})
+    site.ask("one")
+    expect(site.entries("model", state="done")).to_have_count(1)
+    site.button("Dropped (FIN)").click()
+    expect(site.page.locator("#state")).to_be_in_viewport(ratio=1)
+    expect(site.entries("line", state="back")).to_be_in_viewport(ratio=1)
+    field = site.page.get_by_label("Message", exact=True)
+    assert field.evaluate(
+        """field => {
+          const pen = document.createElement("canvas").getContext("2d"), style = getComputedStyle(field);
+          pen.font = style.font;
+          return pen.measureText(field.placeholder).width + 2 * parseFloat(style.paddingLeft) < field.clientWidth;
+        }"""
+    ), "its placeholder has no room"
+    site.page.locator("footer").scroll_into_view_if_needed()
+    expect(site.page.locator("#state")).to_be_in_viewport(ratio=1)

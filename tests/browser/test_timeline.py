@@ -60,3 +60,13 @@ def test_as_many_items_are_drawn_as_the_trace_has(chromium, trace):
         expect(page.locator(f"svg [data-kind='{kind}']:visible")).to_have_count(count)
     assert told == []
     context.close()
+
+
+def test_a_phone_shows_it_large_enough_to_be_read(chromium, trace):
+    assert main(["timeline", str(trace)]) == 0
+    context = chromium.new_context(viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    page.goto(trace.with_suffix(".html").as_uri())
+    assert page.locator("svg.timeline").bounding_box()["width"] >= 860
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390, "its view is scrolled, not the page"
+    context.close()

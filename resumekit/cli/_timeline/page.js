@@ -92,7 +92,7 @@
     const box = svg.getBoundingClientRect(), outer = svg.parentElement.getBoundingClientRect();
     const ratio = box.width / svg.viewBox.baseVal.width;
     const at = limited(x(Math.max(chosen.a, Math.min(from, chosen.b))), left, right) * ratio;
-    tip.style.left = `${limited(at - 20, 4, Math.max(outer.width - tip.offsetWidth - 4, 4))}px`;
+    tip.style.left = `${limited(at - 20, 4, Math.max(box.width - tip.offsetWidth - 4, 4))}px`;
     tip.style.top = `${box.top - outer.top + (+chosen.y + 30) * ratio}px`;
   }
 

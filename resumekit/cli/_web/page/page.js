@@ -22,6 +22,7 @@ const microphone = new Microphone(
   (level) => showLevel("microphone-level", level),
 );
 
+const isNarrow = matchMedia("(max-width: 900px)"); // as in page.css: all of it in one column
 let socket = null, delay = 250;
 
 function connect() {
@@ -180,6 +181,7 @@ byId("show-me").addEventListener("click", () => {
 for (const button of document.querySelectorAll("[data-cut]")) {
   button.addEventListener("click", () => {
     wish({ cut: button.dataset.cut, when: document.querySelector("[name=when]:checked").value });
+    if (isNarrow.matches) document.querySelector(".talk").scrollIntoView(); // else nothing would be seen of it
   });
   for (const kind of ["pointerenter", "focus"]) button.addEventListener(kind, () => { byId("words").textContent = button.title; });
 }
