@@ -305,6 +305,7 @@ class Connection:
                 self.service.stop_listening(seconds)
                 self._reset()
             case faults.GoAway():
+                self.record.end_announced = action.close
                 self.spawn(self.go_away(action))
             case faults.Silence(seconds):
                 self._silent_until = self.service.now() + seconds * self.settings.time_scale

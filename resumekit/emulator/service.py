@@ -70,6 +70,8 @@ class ConnectionRecord:
     handles_issued: int = 0
     faults: list[str] = field(default_factory=list[str])
     """What struck, by name."""
+    end_announced: bool = False
+    """A fault announced the end, which comes later, unless the client leaves before."""
 
     def __str__(self) -> str:
         """Tell how the connection began, what struck it, and how it ended."""

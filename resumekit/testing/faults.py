@@ -80,6 +80,8 @@ class Faults:
     def go_away(self, time_left: float | None = 10.0, turn: int | None = None) -> None:
         """Let the service announce the end of the connection in an answer, and close it then.
 
+        The conversation has to last until then, or to have moved: `assert_survived` sees to that.
+
         Args:
             time_left: Seconds; None leaves `timeLeft` out.
             turn: In the answer of which turn; None: of any.

@@ -196,7 +196,7 @@ class ServerThread:
     def assert_survived(self, sent: Sequence[str] | None = None) -> None:
         """Assert that the conversation lived through all that was to go wrong.
 
-        Every fault has struck; the last question was answered to its end; the state that the service ended with holds
+        Every fault has struck, and whatever end was announced has come, or the application has moved before; the last question was answered to its end; the state that the service ended with holds
         everything that the application sent, once and in order, and every tool call has its response.
 
         Args:
@@ -215,7 +215,8 @@ class ServerThread:
         report = self.ledger.report(sent or ())
         found: list[tuple[str, Iterable[object]]] = [
             ("no session was opened: does the application find the server?", [] if report.bound else [""]),
-            ("never struck, so that this test shows nothing: ", self.waiting),
+            ("never struck, so that this test shows nothing: ", map(self._why_not, self.waiting)),
+            ("announced, but never closed: this test shows nothing: go_away on ", _still_announced(self.connections)),
             ("not answered to its end: ", map(repr, _unanswered(self.events, self.settings))),
             ("lost: ", map(repr, report.lost)),
             ("held more than once: ", map(repr, report.doubled)),
@@ -226,6 +227,19 @@ class ServerThread:
             ("a response to a tool call that the final state does not know: ", report.responses_to_unknown),
         ]
         return [f"{what}{which}" for what, those in found for which in those]
+
+    def _why_not(self, fault: Fault) -> str:
+        """Name a fault that never struck, and say why, where it waits for a resume."""
+        ended = [record for record in self.connections if record.bound_at and record.closed_at]
+        if fault.at.on != "resume" or not ended or any(record.handle for record in self.connections):
+            return str(fault)
+        if any(record.handles_issued for record in ended):
+            return f"{fault} (no handle was used to resume)"
+        delay = self.settings.handle_delay
+        return (
+            f"{fault} (no handle was used to resume: connection {ended[0].number} ended before its first one, which comes"
+            f" {delay:g} s of the service after an answer; let a pause follow the answer)"
+        )
 
     # --- control ----------------------------------------------------------------------------------------------------
 
@@ -329,6 +343,14 @@ def _unanswered(events: Iterable[ServiceEvent], settings: Settings) -> list[str]
         elif event.kind == "turn_complete" and event.connection == on:
             on = None
     return [] if on is None else [question]
+
+
+def _still_announced(connections: Sequence[ConnectionRecord]) -> Iterable[str]:
+    """Name the connections that were to end, and did not, nor did the application go over to another one."""
+    moved = max((record.number for record in connections if record.bound_at), default=-1)
+    for record in connections:
+        if record.end_announced and record.closed_by in {"", "client"} and record.number >= moved:
+            yield f"connection {record.number} (the conversation has to last until the announced end)"
 
 
 def _is_open(call: IssuedCall) -> bool:

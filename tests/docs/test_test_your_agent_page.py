@@ -35,9 +35,9 @@ def test_the_tests_of_a_google_genai_app_pass(pytester):
 
 def test_the_plain_app_fails_as_shown(pytester):
     pytester.makepyfile(my_app=APP.format(connect="client.aio.live.connect"))
-    pytester.makepyfile(GENAI)
+    pytester.makepyfile(f"from google import genai\n{GENAI}\n{MARK}")
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:randomly")
-    result.assert_outcomes(failed=1)
+    result.assert_outcomes(failed=2)
     (shown,) = re.findall(r"^```text\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     for line in shown.splitlines():
         assert line in result.outlines

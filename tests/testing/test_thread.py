@@ -20,6 +20,7 @@ from resumekit.testing import ScriptedService, ServerThread
 pytestmark = pytest.mark.network
 ONE, TWO = "Any tips for Oslo?", "What should I pack?"
 PATH = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
+HINT = "the conversation has to last until the announced end"
 CALL = 'a ferry [tool:next_ferry {"to": "Oslo"}]'
 
 
@@ -96,6 +97,56 @@ def test_the_lines_that_say_what_is_missing(profile):
         "connection 0: fresh, 1 turn, 1000 by client",
         f"the final state holds: {ONE!r}",
     ]
+
+
+def test_an_announced_end_that_never_comes_shows_nothing():
+    """There is no handle in time to move with, so only the end would end the connection."""
+    announced = Fault.go_away(600.0, at=Trigger.mid_answer(1))
+    with ServerThread(faults=[announced], handle_delay=60.0) as server:
+        asyncio.run(talk(server, ONE, TWO))
+        with pytest.raises(AssertionError) as wrong:
+            server.assert_survived([ONE, TWO])
+    assert str(wrong.value).splitlines()[1:] == [
+        f"  announced, but never closed: this test shows nothing: go_away on connection 0 ({HINT})",
+        "connection 0: fresh, 2 turns, 1000 by client, faults: go_away",
+        f"the final state holds: {ONE!r}, {TWO!r}",
+    ]
+
+
+@pytest.mark.parametrize(("time_left", "handle_delay"), [(0.1, 60.0), (20.0, 0.0)])
+def test_an_announced_end_has_come_or_was_moved_away_from(time_left, handle_delay):
+    """The first end falls into the answer; before the second, there is a handle to move with."""
+
+    async def talk_until_it_is_over(server):
+        async with connection_to(server) as session:
+            await ask(session, ONE)
+            while not any(record.bound_at for record in server.connections[1:]):  # noqa: ASYNC110 - in another thread
+                await asyncio.sleep(0.01)
+            await ask(session, TWO)
+
+    with ServerThread(faults=[Fault.go_away(time_left, at=Trigger.mid_answer(1))], handle_delay=handle_delay) as server:
+        asyncio.run(talk_until_it_is_over(server))
+        server.assert_survived([ONE, TWO])
+
+
+def test_a_goaway_that_is_to_have_no_end_needs_none():
+    with ServerThread(
+        faults=[Fault.go_away(600.0, close=False, at=Trigger.mid_answer(1))], handle_delay=60.0
+    ) as server:
+        asyncio.run(talk(server, ONE))
+        server.assert_survived([ONE])
+
+
+def test_a_handle_that_never_came_was_not_refused_and_why():
+    faults = [Fault.refuse_handle(), Fault.rst(at=Trigger.mid_answer(turn=2))]
+    with ServerThread(faults=faults, handle_delay=60.0) as server:
+        asyncio.run(talk(server, ONE, TWO))
+        with pytest.raises(AssertionError) as wrong:
+            server.assert_survived()
+    assert str(wrong.value).splitlines()[1] == (
+        "  never struck, so that this test shows nothing: refuse_handle at resume 1 (no handle was used to resume: connection 0 "
+        "ended before its first one, which comes 60 s of the service after an answer; let a pause follow the answer)"
+    )
 
 
 def test_an_answer_that_was_not_given_to_its_end_is_missing():
