@@ -42,9 +42,9 @@ def chromium(tmp_path_factory):
 
 
 @contextmanager
-def served():
+def served(speed=3):
     """Run the demo as a user does, faster; give where its page is."""
-    command = [sys.executable, "-m", "resumekit.cli", "demo", "--web", "--no-open", "--speed", "3"]
+    command = [sys.executable, "-m", "resumekit.cli", "demo", "--web", "--no-open", "--speed", str(speed)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         told = process.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:\d+/", told)
@@ -58,6 +58,13 @@ def served():
 def address():
     """Return where the page is."""
     with served() as address:
+        yield address
+
+
+@pytest.fixture
+def slow_address():
+    """Return where a page is whose waits can be seen."""
+    with served(speed=1) as address:
         yield address
 
 

@@ -176,3 +176,64 @@ def test_a_phone_shows_what_comes_of_a_cut(open_site):
     ), "its placeholder has no room"
     site.page.locator("footer").scroll_into_view_if_needed()
     expect(site.page.locator("#state")).to_be_in_viewport(ratio=1)
+
+
+WATCH = """selector => {
+  window.seen = [];
+  const look = () => window.seen.push(document.querySelector(selector).innerText);
+  new MutationObserver(look).observe(document.querySelector(selector), { childList: true, subtree: true, characterData: true });
+}"""
+
+
+def test_what_tells_the_emulated_model_what_to_do_is_never_seen(site):
+    site.page.evaluate(WATCH, "#entries")
+    site.ask('one [tool:next_ferry {"to": "Bygdøy"}] [seconds:2] [not one of them]')
+    expect(site.entries("model", state="done").last).to_contain_text("results: next_ferry")
+    seen = "\n".join(site.page.evaluate("window.seen"))
+    assert "answer to one" in seen, "or nothing is proved"
+    assert "[not one of them]" in seen
+    assert not re.search(r"\[(t|s|$)", seen, re.MULTILINE)
+
+
+def test_an_armed_cut_is_shown_until_it_strikes(site):
+    armed, button = site.page.locator("#armed"), site.button("1011 deadline")
+    site.page.get_by_label("in the next answer").check()
+    button.click()
+    expect(armed).to_have_text("armed: 1011 deadline")
+    expect(button).to_have_attribute("data-armed", "true")
+    site.page.reload()
+    expect(armed).to_have_text("armed: 1011 deadline")
+    site.ask("one [seconds:2]")
+    expect(site.entries("line", state="back")).to_contain_text("1011 Deadline expired")
+    expect(armed).to_be_empty()
+    expect(button).to_have_attribute("data-armed", "false")
+    assert ".." not in site.entries("line").inner_text()
+
+
+def test_what_is_not_known_is_not_green(site):
+    lost = site.figure("lost")
+    expect(lost).to_have_text("–")
+    unknown = lost.evaluate("figure => getComputedStyle(figure).color")
+    site.ask("one")
+    expect(lost).to_have_text("0")
+    assert lost.evaluate("figure => getComputedStyle(figure).color") != unknown
+
+
+def test_a_line_that_went_mute_is_told_before_the_session_notices(site):
+    site.ask("one")
+    expect(site.entries("model", state="done")).to_have_count(1)
+    site.button("Black hole").click()
+    expect(site.entries("line")).to_contain_text("noticed after 30 s if an answer is due, after 90 s if not")
+
+
+def test_the_wait_for_the_next_dial_is_counted(chromium, slow_address):
+    context = chromium.new_context()
+    site = Site(context, slow_address, listens=False)
+    site.ask("one [seconds:1]")
+    expect(site.entries("model", state="done")).to_have_count(1)
+    site.page.evaluate(WATCH, "#state")
+    site.button("HTTP 503").click()
+    expect(site.entries("line", state="back")).to_have_count(1)
+    seen = "\n".join(site.page.evaluate("window.seen"))
+    assert re.search(r"Reconnecting, dials again in [12] s", seen), seen
+    context.close()

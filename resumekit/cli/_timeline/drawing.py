@@ -182,7 +182,7 @@ class _Drawing:
         )
         told = [_text(20, 56 + 16 * row, line, "dim") for row, line in enumerate(_wrapped(words, 168)[:2])]
         plot = (
-            f'<clipPath id="plot"><rect x="{LEFT - 14}" y="0" width="{RIGHT - LEFT + 26}" height="{bottom + 30:.0f}"/></clipPath>'
+            f'<clipPath id="plot"><rect x="{LEFT - 24}" y="0" width="{RIGHT - LEFT + 36}" height="{bottom + 30:.0f}"/></clipPath>'
             f'<g clip-path="url(#plot)"><g id="scale">{"".join(scale)}</g><g id="items">\n{chr(10).join(self._items)}\n</g></g>'
         )
         page = f'<rect class="page" width="{WIDTH}" height="{height:.0f}"/>'

@@ -136,6 +136,10 @@ class Conversation:
         self._episode: Entry | None = None
         """What is being told of the line."""
         self._was_cut = False
+        self._dials_at = 0.0
+        """When the next dial is due, by the clock of the event loop."""
+        self._armed: list[str] = []
+        """Cuts whose moment is to come, when they were last looked at."""
         self._go_on = asyncio.Event()
         self._picture = ""
         self._has_news = asyncio.Event()
@@ -145,7 +149,9 @@ class Conversation:
     def attach(self, browser: Browser) -> None:
         """Let a browser take part."""
         self.browsers.add(browser)
-        browser.tell({"state": self.state, "figures": asdict(self.figures)})
+        browser.tell({"state": self.state, "figures": asdict(self.figures), "armed": self.service.armed()})
+        if self.state == "reconnecting":
+            browser.tell({"dials_in": self._dials_at - asyncio.get_running_loop().time()})
         browser.tell({"entries": [asdict(entry) for entry in self.entries]})
         if self._picture:
             browser.tell({"timeline": self._picture})
@@ -184,6 +190,22 @@ class Conversation:
         cut = cut_named(name)
         if cut is not None and self.service.is_emulated:
             self.service.strike(cut, at)
+            self._armed.append(name)
+            if at.on != "now":
+                self._tell({"armed": self.service.armed()})
+            self._has_news.set()
+
+    def _look_at_cuts(self) -> None:
+        """Tell which cuts have struck, and which have not."""
+        armed = self.service.armed()
+        struck = [cut for name in self._armed if name not in armed and (cut := cut_named(name)) is not None]
+        if armed == self._armed:
+            return
+        self._armed = armed
+        self._tell({"armed": armed})
+        for cut in struck:
+            if cut.told and self.state == "live":
+                self._say("lost", cut.told)
 
     def _ask(self, text: str) -> None:
         self._close("user")
@@ -309,7 +331,10 @@ class Conversation:
                 self._enter("reconnecting")
                 code = (event.status_code and f"HTTP {event.status_code}") or event.close_code or ""
                 why = " ".join(filter(None, (str(code), event.reason)))
-                self._say("lost", f"{_LOST[event.phase]}: {why or 'the network'}.")
+                self._say("lost", f"{_LOST[event.phase]}: {(why or 'the network').rstrip('.')}.")
+            case events.ReconnectScheduled():
+                self._dials_at = asyncio.get_running_loop().time() + event.delay
+                self._tell({"dials_in": event.delay})
             case events.HandleRefused():
                 self._say("lost", "The handle is no good any more.")
             case events.TurnCut():
@@ -358,6 +383,7 @@ class Conversation:
                     await self._has_news.wait()
             self._has_news.clear()
             await asyncio.sleep(_DRAW_EVERY)  # what has happened by now is in the file
+            self._look_at_cuts()
             if not self.browsers:
                 continue
             growing, picture = await asyncio.to_thread(self._drawn, growing, loop.time())
@@ -383,7 +409,8 @@ def _back(event: events.Resumed | events.FreshStarted, *, planned: bool) -> str:
     parts: list[str] = []
     if isinstance(event, events.FreshStarted):
         how = f"A fresh start {took}"
-        parts.append(f"{_several(event.replayed_turns, 'turn')} of history replayed")
+        if event.replayed_turns:
+            parts.append(f"{_several(event.replayed_turns, 'turn')} of history replayed")
     else:
         how = f"Moved to the next connection {took}" if planned else f"Resumed with the handle {took}"
     if event.resent_messages:

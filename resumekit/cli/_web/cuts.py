@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from resumekit.core.policy import Policy
 from resumekit.emulator import Fault, Trigger
 from resumekit.emulator import texts as reasons
 
@@ -22,6 +23,8 @@ class Cut:
     """What it does, in a sentence."""
     faults: Callable[[Trigger], tuple[Fault, ...]]
     """What strikes, at a moment on the connection in use."""
+    told: str = ""
+    """What is told of it once it has struck, where the session cannot know yet."""
 
 
 def _close(code: int, reason: str) -> Callable[[Trigger], tuple[Fault, ...]]:
@@ -35,6 +38,10 @@ _ANNOUNCED, _CUT, _CLOSED, _QUIET, _DOWN, _HANDLE = (
     "Gone quiet",
     "Hard to get back to",
     "Nothing to resume with",
+)
+
+_NOTICED = (
+    f"it is noticed after {Policy().abort_expecting:g} s if an answer is due, after {Policy().abort_idle:g} s if not"
 )
 
 CUTS: tuple[Cut, ...] = (
@@ -55,8 +62,8 @@ CUTS: tuple[Cut, ...] = (
     Cut("1011", _CLOSED, "1011 deadline", "Closed with “deadline expired”: the connection's time is up, unannounced.", _close(1011, reasons.DEADLINE)),
     Cut("1011-internal", _CLOSED, "1011 internal", "Closed with “internal error”: the service is in trouble.", _close(1011, reasons.INTERNAL)),
     Cut(
-        "black-hole", _QUIET, "Black hole", "The line goes mute both ways and stays open; the service keeps the old connection bound for 5 seconds more.",
-        lambda at: (Fault.half_open(5.0, at=at),),
+        "black-hole", _QUIET, "Black hole", f"The line goes mute both ways and stays open: {_NOTICED}.",
+        lambda at: (Fault.half_open(5.0, at=at),), told=f"The line has gone mute, and seems to be open: {_NOTICED}.",
     ),
     Cut("stall", _QUIET, "Stall, 5 s", "The service sends nothing for 5 seconds, and then goes on: no reason to reconnect.", lambda at: (Fault.silence(5.0, at=at),)),
     Cut(

@@ -16,7 +16,7 @@ from resumekit.emulator import LiveServer, model_profile
 from resumekit.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from resumekit.emulator import LedgerReport, ToolTurns, Trigger
+    from resumekit.emulator import Fault, LedgerReport, ToolTurns, Trigger
 
 __all__ = ["Emulated", "Real", "Service"]
 
@@ -36,6 +36,10 @@ class Service(ABC):
         """Cut the line."""
         raise NotImplementedError
 
+    def armed(self) -> list[str]:
+        """Return the names of the cuts whose moment is to come."""
+        return []
+
     def report(self, sent: Sequence[str]) -> LedgerReport | None:  # noqa: ARG002 -- of those that keep one
         """Return what the service's account says of the texts that were sent; None: it keeps none."""
         return None
@@ -48,6 +52,8 @@ class Emulated(Service):
 
     def __init__(self, server: LiveServer, model: str) -> None:
         self._server = server
+        self._struck: list[tuple[str, Fault]] = []
+        """Faults that make a cut, by its name."""
         self.model = model
         self.policy = Policy().scaled(server.settings.time_scale)
 
@@ -81,6 +87,14 @@ class Emulated(Service):
         """Cut the line."""
         for fault in cut.faults(at):
             self._server.inject(fault)
+            if fault.at is at:
+                self._struck.append((cut.name, fault))
+
+    def armed(self) -> list[str]:
+        """Return the names of the cuts whose moment is to come."""
+        waiting = self._server.waiting
+        self._struck = [(name, fault) for name, fault in self._struck if any(fault is other for other in waiting)]
+        return [name for name, _ in self._struck]
 
     def report(self, sent: Sequence[str]) -> LedgerReport:
         """Return what the ledger says."""

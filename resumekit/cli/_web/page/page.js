@@ -51,13 +51,39 @@ function send(message) {
 
 function show(message) {
   if (message.state) showState(message.state);
+  if (message.dials_in !== undefined) showDial(message.dials_in);
+  if (message.armed) showArmed(message.armed);
   if (message.figures) showFigures(message.figures);
   if (message.flush) speaker.flush();
   for (const entry of message.entries ?? []) showEntry(entry);
   if (message.timeline) showTimeline(message.timeline);
 }
 
+let ticking = null;
+
+function showDial(seconds) {
+  const due = performance.now() + seconds * 1000;
+  const tell = () => {
+    const left = Math.round((due - performance.now()) / 1000);
+    byId("state-words").textContent = left > 0 ? `${STATES.reconnecting}, dials again in ${left} s` : STATES.reconnecting;
+    if (left <= 0) clearInterval(ticking);
+  };
+  clearInterval(ticking);
+  ticking = setInterval(tell, 500);
+  tell();
+}
+
+function showArmed(names) {
+  const labels = [];
+  for (const button of document.querySelectorAll("[data-cut]")) {
+    button.dataset.armed = names.includes(button.dataset.cut);
+    if (names.includes(button.dataset.cut)) labels.push(button.textContent);
+  }
+  byId("armed").textContent = labels.length ? `armed: ${labels.join(", ")}` : "";
+}
+
 function showState(state) {
+  clearInterval(ticking);
   byId("state").dataset.state = state;
   byId("state-words").textContent = STATES[state];
   byId("go-on")?.remove();
@@ -84,13 +110,16 @@ function showFigures(figures) {
   for (const [name, text] of Object.entries(shown)) {
     const figure = byId(`figure-${name}`);
     figure.textContent = text;
-    figure.dataset.zero = String(!/[1-9]/.test(text));
+    figure.dataset.zero = text === "–" ? "unknown" : String(!/[1-9]/.test(text));
   }
 }
 
 const WHO = { user: "You", model: "Model", tool: "Tool", line: "Line" };
 
 // What tells the emulated model what to do is not shown; it names speech that is not its own by length and digest.
+const DIRECTIVES = ["tool", "then", "recall", "seconds", "chunks", "think", "silent", "audio"];
+const unfinished = (text) => text
+  .replace(/\s*\[([a-z]*)[^\]]*$/, (found, word) => (DIRECTIVES.some((one) => one.startsWith(word)) ? "" : found));
 const plain = (text) => text
   .replace(/\s*\[(tool|then|recall|seconds|chunks|think|silent)[^\]]*\]/g, "")
   .replace(/\[audio (\d+) ms [0-9a-f]+\]/g, (_, length) => `(${(length / 1000).toFixed(1)} s of speech)`);
@@ -115,7 +144,8 @@ function showEntry(entry) {
   if (entry.again) marks.push("answered again");
   if (entry.state === "cut") marks.push("cut off here");
   if (entry.state === "interrupted") marks.push("interrupted by you");
-  const lines = plain(entry.text).split("\n").map((line) => {
+  const text = plain(entry.text), isPart = isEmulated && entry.who === "model" && entry.state !== "done";
+  const lines = (isPart ? unfinished(text) : text).split("\n").map((line) => {
     const text = document.createElement("p");
     text.textContent = line;
     return text;
