@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fault_script", "resumekit_live_server"]
 
-_NEEDS = "the emulator of resumekit needs {}, which is not installed; pip install 'resumekit[testing]' brings it"
+_NEEDS = "the emulator of resumekit needs {}, which is not installed; {}"
 _OF_TESTS = ("resumekit.testing.pool", "resumekit.testing.stores")
 """The conformance classes: their assertions are part of somebody's tests, so pytest shall say what was compared."""
 _MARK = """\
@@ -38,7 +38,9 @@ def _resumekit_address(request: pytest.FixtureRequest) -> Iterator[Address]:
     try:
         from resumekit.emulator import Address
     except ModuleNotFoundError as error:
-        pytest.fail(_NEEDS.format(error.name), pytrace=False)
+        from resumekit._extras import install
+
+        pytest.fail(_NEEDS.format(error.name, install("testing")), pytrace=False)
     request.config.pluginmanager.register(_Storyteller(), "resumekit-storyteller")
     with Address() as address:
         yield address

@@ -522,7 +522,7 @@ def testing_page() -> Iterator[str]:
     classes = [testing.HandleStoreConformance, testing.LeaseConformance, testing.PoolConformance]
     yield from ("# `resumekit.testing`", "", summary(testing), "")
     yield from (
-        "`pip install 'resumekit[testing]'` brings what it needs. [Test your agent](../how-to/test-your-agent.md) and",
+        "`pip install '.[testing]'`, in a clone, brings it. [Test your agent](../how-to/test-your-agent.md) and",
         "[a plugin with its tests](../how-to/write-a-plugin.md) use it.",
         "",
     )

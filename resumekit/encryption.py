@@ -1,6 +1,6 @@
 """Encryption at rest, for every handle store: `EncryptedStore` seals what a store keeps.
 
-AES-256-GCM, by the package `cryptography` (``pip install resumekit[encryption]``). The name of the conversation is
+AES-256-GCM, by the package `cryptography` (the extra ``encryption``). The name of the conversation is
 bound to each record, so that one cannot be put in the place of another.
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from resumekit._extras import install
 from resumekit.errors import ConfigurationError
 from resumekit.stores import SEALED, UNREADABLE, Claim, Entry, HandleStore
 
@@ -60,7 +61,7 @@ class EncryptedStore:
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
         except ImportError as error:
             raise ConfigurationError(
-                "EncryptedStore needs the package cryptography; install it with: pip install 'resumekit[encryption]'"
+                f"EncryptedStore needs the package cryptography, which is not installed; {install('encryption')}"
             ) from error
         self._invalid = InvalidTag
         keys = [_key(one) for one in (key, *previous)]

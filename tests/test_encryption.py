@@ -150,5 +150,6 @@ def test_without_the_package_the_error_names_what_to_install():
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
 
     assert done.stdout == (
-        "EncryptedStore needs the package cryptography; install it with: pip install 'resumekit[encryption]'\n"
+        "EncryptedStore needs the package cryptography, which is not installed; "
+        "install the extra 'encryption' (from a clone: pip install '.[encryption]')\n"
     )

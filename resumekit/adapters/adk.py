@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 from msgspec.structs import replace
 
 from resumekit import errors
+from resumekit._extras import install
 from resumekit.adapters._common import (
     OnEvent,
     TraceTo,
@@ -38,9 +39,7 @@ try:
     from google.adk.plugins.base_plugin import BasePlugin
     from pydantic import ConfigDict, Field, model_validator
 except ImportError as _error:
-    raise ImportError(
-        "resumekit.adapters.adk needs google-adk; install it with: pip install 'resumekit[adk]'", name=_error.name
-    ) from _error
+    raise ImportError(f"resumekit.adapters.adk needs google-adk; {install('adk')}", name=_error.name) from _error
 
 from resumekit.adapters import _adk_seam as seam
 from resumekit.adapters import genai

@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosedOK, InvalidStatus
 from websockets.frames import Close
 
 from resumekit import errors
+from resumekit._extras import install
 from resumekit.adapters._common import (
     Maybe,
     OnEvent,
@@ -47,9 +48,7 @@ try:
     from google.genai.client import AsyncClient, DebugConfig
     from google.genai.live import AsyncLive, AsyncSession
 except ImportError as _error:
-    raise ImportError(
-        "resumekit.adapters.genai needs google-genai; install it with: pip install 'resumekit[genai]'", name=_error.name
-    ) from _error
+    raise ImportError(f"resumekit.adapters.genai needs google-genai; {install('genai')}", name=_error.name) from _error
 
 from resumekit.adapters import _genai_facade as facade
 from resumekit.adapters import _genai_seam as seam

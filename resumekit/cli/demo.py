@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resumekit._extras import install
 from resumekit.cli._ports import port
 from resumekit.cli._progress import working
 from resumekit.errors import ConfigurationError
@@ -38,11 +39,11 @@ The emulated service runs five times as fast as the real one, and so do resumeki
 its defaults. The emulated model answers with the question, and with the number of questions that it remembers.
 
 With --adk both assistants are agents of Google's ADK, with a tool, behind Runner.run_live(); one has the model Gemini,
-the other ResumableGemini. That needs an environment with google-adk: pip install 'resumekit[adk,emulator]'.
+the other ResumableGemini. That needs an environment with google-adk: pip install '.[adk,emulator]' in a clone.
 
 With --web you talk yourself, in a page on 127.0.0.1: by text or microphone, with a button for every way to cut the line,
 and the timeline beside it. The emulated model runs at the speed of the real one, or is the real one with --live, which
-needs a key in the environment. Ctrl-C ends it. That needs: pip install 'resumekit[web]'.
+needs a key in the environment. Ctrl-C ends it. That needs: pip install '.[web]' in a clone.
 
 examples: resumekit demo
           resumekit demo --profile vertex --speed 2
@@ -124,10 +125,10 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.adk:
             raise ConfigurationError(
                 f"the demo with ADK needs {name.replace('.', '-')}, which is not installed; in an environment of its own"
-                " (ADK holds google-genai below 3), run: pip install 'resumekit[adk,emulator]'"
+                f" (ADK holds google-genai below 3), {install('adk,emulator')}"
             ) from error
         raise ConfigurationError(
-            f"the demo needs {error.name}, which is not installed; run: pip install 'resumekit[genai,emulator]'"
+            f"the demo needs {error.name}, which is not installed; {install('genai,emulator')}"
         ) from error
 
 
@@ -141,7 +142,7 @@ def _run_web(arguments: argparse.Namespace) -> int:
             raise
         raise ConfigurationError(
             f"the demo in the browser needs {name.replace('.', '-')}, which is not installed; in an environment of its own"
-            " (ADK holds google-genai below 3), run: pip install 'resumekit[web]'"
+            f" (ADK holds google-genai below 3), {install('web')}"
         ) from error
     return run_web(
         model=arguments.model or _MODELS["developer"],

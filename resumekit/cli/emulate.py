@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from resumekit._extras import install
 from resumekit.cli._ports import port, why_not
 from resumekit.errors import ConfigurationError
 
@@ -93,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         if error.name != "trustme":
             raise
         raise ConfigurationError(
-            "the emulator needs trustme, which is not installed; run: pip install 'resumekit[emulator]'"
+            f"the emulator needs trustme, which is not installed; {install('emulator')}"
         ) from error
 
     if arguments.list_faults:

@@ -698,7 +698,7 @@ def test_without_google_genai_the_import_says_what_to_install():
     )
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
 
-    assert "pip install 'resumekit[genai]'" in done.stdout
+    assert "pip install '.[genai]'" in done.stdout
 
 
 async def test_one_receives_at_a_time_as_on_a_plain_connection():

@@ -147,7 +147,7 @@ def test_the_command_line_needs_no_google_package(name):
 
 @pytest.mark.parametrize(
     ("arguments", "install"),
-    [(["demo"], "'resumekit[genai,emulator]'"), (["demo", "--adk"], "'resumekit[adk,emulator]'")],
+    [(["demo"], "'.[genai,emulator]'"), (["demo", "--adk"], "'.[adk,emulator]'")],
 )
 def test_without_what_it_needs_the_demo_says_what_to_install(arguments, install):
     script = f"{WITHOUT_GOOGLE}\nfrom resumekit.cli import main\nsys.exit(main({arguments}))"

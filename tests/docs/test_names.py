@@ -26,3 +26,13 @@ def test_the_links_lead_somewhere(page):
     links = [link for link in re.findall(r"\]\(([^)\s#]+)[^)]*\)", text) if "://" not in link]
     here = (ROOT / page).parent
     assert [link for link in links if not (here / link).exists() and not link.startswith(MADE)] == []
+
+
+INDEX = re.compile(r"pip install (?:-\S+ )*['\"]?resumekit(?!-directory)|uv (?:pip install|add) ['\"]?resumekit")
+"""What would have to come from a package index, which has none of it yet; resumekit-directory is the reader's own."""
+SAYS = [*PAGES, *(ROOT / "resumekit").rglob("*.py"), *ROOT.glob("*.py"), *(ROOT / "docs").glob("*.py")]
+
+
+def test_nothing_is_to_be_installed_from_an_index():
+    """Once it is on one, this goes, and so does what pages and messages say of a clone (`resumekit/_extras.py`)."""
+    assert [path.name for path in SAYS if INDEX.search(path.read_text("utf-8"))] == []

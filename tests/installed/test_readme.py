@@ -230,7 +230,7 @@ if __name__ == "__main__":
         assert done.returncode == STATUS.get(command, 0), f"{command}\n{done.stdout}{done.stderr}"
         assert "Traceback" not in done.stderr
     assert named >= {"resumekit doctor", "resumekit timeline", "resumekit replay", *STATUS}
-    assert "pip install 'resumekit[emulator]'" in shell.type("resumekit emulate").stderr
+    assert "pip install '.[emulator]'" in shell.type("resumekit emulate").stderr
 
 
 @with_genai

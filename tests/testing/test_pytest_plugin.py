@@ -233,7 +233,7 @@ def test_what_is_missing_is_named(project):
     result = run(project)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([
-        "the emulator of resumekit needs trustme, which is not installed; pip install 'resumekit[[]testing]' brings it"
+        "*emulator of resumekit needs trustme, which is not installed; install * (from a clone: pip install '.[[]testing]')"
     ])  # fmt: skip
 
 
