@@ -55,7 +55,8 @@ A fault script is a JSON array. Two cuts and a refused handle:
 `--list-faults` prints every action with its fields, and every moment. With "times": null a fault strikes for ever.
 
 What nobody knows for certain of the real service can be set either way, as how models call tools can; `--list-knobs`
-prints all of it. The last example has a Vertex model that makes its calls in another order when it answers again.
+prints all of it. google-adk runs the tools of a 2.5 model when the turn of the call ends, and waits for ever where that
+does not come: give it --set tool_turns=at_end. The last example has a Vertex model that makes its calls in another order when it answers again.
 
 examples: resumekit emulate
           resumekit emulate --port 8443 --faults faults.json --time-scale 0.2
@@ -220,6 +221,8 @@ def _print_address(server: LiveServer) -> None:
 
 
 def _print_ledger(server: LiveServer, report: LedgerReport) -> None:
+    from resumekit.emulator.ledger import ADK_WAITS
+
     print()
     for record in server.connections:
         print(record)
@@ -228,7 +231,9 @@ def _print_ledger(server: LiveServer, report: LedgerReport) -> None:
         print(f"  {text}")
     for call in report.calls:
         known = "" if call.held else ", not in the final state"
-        print(f"call on connection {call.connection}: {call}, answered {len(call.answers)} times{known}")
+        waits = call.held and not (call.answers or call.cancelled or server.settings.tool_turns == "at_end")
+        hint = f" ({ADK_WAITS}: --set tool_turns=at_end)" if waits else ""
+        print(f"call on connection {call.connection}: {call}, answered {len(call.answers)} times{known}{hint}")
     if report.history_with_handle:
         print(f"history was sent beside a handle {report.history_with_handle} times")
 

@@ -32,7 +32,10 @@ from resumekit.emulator.frames import field as field_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["IssuedCall", "Ledger", "LedgerReport", "Position", "response_item"]
+__all__ = ["ADK_WAITS", "IssuedCall", "Ledger", "LedgerReport", "Position", "response_item"]
+
+ADK_WAITS = "google-adk runs the tools of a 2.5 model when the turn of the call ends, which it does with the setting"
+"""What stands beside a call without a response, where turns do not end with calls."""
 
 _RESPONSE = "response:"
 

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from resumekit.core.policy import Policy
 from resumekit.emulator import ConnectionRecord, Fault, Ledger, LiveServer, ServiceEvent
 from resumekit.emulator.answers import directives
+from resumekit.emulator.ledger import ADK_WAITS
 from resumekit.emulator.script import check_fault
 from resumekit.errors import ResumekitError
 from resumekit.testing.service import patient_policy
@@ -222,7 +223,10 @@ class ServerThread:
             ("held more than once: ", map(repr, report.doubled)),
             ("not where it was sent: ", map(repr, report.reordered)),
             ("history was sent beside a handle", [""] if report.history_with_handle else []),
-            ("the tool call has no response: ", (call for call in report.calls if _is_open(call))),
+            (
+                "the tool call has no response: ",
+                (f"{call}{self._waits(call)}" for call in report.calls if _is_open(call)),
+            ),
             ("the tool call has more than one response: ", report.calls_answered_twice),
             ("a response to a tool call that the final state does not know: ", report.responses_to_unknown),
         ]
@@ -240,6 +244,10 @@ class ServerThread:
             f"{fault} (no handle was used to resume: connection {ended[0].number} ended before its first one, which comes"
             f" {delay:g} s of the service after an answer; let a pause follow the answer)"
         )
+
+    def _waits(self, call: IssuedCall) -> str:
+        """Say what a client may be waiting for that sent no response at all."""
+        return "" if call.answers or self.settings.tool_turns == "at_end" else f" ({ADK_WAITS}: tool_turns='at_end')"
 
     # --- control ----------------------------------------------------------------------------------------------------
 

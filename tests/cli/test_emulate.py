@@ -87,6 +87,27 @@ async def test_it_serves_until_ctrl_c_and_prints_the_ledger(tmp_path):
 
 
 @pytest.mark.network
+@pytest.mark.parametrize("turns", ["joined", "at_end"])
+async def test_a_call_that_adk_may_be_waiting_to_run_is_told_with_the_setting(turns):
+    child = await start("--time-scale", "0.02", "--set", f"tool_turns={turns}")
+    try:
+        _, place = await address(child)
+        async with session(place, resumption=False) as wire:
+            await wire.content("a ferry [tool:next_ferry]")
+            while "the model calls a tool" not in (await child.stdout.readline()).decode():
+                pass
+        child.send_signal(signal.SIGINT)
+        rest = (await child.stdout.read()).decode()
+        await child.wait()
+    finally:
+        if child.returncode is None:
+            child.terminate()
+        await child.wait()
+    (call,) = [line for line in rest.splitlines() if line.startswith("call on connection 0: next_ferry")]
+    assert ("answered 0 times" in call, "--set tool_turns=at_end" in call) == (True, turns == "joined")
+
+
+@pytest.mark.network
 async def test_it_ends_when_nobody_reads_what_it_tells():
     child = await start()
     _, place = await address(child)
