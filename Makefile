@@ -99,6 +99,12 @@ browser: docs  ## the demo page, the timeline and the site of the docs in a brow
 	$(ENV) setup browser
 	$(STAGE) "tests in a browser" .venv/browser/bin/python -m pytest $(BROWSER) tests/browser
 
+.PHONY: compare
+compare:  ## measure again what other frameworks do at a disconnect, for docs/explanation/comparison.md (ten minutes)
+	$(ENV) setup pydantic212 processes livekit pipecat pydantic-ai strands
+	@for name in pydantic212 processes livekit pipecat pydantic-ai strands; do \
+	  echo "$$name ..." && ".venv/$$name/bin/python" -m tests.frameworks.compare --check || exit 1; done
+
 .PHONY: prove
 prove: setup  ## a million schedules, or an hour of them, and everything else that proves the promises (ARGS="--minutes 10")
 	@$(BIN)/python -m tests.proofs.prove $(ARGS)

@@ -1,9 +1,10 @@
 """What other ways to hold a Live conversation do when a connection ends: the measurements of docs/explanation/comparison.md.
 
 `python -m tests.frameworks.compare` in the environment of a framework (`.venv/pipecat`, say) runs it, as it is and through
-resumekit, through every scene, and writes what came of it to comparison.json and into the
-tables of the page (`--check` compares instead, `--page` measures nothing). A conversation is three questions; the scene strikes at the second. The emulator runs in real time, and everything has
-its default settings, so that pauses and time-outs are what a user has. Each conversation has a process of its own.
+resumekit, through every scene, and writes what came of it to comparison.json and into the tables of the page (`--check`
+compares instead, `--check --short` one scene only; `--page` measures nothing). A conversation is three questions; the scene
+strikes at the second. The emulator runs in real time, and everything has its default settings, so that pauses and time-outs are
+what a user has. Each conversation has a process of its own.
 """
 
 from __future__ import annotations
@@ -103,6 +104,8 @@ SCENES = (
         faults=(Fault.listener_down(10.0, at=MID_ANSWER),),
     ),
 )
+SHORT = ("reset-in-answer",)
+"""What `--short` looks at."""
 
 
 @dataclass
@@ -615,14 +618,14 @@ def record(name):
             print(f"{key:9} {scene.name:18} {facts['verdict']:40} {facts['error'] or ''} {' '.join(facts['told'])}")
 
 
-def check(name):
-    """Measure a column again; return what is otherwise than on record.
+def check(name, scenes):
+    """Measure scenes of a column again; return what is otherwise than on record.
 
     Where a framework races with what strikes it, chance decides: what differs is measured twice more.
     """
     found = []
     for mode, ours in MODES.items():
-        told, left, now = known()[name][mode], SCENES, {}
+        told, left, now = known()[name][mode], scenes, {}
         for _ in range(3):
             now |= measure(name, ours=ours, scenes=left)
             left = [
@@ -665,7 +668,8 @@ def main():
     if name is None and "--page" not in sys.argv:
         sys.exit(f"run it in one of these environments: {[c.environments for c in COLUMNS.values()]}")
     if "--check" in sys.argv:
-        sys.exit("\n".join(check(name)) or 0)
+        scenes = [scene for scene in SCENES if "--short" not in sys.argv or scene.name in SHORT]
+        sys.exit("\n".join(check(name, scenes)) or 0)
     if "--page" not in sys.argv:
         record(name)
     PAGE.write_text(page(PAGE.read_text("utf-8")), "utf-8")
