@@ -237,3 +237,15 @@ def test_the_wait_for_the_next_dial_is_counted(chromium, slow_address):
     seen = "\n".join(site.page.evaluate("window.seen"))
     assert re.search(r"Reconnecting, dials again in [12] s", seen), seen
     context.close()
+
+
+def test_nothing_is_cut_off_or_jumps_on_a_desktop(open_site):
+    site = open_site(viewport={"width": 1400, "height": 1000})
+    panel = site.page.locator(".panel")
+    expect(site.page.locator("#timeline svg")).to_have_count(1)
+    assert site.page.locator("#timeline").evaluate("view => view.scrollWidth <= view.clientWidth")
+    left = "document.querySelector('{}').getBBox().x"
+    assert site.page.evaluate(f"{left.format('#scale text')} >= {left.format('#plot rect')}")
+    before = panel.bounding_box()["height"]
+    site.page.get_by_label("in the next answer").check()
+    assert panel.bounding_box()["height"] == before
