@@ -22,7 +22,7 @@ genai = pytest.importorskip("google.genai")
 pytestmark = [pytest.mark.network, pytest.mark.allow_blocking]  # google-genai blocks, we do not
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "handle-stores.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-CALL, ONCE, FORGET, SERVE, SEAL, ROTATE, TELL = BLOCKS
+CALL, ONCE, FORGET, SERVE, SHOW, SEAL, ROTATE, TELL = BLOCKS
 (COMMAND,) = re.findall(r"^\$ (python .*)$", PAGE, re.MULTILINE)
 
 
@@ -108,6 +108,35 @@ async def test_sigterm_in_mid_call(page):
     asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
 
     assert (await page.do("call", User())).turns_held == 2
+
+
+async def test_an_answer_that_nobody_asked_for_here_comes_first(page):
+    """The first process asks, and leaves when the answer begins; the second asks nothing, and shows it."""
+    page.run(SHOW)
+    client = genai.Client(api_key="any", http_options=page.service.http_options())
+
+    def connection():
+        names = page.names
+        return names["resumable"].connect(
+            client, model=names["MODEL"], config=names["CONFIG"], key="user 7", store=names["STORE"]
+        )
+
+    await page.do("call", User())
+    async with connection() as session:
+        await session.send_client_content(turns={"role": "user", "parts": [{"text": "the last words"}]})
+        async for _ in session.receive():
+            break
+    user = User()
+    async with connection() as session:
+        showing = asyncio.create_task(page.names["show_all"](session, user))
+        async with asyncio.timeout(30):
+            while "2 user turns held" not in "".join(user.shown):  # noqa: ASYNC110 - nothing to wait for
+                await asyncio.sleep(0.01)
+        showing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await showing
+
+    assert "the last words" in "".join(user.shown)
 
 
 async def test_a_key_and_then_another_one(page, monkeypatch):
