@@ -62,7 +62,9 @@ def _of_connections(event: events.Event) -> Line | None:
             return _back(f"{how} {_span(event.downtime)}", effect, event.lost_audio)
         case events.FreshStarted():
             effect = [
-                f"all that the service knows is {_counted(event.replayed_turns, 'turn') or 'no turn'} of replayed history",
+                f"all that the service knows is {_counted(event.replayed_turns, 'turn')} of replayed history"
+                if event.replayed_turns
+                else "the service knows nothing of what was said before",
                 _counted(event.holes, "turn", "without text missing"),
                 _counted(event.resent_messages, "message", "sent again"),
             ]

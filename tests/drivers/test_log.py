@@ -142,7 +142,7 @@ def test_a_frame_over_our_own_limit_says_which_one_to_raise():
         (
             example(events.FreshStarted, replayed_turns=0, holes=0, resent_messages=1, lost_audio=0.0),
             (
-                "started anew on connection 3 after 12.5 s: all that the service knows is no turn of replayed history,"
+                "started anew on connection 3 after 12.5 s: the service knows nothing of what was said before,"
                 " 1 message sent again"
             ),
         ),

@@ -95,7 +95,7 @@ _HOW = {
     "first": "the first",
     "continued": "the first, bound with a kept handle",
     "resumed": "resumed with a handle",
-    "fresh": "a new session of the service, with replayed history",
+    "fresh": "a new session of the service, from what history there was",
     "unbound": "never bound",
 }
 
