@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, Self, TypeAlias, TypedDict, Unpack
 import msgspec
 
 from resumekit.emulator import texts
+from resumekit.emulator.frames import as_list, as_object, object_field, text_field
 from resumekit.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -552,12 +553,16 @@ def dump_faults(faults: Iterable[Fault]) -> bytes:
 
 
 def load_faults(data: bytes | str) -> list[Fault]:
-    """Read a fault script.
+    """Read a fault script. What is possible at the handshake only needs no `at`.
 
     Raises:
         ConfigurationError: It is no JSON array of faults; the message says where.
     """
     try:
-        return msgspec.json.decode(data, type=list[Fault])
+        script = msgspec.json.decode(data)
+        for entry in as_list(script):
+            if text_field(object_field(as_object(entry), "action"), "do") in {"handshake", "slow_handshake"}:
+                as_object(entry).setdefault("at", {"on": "handshake"})
+        return msgspec.convert(script, list[Fault])
     except msgspec.DecodeError as error:
         raise ConfigurationError(f"bad fault script: {error}") from error

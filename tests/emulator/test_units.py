@@ -263,6 +263,11 @@ def test_every_fault_survives_json():
 
 
 def test_a_bad_script_is_one_clear_error():
+    assert load_faults('[{"action": {"do": "handshake", "status": 503}}]') == [Fault.handshake(503)]
+    with pytest.raises(ConfigurationError, match=r"bad fault script: .*`at`.*`\$\[0\]"):
+        load_faults('[{"action": {"do": "rst"}}]')
+    with pytest.raises(ConfigurationError, match=r"bad fault script: "):
+        load_faults('[{"action": ')
     with pytest.raises(ConfigurationError, match=r"bad fault script: .*`\$\[0\]"):
         load_faults('[{"action": {"do": "rst", "typo": 1}, "at": {"on": "now"}}]')
 
