@@ -22,6 +22,7 @@ class CtrlC:
         if name == {module!r}:
             os.kill(os.getpid(), signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests may ignore it, as a shell does in the background
 sys.meta_path.insert(0, CtrlC)
 from _resumekit_command import main
 sys.exit(main())

@@ -422,7 +422,7 @@ def _(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Watch, "poisoned", property(lambda self: False))
 
 
-@plant("a handle is poisoned at its first silence", "default", within=1500)
+@plant("a handle is poisoned at its first silence", "unknowns", first=1000)
 def _(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Watch, "poisoned", property(lambda self: self._mute > 0))
 
