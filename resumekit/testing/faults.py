@@ -73,9 +73,17 @@ class Faults:
         """Reset the connection when a tool was called, before its response."""
         self.add(Fault.rst(at=Trigger.tool_call(call)))
 
-    def close_mid_answer(self, code: int = 1011, reason: str = "Internal error encountered.") -> None:
-        """Let the service close the connection when some of an answer was sent."""
-        self.add(Fault.close(code, reason, at=Trigger.mid_answer()))
+    def close_mid_answer(
+        self, code: int = 1011, reason: str = "Internal error encountered.", turn: int | None = None
+    ) -> None:
+        """Let the service close the connection when some of an answer was sent.
+
+        Args:
+            code: Of the WebSocket.
+            reason: In the service's words.
+            turn: The answer of which turn; None: of any.
+        """
+        self.add(Fault.close(code, reason, at=Trigger.mid_answer(turn=turn)))
 
     def go_away(self, time_left: float | None = 10.0, turn: int | None = None) -> None:
         """Let the service announce the end of the connection in an answer, and close it then.
@@ -88,14 +96,23 @@ class Faults:
         """
         self.add(Fault.go_away(time_left, at=Trigger.mid_answer(1, turn=turn)))
 
-    def go_mute_mid_answer(self) -> None:
-        """Let the network vanish in an answer: nothing comes any more, and nothing says that the connection is gone."""
-        self.add(Fault.half_open(at=Trigger.mid_answer()))
+    def go_mute_mid_answer(self, turn: int | None = None) -> None:
+        """Let the network vanish in an answer: nothing comes any more, and nothing says that the connection is gone.
+
+        Args:
+            turn: The answer of which turn; None: of any.
+        """
+        self.add(Fault.half_open(at=Trigger.mid_answer(turn=turn)))
 
     def refuse_handle(self) -> None:
         """Let the service refuse the next resumption handle, as one that is too old."""
         self.add(Fault.refuse_handle())
 
-    def outage(self, seconds: float = 5.0) -> None:
-        """Reset the connection in an answer, and refuse every other one for a while."""
-        self.add(Fault.listener_down(seconds, at=Trigger.mid_answer()))
+    def outage(self, seconds: float = 5.0, turn: int | None = None) -> None:
+        """Reset the connection in an answer, and refuse every other one for a while.
+
+        Args:
+            seconds: Of the service.
+            turn: In the answer of which turn; None: of any.
+        """
+        self.add(Fault.listener_down(seconds, at=Trigger.mid_answer(turn=turn)))

@@ -358,7 +358,10 @@ def _still_announced(connections: Sequence[ConnectionRecord]) -> Iterable[str]:
     moved = max((record.number for record in connections if record.bound_at), default=-1)
     for record in connections:
         if record.end_announced and record.closed_by in {"", "client"} and record.number >= moved:
-            yield f"connection {record.number} (the conversation has to last until the announced end)"
+            yield (
+                f"connection {record.number} (the conversation has to last until the announced end: have the server take longer"
+                " for its answers, by chunk_interval for text, by audio_seconds and audio_speed for speech)"
+            )
 
 
 def _is_open(call: IssuedCall) -> bool:

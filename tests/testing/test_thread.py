@@ -15,12 +15,15 @@ from websockets.exceptions import ConnectionClosed
 from resumekit import ConfigurationError, ResumekitError
 from resumekit.adapters import websockets
 from resumekit.emulator import Address, Fault, Trigger
-from resumekit.testing import ScriptedService, ServerThread
+from resumekit.testing import Faults, ScriptedService, ServerThread
 
 pytestmark = pytest.mark.network
 ONE, TWO = "Any tips for Oslo?", "What should I pack?"
 PATH = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
-HINT = "the conversation has to last until the announced end"
+HINT = (
+    "the conversation has to last until the announced end: have the server take longer"
+    " for its answers, by chunk_interval for text, by audio_seconds and audio_speed for speech"
+)
 CALL = 'a ferry [tool:next_ferry {"to": "Oslo"}]'
 
 
@@ -97,6 +100,16 @@ def test_the_lines_that_say_what_is_missing(profile):
         "connection 0: fresh, 1 turn, 1000 by client",
         f"the final state holds: {ONE!r}",
     ]
+
+
+@pytest.mark.parametrize("name", ["cut_mid_answer", "close_mid_answer", "go_mute_mid_answer", "outage"])
+def test_it_strikes_in_the_answer_of_the_turn_that_is_named(name):
+    with ServerThread() as server:
+        getattr(Faults(server), name)(turn=2)
+        asyncio.run(talk(server, ONE, TWO))
+        server.assert_survived([ONE, TWO])
+        first = server.connections[0]
+    assert (first.turns_completed, first.closed_by) == (1, "fault")
 
 
 def test_an_announced_end_that_never_comes_shows_nothing():
