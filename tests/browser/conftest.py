@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -42,9 +43,10 @@ def chromium(tmp_path_factory):
 
 
 @contextmanager
-def served(speed=3):
+def served(speed=3, port=0):
     """Run the demo as a user does, faster; give where its page is."""
     command = [sys.executable, "-m", "resumekit.cli", "demo", "--web", "--no-open", "--speed", str(speed)]
+    command += ["--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         told = process.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:\d+/", told)
@@ -70,9 +72,10 @@ def slow_address():
 
 @pytest.fixture
 def leaving_address():
-    """Return where a page is, and what ends its server."""
+    """Return where a page is, what ends its server, and what starts it anew."""
     with ExitStack() as stack:
-        yield stack.enter_context(served()), stack.close
+        address = stack.enter_context(served())
+        yield address, stack.close, lambda: stack.enter_context(served(port=urlsplit(address).port))
 
 
 @pytest.fixture

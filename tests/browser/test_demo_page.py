@@ -148,7 +148,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(open_site):
 
 
 def test_what_is_written_while_the_server_is_away_is_kept(chromium, leaving_address):
-    address, leave = leaving_address
+    address, leave, _ = leaving_address
     context = chromium.new_context()
     site = Site(context, address, listens=False)
     leave()
@@ -156,6 +156,28 @@ def test_what_is_written_while_the_server_is_away_is_kept(chromium, leaving_addr
     site.ask("a long question")
     expect(site.page.get_by_label("Message", exact=True)).to_have_value("a long question")
     expect(site.page.get_by_role("alert")).to_contain_text("Not sent")
+    context.close()
+
+
+def test_what_was_said_stays_when_another_server_comes(chromium, leaving_address):
+    address, leave, come_back = leaving_address
+    context = chromium.new_context()
+    site = Site(context, address, listens=False)
+    site.ask("My name is Ada.")
+    expect(site.entries("model", state="done")).to_have_count(1)
+    leave()
+    expect(site.page.locator("#state")).to_contain_text("Waiting for the page's server")
+    come_back()
+    expect(site.page.locator("#state")).to_have_text("Live")
+    site.ask("What is my name?")
+    expect(site.entries("model", state="done")).to_have_count(2)
+    assert [text.split("\n")[-1] for text in site.page.locator("#entries > li").all_inner_texts()] == [
+        "My name is Ada.",
+        "answer to My name is Ada.: 1 user turns held",
+        "The page's server was started anew: it knows nothing of what was said above.",
+        "What is my name?",
+        "answer to What is my name?: 1 user turns held",
+    ]
     context.close()
 
 

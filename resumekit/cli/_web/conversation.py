@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import warnings
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
@@ -142,6 +143,8 @@ class Conversation:
         """Cuts whose moment is to come, when they were last looked at."""
         self._go_on = asyncio.Event()
         self._picture = ""
+        self._born = secrets.token_hex(8)
+        """Another one after the server was started anew, which counts entries from the start."""
         self._has_news = asyncio.Event()
 
     # --- browsers ---------------------------------------------------------------------------------------------------
@@ -152,7 +155,7 @@ class Conversation:
         browser.tell({"state": self.state, "figures": asdict(self.figures), "armed": self.service.armed()})
         if self.state == "reconnecting":
             browser.tell({"dials_in": self._dials_at - asyncio.get_running_loop().time()})
-        browser.tell({"entries": [asdict(entry) for entry in self.entries]})
+        browser.tell({"born": self._born, "entries": [asdict(entry) for entry in self.entries]})
         if self._picture:
             browser.tell({"timeline": self._picture})
         self._has_news.set()

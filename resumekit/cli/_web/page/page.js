@@ -55,6 +55,7 @@ function show(message) {
   if (message.armed) showArmed(message.armed);
   if (message.figures) showFigures(message.figures);
   if (message.flush) speaker.flush();
+  if (message.born) showConversation(message.born);
   for (const entry of message.entries ?? []) showEntry(entry);
   if (message.timeline) showTimeline(message.timeline);
 }
@@ -123,6 +124,18 @@ const unfinished = (text) => text
 const plain = (text) => text
   .replace(/\s*\[(tool|then|recall|seconds|chunks|think|silent)[^\]]*\]/g, "")
   .replace(/\[audio (\d+) ms [0-9a-f]+\]/g, (_, length) => `(${(length / 1000).toFixed(1)} s of speech)`);
+
+let born = null;
+
+// After its server was started anew, what stands there is of a conversation that nobody remembers.
+function showConversation(name) {
+  const items = byId("entries").children;
+  if (born !== null && born !== name && items.length) {
+    for (const item of items) delete item.dataset.id;
+    showEntry({ id: "", who: "line", state: "lost", again: false, text: "The page's server was started anew: it knows nothing of what was said above." });
+  }
+  born = name;
+}
 
 function showEntry(entry) {
   const list = byId("entries"), transcript = byId("transcript");
