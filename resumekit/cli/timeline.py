@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     path: Path = arguments.trace
     output: Path = arguments.output or path.with_suffix(".html")
+    _check_distinct(path, output, arguments.svg)
     written: dict[Path, str] = {}
     trace = read_trace(path)
     try:
@@ -68,6 +69,21 @@ def run(arguments: argparse.Namespace) -> int:
             raise ConfigurationError(f"the {name} cannot be written: {place}: {error.strerror}") from error
         print(f"The {name}: {place}")
     return 0
+
+
+def _check_distinct(trace: Path, page: Path, picture: Path | None) -> None:
+    """See to it that nothing is written over the trace, nor the picture over the page.
+
+    Raises:
+        ConfigurationError: It would be.
+    """
+    if page.resolve() == trace.resolve():
+        raise ConfigurationError(f"the page would be written over the trace, {trace}; name another file with -o")
+    if picture is not None and picture.resolve() in {trace.resolve(), page.resolve()}:
+        over = "trace" if picture.resolve() == trace.resolve() else "page"
+        raise ConfigurationError(
+            f"the picture would be written over the {over}, {picture}; name another file with --svg"
+        )
 
 
 def _write(path: Path, text: str) -> None:

@@ -155,7 +155,7 @@ def test_a_summary_says_it_in_words(path):
     summary = read_story(read_trace(path)).summary()
     for words in (
         "on the Gemini Developer API, over 3 connections; 1 cut, 1 planned move, 2 resumed with a handle;",
-        "2 turns answered, 1 of them given again after a cut",
+        "2 turns answered, 1 of them given again",
         "s without a connection, at most",
     ):
         assert words in summary
@@ -368,6 +368,31 @@ def test_what_is_written_is_for_its_owner_alone(path, tmp_path):
     page_.touch(0o644)
     assert main(["timeline", str(path), "-o", str(page_), "--svg", str(picture)]) == 0
     assert [stat.S_IMODE(written.stat().st_mode) for written in (page_, picture)] == [0o600, 0o600]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["-o", "TRACE"], "the page would be written over the trace"),
+        (["--svg", "TRACE"], "the picture would be written over the trace"),
+        (["-o", "z", "--svg", "z"], "the picture would be written over the page"),
+    ],
+)
+def test_nothing_is_written_over_the_trace_nor_over_what_was_written(options, said, path, capsys, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    before = path.read_bytes()
+    assert main(["timeline", str(path), *(str(path) if option == "TRACE" else option for option in options)]) == 2
+    assert said in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert not path.with_name("z").exists()
+
+
+def test_a_trace_that_is_called_as_a_page_is_not_overwritten(path, capsys):
+    page_ = path.rename(path.with_suffix(".html"))
+    before = page_.read_bytes()
+    assert main(["timeline", str(page_)]) == 2
+    assert "name another file with -o" in capsys.readouterr().err
+    assert page_.read_bytes() == before
 
 
 def test_what_cannot_be_read_or_written_ends_with_2(path, tmp_path, capsys):

@@ -332,10 +332,10 @@ class Story:
         how = [_several(len(self.cuts), "cut")] if self.cuts else ["no cut"]
         how += [_several(moves, "planned move")] if moves else []
         how += [f"{resumed} resumed with a handle"] if resumed else []
-        how += [f"{fresh} started fresh from replayed history"] if fresh else []
+        how += [f"{fresh} started fresh"] if fresh else []
         told.append(", ".join(how))
         turns = _several(self.turns, "turn") + " answered"
-        told.append(turns + (f", {again} of them given again after a cut" if again else ""))
+        told.append(turns + (f", {again} of them given again" if again else ""))
         if self.gaps:
             longest = max((gap.end or self.length) - gap.at for gap in self.gaps)
             total = sum((gap.end or self.length) - gap.at for gap in self.gaps)
