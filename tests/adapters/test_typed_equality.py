@@ -279,7 +279,7 @@ async def test_media_that_are_no_json_are_discarded(fast, monkeypatch):
 @BACKENDS
 @pytest.mark.parametrize("kind", [WILD.map(lambda frame: [frame]), streams(odd=True)], ids=["frames", "streams"])
 def test_any_frame_at_length(vertex, schedules, kind):
-    @settings(max_examples=schedules // 20)
+    @settings(max_examples=schedules // 40)
     @given(found=kind)
     def explore(found):
         lane._patience, lane._templates = 0, ()
