@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
+import aiosqlite
 import pytest
 from google.adk.agents import Agent, LiveRequestQueue
+from google.adk.events import Event
 from google.adk.models import Gemini, LLMRegistry, registry
+from google.adk.sessions.sqlite_session_service import SqliteSessionService
 
 from resumekit.adapters.adk import ResumableGemini, ResumekitPlugin
 from resumekit.core import events
@@ -107,6 +111,29 @@ async def test_the_plugin_brings_names_as_shown():
     agent = on_page("The one line")["agent"]
     runner = on_page("Whose conversation it is", agent=agent)["runner"]
     assert any(isinstance(plugin, ResumekitPlugin) for plugin in runner.plugin_manager.plugins)
+
+
+@pytest.mark.parametrize("shown", [False, True], ids=["as it is", "as shown"])
+async def test_a_session_service_has_the_lock_that_is_shown(*, shown, tmp_path, monkeypatch):
+    """If the first case fails, `SqliteSessionService` has come to need no lock."""
+    path = str(tmp_path / "sessions.db")
+    sessions = on_page("Sessions in a file", path=path)["sessions"] if shown else SqliteSessionService(path)
+    session = await sessions.create_session(**NAMES)
+    real, written, may_go_on = aiosqlite.Connection.commit, asyncio.Event(), asyncio.Event()
+
+    async def commit(connection):
+        await real(connection)
+        written.set()
+        await may_go_on.wait()
+
+    monkeypatch.setattr(aiosqlite.Connection, "commit", commit)
+    first = asyncio.create_task(sessions.append_event(session, Event(invocation_id="one", author="user")))
+    await written.wait()
+    second = asyncio.create_task(sessions.append_event(session, Event(invocation_id="one", author="an_agent")))
+    await asyncio.wait([second], timeout=0.2 if shown else None)
+    may_go_on.set()
+    ends = await asyncio.gather(first, second, return_exceptions=True)
+    assert ["stale" in str(end) for end in ends if not isinstance(end, Event)] == ([] if shown else [True])
 
 
 def test_the_line_of_the_readme_makes_an_agent_resumable():

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import pytest
 from google.adk.sessions import InMemorySessionService
-from google.adk.sessions.sqlite_session_service import SqliteSessionService
 
 from resumekit.core import events
 from resumekit.emulator import Fault, Trigger, parse_answer
 from tests.adk.conversing import GIVES_WHOLES, adk_session, converse, found_by_task
+from tests.adk.sessions import OneAtATime
 from tests.adk.support import FAMILIES, words
 from tests.faults.runner import Arm, Ask, Do, Say, Scenario
 
@@ -148,7 +148,7 @@ async def test_one_user_turn_and_one_answer_for_each_question(*, kind, cut_turn,
         profile = "developer"  # this version stores no transcription on Vertex
     scenario = conversation(kind, cut_turn, family)
     memory = service == "memory"
-    session_service = InMemorySessionService() if memory else SqliteSessionService(str(tmp_path / "sessions.db"))
+    session_service = InMemorySessionService() if memory else OneAtATime(str(tmp_path / "sessions.db"))
     connect = functools.partial(adk_session, session_service=session_service)
     run = await converse(scenario, profile=profile, family=family, connect=connect)
     assert run.error is None

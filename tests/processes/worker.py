@@ -21,13 +21,13 @@ from google import genai
 from google.adk.agents import Agent, LiveRequestQueue
 from google.adk.agents.run_config import RunConfig, StreamingMode
 from google.adk.runners import Runner
-from google.adk.sessions.sqlite_session_service import SqliteSessionService
 from google.genai import types
 
 from resumekit import Policy
 from resumekit.adapters import genai as resumable
 from resumekit.adapters.adk import ResumableGemini, ResumekitPlugin
 from resumekit.core.events import Event
+from tests.adk.sessions import OneAtATime
 from tests.faults.runner import FAMILIES
 from tests.faults.zygote import serve
 
@@ -168,7 +168,7 @@ async def with_adk(options: Options, given: AsyncIterator[bytes]) -> None:
     tool = Tool()
     model = ResumableGemini(model=MODEL, store=options.store, policy=options.policy, on_event=tell_event)
     agent = Agent(name="an_agent", model=model, instruction="Be brief.", tools=[tool.look_up])
-    sessions = SqliteSessionService(options.sessions)
+    sessions = OneAtATime(options.sessions)
     runner = Runner(app_name="an_app", agent=agent, plugins=[ResumekitPlugin()], session_service=sessions)
     names = {"user_id": "a-user", "session_id": options.key}
     if await sessions.get_session(app_name="an_app", **names) is None:
