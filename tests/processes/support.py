@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from resumekit import Policy
+from resumekit.emulator import Fault, Trigger
 from tests.faults.zygote import Emulator, dial, zygote
 from tests.processes.worker import Options
 from tests.secrets import API_KEY
@@ -31,6 +32,11 @@ POLICY = {"lease": 4.5, "store_timeout": 1.5, "first_connect_deadline": 60.0}
 
 def emulator(**knobs):
     return Emulator(time_scale=SCALE, connection_age=None, tool_turns="at_end", **knobs)
+
+
+async def hold(server, *, connection):
+    """Let the next answer on a connection stop in its middle: whatever is done then, however late, is done in mid-answer."""
+    await server.inject(Fault.silence(10_000, at=Trigger.mid_answer(3), connection=connection))
 
 
 class Worker:

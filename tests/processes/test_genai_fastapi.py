@@ -17,13 +17,11 @@ from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
 
 from tests.docs.pages import block
-from tests.processes.support import PATIENCE, ROOT, emulator, environment_for
+from tests.processes.support import PATIENCE, ROOT, emulator, environment_for, hold
 
 pytestmark = [pytest.mark.network, pytest.mark.allow_blocking]  # google-genai blocks, we do not
 EXAMPLE = ROOT / "examples" / "genai_fastapi"
 PAGE = "docs/how-to/fastapi.md"
-SLOWLY = {"audio_speed": 0.03, "output_chunks": 8}
-"""Knobs with which a browser has got something of an answer when it goes."""
 
 
 @contextlib.asynccontextmanager
@@ -82,12 +80,13 @@ async def asks(browser, question, **until):
 
 async def test_a_browser_that_dials_again_hears_the_answer(sqlite_store, tmp_path, monkeypatch):
     """Once behind the back of its old socket, once after that was closed."""
-    async with emulator(**SLOWLY) as server, served(tmp_path / "s", server, sqlite_store, tmp_path, monkeypatch):
+    async with emulator() as server, served(tmp_path / "s", server, sqlite_store, tmp_path, monkeypatch):
         old = await dial(tmp_path / "s")
         for odd in ("no JSON", "[]", '{"text": 5}', "{}"):  # a public server has to expect such
             await old.send(odd)
         assert "answer to one: 1 user turns held" in await asks(old, "one")
         await sqlite_store.is_quiet()
+        await hold(server, connection=0)
         await asks(old, "two", until="said")
         await sqlite_store.keeps("two")
         new = await dial(tmp_path / "s")
@@ -95,6 +94,7 @@ async def test_a_browser_that_dials_again_hears_the_answer(sqlite_store, tmp_pat
         with pytest.raises(ConnectionClosed):
             await hears(old)
         await sqlite_store.is_quiet()
+        await hold(server, connection=1)
         await asks(new, "three", until="said")
         await sqlite_store.keeps("three")
         await new.close()
@@ -106,11 +106,12 @@ async def test_a_browser_that_dials_again_hears_the_answer(sqlite_store, tmp_pat
 
 
 async def test_sigterm_in_mid_answer(sqlite_store, tmp_path, monkeypatch):
-    async with emulator(**SLOWLY) as server:
+    async with emulator() as server:
         async with served(tmp_path / "1", server, sqlite_store, tmp_path, monkeypatch) as terminate:
             browser = await dial(tmp_path / "1")
             await asks(browser, "one")
             await sqlite_store.is_quiet()
+            await hold(server, connection=0)
             await asks(browser, "two", until="said")
             await sqlite_store.keeps("two")
             ending = asyncio.create_task(terminate())

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from resumekit.emulator import parse_answer, response_item
-from tests.processes.support import POLICY, TOOL, emulator, workers
+from tests.processes.support import POLICY, TOOL, emulator, hold, workers
 
 pytestmark = pytest.mark.network
-LONG = "two [chunks:40]"
 
 
 @pytest.mark.parametrize("framework", ["genai", "adk"])
@@ -18,12 +17,13 @@ async def test_a_conversation_goes_on_whatever_its_process_was_doing(store, fram
         await first.start()
         await first.answers("one")
         await store.is_quiet()
-        await first.speaks(LONG)
-        await store.keeps(LONG)
+        await hold(server, connection=0)
+        await first.speaks("two")
+        await store.keeps("two")
         await first.kill()
 
         await second.start()
-        await second.answered(LONG)
+        await second.answered("two")
         await store.is_quiet()
         await second.do(TOOL)
         await second.tells("tool")
@@ -37,7 +37,7 @@ async def test_a_conversation_goes_on_whatever_its_process_was_doing(store, fram
         await third.answers("four")
         await third.leave()
         report = await server.ledger_report(
-            ["one", LONG, TOOL, response_item("look_up", {"result": "found a fact"}), "four"]
+            ["one", "two", TOOL, response_item("look_up", {"result": "found a fact"}), "four"]
         )
     assert report.ok, report
     assert (report.connections, report.fresh_starts) == (3, 0), "each dialled once"

@@ -14,10 +14,9 @@ from websockets.asyncio.client import unix_connect
 from websockets.exceptions import ConnectionClosed
 
 from resumekit.emulator import parse_answer
-from tests.processes.support import PATIENCE, ROOT, emulator, environment_for, workers
+from tests.processes.support import PATIENCE, ROOT, emulator, environment_for, hold, workers
 
 pytestmark = pytest.mark.network
-LONG = "two [chunks:40]"
 LEASE = 60.0
 """Seconds; longer than anybody waits here: who goes on at once was given the conversation."""
 
@@ -39,22 +38,23 @@ async def test_one_that_is_terminated_in_mid_answer_leaves_in_order(store, frame
         if framework == "genai":
             await second.start()
             await second.tells_of("WaitingForKey")
-        await first.speaks(LONG)
+        await hold(server, connection=0)
+        await first.speaks("two")
         await first.terminate()
         if framework == "adk":
             await second.start()
 
-        await second.answered(LONG)
+        await second.answered("two")
         await second.answers("three")
         await second.leave()
-        report = await server.ledger_report(["one", LONG, "three"])
+        report = await server.ledger_report(["one", "two", "three"])
     assert report.ok, report
     assert (report.connections, report.fresh_starts) == (2, 0), (
         "the socket was closed before the conversation was let go"
     )
     (continued,) = second.events("Continued")
     assert (continued["resent_messages"], continued["detached"]) == (1, True)
-    assert [parse_answer(answer).asked for answer in second.whole_answers] == [LONG, "three"]
+    assert [parse_answer(answer).asked for answer in second.whole_answers] == ["two", "three"]
     assert parse_answer(second.whole_answers[-1]).turns_held == 3
     assert second.events("HandleRefused", "StoreFailed") == []
 
@@ -112,8 +112,7 @@ async def said(browser, *, until):
 
 async def test_a_server_under_uvicorn_that_is_terminated_in_mid_call_leaves_in_order(sqlite_store, tmp_path):
     """Its handlers are cancelled, or see the browser go; nothing in the application knows of resumekit."""
-    knobs = {"audio_speed": 0.03, "output_chunks": 8}
-    async with emulator(**knobs) as server:
+    async with emulator() as server:
         environment = {**environment_for(server, tmp_path), "STORE": sqlite_store.url, "LEASE": str(LEASE)}
         async with (
             Served(tmp_path / "1", environment) as first,
@@ -123,6 +122,7 @@ async def test_a_server_under_uvicorn_that_is_terminated_in_mid_call_leaves_in_o
             await browser.send(json.dumps({"text": "one"}))
             assert "answer to one" in await said(browser, until="the end")
             await sqlite_store.is_quiet()
+            await hold(server, connection=0)
             await browser.send(json.dumps({"text": "two"}))
             await said(browser, until="words")
             await first.terminate()

@@ -12,7 +12,7 @@ import sys
 import pytest
 from websockets.asyncio.client import connect
 
-from tests.processes.support import PATIENCE, ROOT, emulator, environment_for
+from tests.processes.support import PATIENCE, ROOT, emulator, environment_for, hold
 
 pytestmark = pytest.mark.network
 EXAMPLE = ROOT / "examples" / "two_workers"
@@ -66,7 +66,7 @@ class Browser:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "told to end"])
 async def test_the_other_worker_goes_on(redis_store, tmp_path, number):
-    async with emulator(audio_speed=0.1, output_chunks=8) as server:
+    async with emulator() as server:
         variables = {
             **environment_for(server, tmp_path),
             "STORE": redis_store.url,
@@ -83,6 +83,7 @@ async def test_the_other_worker_goes_on(redis_store, tmp_path, number):
             assert "answer to one: 1 user turns held" in await browser.hears(until="turn_complete")
             await redis_store.is_quiet()
             first = browser.worker
+            await hold(server, connection=0)
             await browser.types("two")
             await browser.hears(until="said")
             await redis_store.keeps("two")
