@@ -289,7 +289,8 @@ async def before_anything(talk, tool):
 
 
 async def in_mid_answer(talk, tool):
-    talk.queue.send_content(question("a long one [chunks:1000]"))
+    await talk.server.inject(Fault.silence(1000.0, at=Trigger.mid_answer(2), connection=0))
+    talk.queue.send_content(question("one"))
     await talk.until(lambda: any(words(event) for event in talk.events))
 
 
