@@ -71,7 +71,7 @@ async def test_a_session_that_is_lost_ends_the_run_once_with_our_error(loss, res
     async with service() as server:
         run_config = config(session_resumption=resumption)
         with Connects().counted() as adk:
-            async with run(server, run_config=run_config, policy=policy(max_outage=20)) as talk:
+            async with run(server, run_config=run_config, policy=policy(max_outage=60)) as talk:
                 await talk.ask("one")
                 await talk.anchored()
                 await server.inject(*faults)
