@@ -100,6 +100,8 @@ async def test_row_4_a_dial_that_fails_otherwise(which, fault, error, monkeypatc
         await talk.anchored()
         if error is TimeoutError:  # of ten seconds, as it is
             monkeypatch.setattr("google.genai.live.ws_connect", functools.partial(ws_connect, open_timeout=0.3))
+        if error is OSError and which == PLAIN:  # it dials at once, however long that takes
+            fault = Fault.listener_down(1000.0)
         await server.inject(fault, *[Fault.rst()] * (error is not OSError))
 
         end = await talk.fate(talk.bound(2))

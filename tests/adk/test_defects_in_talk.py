@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection
 
 from resumekit.core import events
 from resumekit.emulator import Fault, Trigger, silence
-from tests.adk.support import ADK, OURS, PLAIN, Tool, both, eventually, question, run, senders, service, words
+from tests.adk.support import ADK, OURS, PLAIN, Tool, both, eventually, policy, question, run, senders, service, words
 
 pytestmark = pytest.mark.network
 
@@ -238,11 +238,12 @@ async def test_row_19_a_call_that_the_service_takes_back(which):
 @both(where=True)
 async def test_row_20_go_away_while_a_tool_runs(which):
     tool = Tool()
-    async with service("vertex") as server, run(server, which, tools=[tool.function]) as talk:
+    fields = {"policy": policy(go_away_margin_min=80.0, go_away_margin_max=80.0)} if which == OURS else {}
+    async with service("vertex") as server, run(server, which, tools=[tool.function], **fields) as talk:
         await talk.ask("one")
         talk.queue.send_content(question(tool.CALLED))
         await tool.started.wait()
-        await server.inject(Fault.go_away(40.0))
+        await server.inject(Fault.go_away(40.0 if which == PLAIN else 120.0))
 
         records = await talk.server_says(lambda records: records[0].closed_at)
 

@@ -110,7 +110,7 @@ async def test_go_away_is_honoured_before_the_deadline(which):
     async with service() as server, run(server, which) as talk:
         await talk.ask("one")
         await talk.anchored()
-        await server.inject(Fault.go_away(40.0, at=Trigger.mid_answer(2)))
+        await server.inject(Fault.go_away(40.0 if which == PLAIN else 100.0, at=Trigger.mid_answer(2)))
         await talk.ask("two")
 
         end = await talk.fate(talk.bound(2))
