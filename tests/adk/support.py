@@ -28,11 +28,13 @@ from google.adk.sessions import InMemorySessionService
 from google.genai import types
 from google.oauth2.credentials import Credentials
 
+from resumekit import Policy
 from resumekit.adapters import _adk_seam
 from resumekit.adapters.adk import ResumableGemini, ResumekitPlugin
 from resumekit.core import events
 from resumekit.emulator import ConnectionRecord, response_item, silence, spoken
-from tests.faults.runner import SCALE, client_of, policy
+from tests.faults import runner
+from tests.faults.runner import SCALE, client_of
 from tests.faults.zygote import Emulator
 from tests.secrets import API_KEY, TOKEN
 
@@ -88,6 +90,15 @@ def account_of_vertex(base_url: str) -> type[genai.Client]:
             super().__init__(vertexai=True, http_options=http_options, **account)
 
     return Client
+
+
+def policy(**changes: Any) -> Policy:
+    """Return the policy of `tests.faults.runner`, but for what is given up for the silence of the service.
+
+    That is an emulator in a process of its own: it may stall for longer than those times are on its scale.
+    """
+    patient = dict.fromkeys(("abort_expecting", "abort_idle", "progress_watchdog", "rebind_timeout"), 200.0)
+    return runner.policy(**{**patient, **changes})
 
 
 def model_of(which: Which, family: str = "2.5", **fields: Any) -> Gemini:

@@ -276,7 +276,7 @@ async def test_row_23_handles_in_the_log(which, caplog):
 
 @both(where=True)
 async def test_row_24_nothing_says_when_a_silent_connection_is_dead(which):
-    async with service("vertex") as server, run(server, which) as talk:
+    async with service("vertex") as server, run(server, which, policy=policy(abort_expecting=30.0)) as talk:
         await talk.ask("one")
         await talk.anchored()
         if which == PLAIN:  # it is noticed after 50 s: 20 until the next ping, 20 for the pong, 10 to close
