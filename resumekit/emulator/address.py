@@ -24,7 +24,7 @@ def held_port(host: str, port: int) -> socket.socket:
     Raises:
         OSError: The port is in use.
     """
-    holder = socket.socket()
+    holder = socket.socket(proto=socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only where the protocol is named
     try:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind((host, port))
