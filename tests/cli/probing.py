@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import selectors
 from pathlib import Path
 
 from resumekit.cli._probe import report
@@ -11,9 +9,8 @@ from resumekit.cli._probe.link import Service
 from resumekit.cli._probe.questions import QUESTIONS
 from resumekit.emulator import LiveServer
 from tests.emulator.helpers import PATHS
+from tests.emulator.jumping import run
 
-_ON_ITS_WAY = 0.001
-"""Real seconds in which what was written to a loopback socket arrives: it does so within the call that writes it."""
 KEY = "Canary.0123456789-abcdefghijk"
 """Of no shape that would give it away."""
 HEADERS = {
@@ -24,49 +21,6 @@ MODELS = {
     "developer": "models/gemini-2.5-flash-live",
     "vertex": "projects/p/locations/l/publishers/google/models/gemini-live-2.5",
 }
-
-
-class _Jumping(selectors.DefaultSelector):
-    """Where no socket has anything, the time that was to be waited is over at once."""
-
-    def __init__(self):
-        super().__init__()
-        self.skipped = 1000.0
-
-    def select(self, timeout=None):
-        if timeout is None or timeout <= 0:
-            return super().select(timeout)
-        ready = super().select(_ON_ITS_WAY)
-        if not ready:
-            self.skipped += timeout
-        return ready
-
-
-class JumpingLoop(asyncio.SelectorEventLoop):
-    """A loop in virtual time, for both ends of loopback connections."""
-
-    def __init__(self):
-        self._jumping = _Jumping()
-        super().__init__(self._jumping)
-
-    def time(self):
-        return self._jumping.skipped
-
-
-def in_virtual_time(main):
-    """Run a coroutine to its end, and leave nothing behind."""
-    loop = JumpingLoop()  # no asyncio.Runner: it would unset the loop that pytest-asyncio keeps
-    try:
-        result = loop.run_until_complete(main)
-        assert asyncio.all_tasks(loop) == set()
-        return result
-    finally:
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(1))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
 
 
 class Probed:
@@ -96,7 +50,7 @@ def probe(names=None, *, key="any-key", **settings):
             )
             return Probed(service, await report.ask(service, questions, told.append), told, server)
 
-    probed = in_virtual_time(main())
+    probed = run(main())
     probed.told = "\n".join(told)
     return probed
 

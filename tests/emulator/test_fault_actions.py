@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosedError, InvalidMessage, Invalid
 from resumekit.emulator import Fault, Trigger, silence, spoken
 from resumekit.errors import ConfigurationError
 from tests.emulator.helpers import MODEL, dial, kinds, said, server, session, turn_complete
+from tests.emulator.jumping import in_jumping_time
 
 pytestmark = pytest.mark.network
 
@@ -259,6 +260,7 @@ async def test_the_handshake_can_be_reset():
                 pass
 
 
+@in_jumping_time
 async def test_the_listener_can_be_down_for_a_while():
     async with faulty(Fault.listener_down(100, at=Trigger.mid_answer(1))) as live:
         async with session(live) as wire:
@@ -312,6 +314,7 @@ async def test_setup_complete_can_be_late_or_never_come():
 # --- goAway and age -----------------------------------------------------------------------------------------------
 
 
+@in_jumping_time
 async def test_go_away_announces_the_end_and_keeps_its_word():
     async with faulty(Fault.go_away(50, at=Trigger.bound())) as live, session(live) as wire:
         assert await wire.recv() == {"goAway": {"timeLeft": "1s"}}
@@ -326,6 +329,7 @@ async def test_go_away_may_say_nothing_of_the_time():
         assert await wire.closed() == (1008, "The operation was aborted.")
 
 
+@in_jumping_time
 async def test_go_away_may_come_again_and_again_and_mean_nothing():
     async with faulty(Fault.go_away(10, repeat=3, close=False, at=Trigger.bound())) as live, session(live) as wire:
         frames = [await wire.recv() for _ in range(3)]
@@ -344,6 +348,7 @@ async def test_silence_may_follow_go_away():
         assert len(wire.frames) == count
 
 
+@in_jumping_time
 async def test_a_connection_ages():
     async with server(connection_age=20, go_away_notice=10) as live, session(live) as wire:
         assert await wire.recv() == {"goAway": {"timeLeft": "0.200s"}}
@@ -379,6 +384,7 @@ async def resume(live, handle):
 
 
 @pytest.mark.parametrize("since", ["resume", "cut"])
+@in_jumping_time
 async def test_half_open_is_mute_both_ways_and_keeps_the_binding(since):
     async with faulty(Fault.half_open(100, since=since, at=Trigger.handle())) as live:
         async with session(live) as wire:
@@ -402,6 +408,7 @@ async def test_a_server_that_is_left_does_not_wait_for_what_is_half_open(since):
     assert [connection.closed_by for connection in live.connections] == ["fault", "server"]
 
 
+@in_jumping_time
 async def test_a_silent_connection_is_healthy():
     async with faulty(Fault.silence(50, at=Trigger.mid_answer(2))) as live, session(live) as wire:
         await wire.content("x")
@@ -510,6 +517,7 @@ async def two_handles(live):
         return first, await wire.handle()
 
 
+@in_jumping_time
 async def test_one_handle_can_be_dead():
     async with faulty(Fault.poisoned_handle("handle")) as live:
         first, second = await two_handles(live)
@@ -517,6 +525,7 @@ async def test_one_handle_can_be_dead():
         assert [record.poisoned for record in live.connections] == [False, True, True, False]
 
 
+@in_jumping_time
 async def test_all_handles_of_a_session_can_be_dead_until_a_fresh_one():
     async with faulty(Fault.poisoned_handle("session")) as live:
         handles = await two_handles(live)
@@ -524,6 +533,7 @@ async def test_all_handles_of_a_session_can_be_dead_until_a_fresh_one():
         assert not await mute(live, (await two_handles(live))[1])
 
 
+@in_jumping_time
 async def test_all_handles_of_one_connection_can_be_dead():
     async with faulty(Fault.poisoned_handle("issued", at=Trigger.handle(2), connection=1)) as live:
         good = await saved(live)
@@ -536,6 +546,7 @@ async def test_all_handles_of_one_connection_can_be_dead():
         assert [await mute(live, handle) for handle in (*bad, good)] == [True] * 3 + [False]
 
 
+@in_jumping_time
 async def test_what_a_dead_connection_hands_out_is_dead():
     async with faulty(Fault.poisoned_handle("handle"), handle_at_setup=True) as live:
         handle = await saved(live)
@@ -544,6 +555,7 @@ async def test_what_a_dead_connection_hands_out_is_dead():
         assert await mute(live, newer)
 
 
+@in_jumping_time
 async def test_go_away_can_come_on_each_of_several_connections_at_once():
     async with faulty(Fault.go_away(50, at=Trigger.bound(), times=3)) as live:
         for told in (True, True, True, False):

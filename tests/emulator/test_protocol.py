@@ -13,6 +13,7 @@ from websockets.exceptions import InvalidStatus
 
 from resumekit.emulator import Fault, Trigger, parse_answer
 from tests.emulator.helpers import HEADERS, MODEL, PATHS, dial, kinds, said, server, session
+from tests.emulator.jumping import in_jumping_time
 
 pytestmark = pytest.mark.network
 
@@ -129,6 +130,7 @@ async def test_answers_are_deterministic():
 # --- the gate ---------------------------------------------------------------------------------------------------
 
 
+@in_jumping_time
 async def test_a_message_before_setup_complete_is_refused():
     async with server(setup_delay=50) as live, dial(live) as wire:
         await wire.send({"setup": {"model": MODEL["2.5"]}})
@@ -323,6 +325,7 @@ async def test_leaving_the_server_ends_its_connections_and_removes_its_files(tmp
         assert not ca_file.exists()
 
 
+@in_jumping_time
 async def test_a_server_that_is_down_keeps_its_port():
     async with server() as live, session(live) as wire:
         live.inject(Fault.listener_down(25))

@@ -8,6 +8,7 @@ import pytest
 
 from resumekit.emulator import heard, parse_answer, silence, spoken
 from tests.emulator.helpers import kinds, said, server, session, turn_complete
+from tests.emulator.jumping import in_jumping_time
 
 pytestmark = pytest.mark.network
 
@@ -41,6 +42,7 @@ async def test_an_answer_comes_in_as_many_pieces_as_told(settings, question, cou
         assert kinds(await wire.turn()).count("modelTurn") == count
 
 
+@in_jumping_time
 async def test_the_pieces_can_come_slowly():
     async with server(chunk_interval=5) as live, session(live, resumption=False) as wire:
         await wire.content("x")
@@ -57,6 +59,7 @@ async def test_a_thought_comes_first():
 
 
 @pytest.mark.parametrize("settings", [{"think_time": 20}, {"first_frame_delay": 20}, {}])
+@in_jumping_time
 async def test_the_model_can_think_for_a_while(settings):
     async with server(**settings) as live, session(live, resumption=False) as wire:
         await wire.content("x" if settings else "x [think:20]")
@@ -116,6 +119,7 @@ async def test_a_long_answer_can_be_asked_for():
         assert sum(map(len, audio(await wire.turn())[1])) == 15 * 48000
 
 
+@in_jumping_time
 async def test_turn_complete_can_wait_for_the_playback():
     async with (
         server(playback_delay=True, audio_seconds=30, audio_speed=1000, audio_frame_ms=1000) as live,
