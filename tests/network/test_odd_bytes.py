@@ -212,11 +212,12 @@ async def test_what_is_no_handshake_is_tried_again(what):
     odd = HANDSHAKES[what]
     patience = {"connect_timeout": 30.0} if "silence" in what or "not there" in what else {}
     async with nothing_is_left():
-        talk = Talk(Service(None, odd, odd), **patience)
+        talk = Talk(Service(), **patience)
         async with talk():
             assert await talk.ask("one") == "answer to one"
             await talk.anchored("one")
-            talk.server.peers[0].writer.transport.abort()
+            talk.service.odd += [odd, odd]  # not before: where the first dial takes too long, the next would meet one
+            talk.server.peers[-1].writer.transport.abort()
             assert await talk.ask("two") == "answer to two"
     lost = [*itertools.dropwhile(lambda event: event.phase != "live", talk.lost())]
     assert [event.phase for event in lost][:3] == ["live", "dial", "dial"]
