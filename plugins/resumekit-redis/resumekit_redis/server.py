@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -187,10 +187,11 @@ class Server:
         answers: list[Any] | None = None
         try:
             pool = self._pool()
-            with suppress(exceptions.NoScriptError):  # the server has not seen it, or forgot it
-                answers = await _ask(pool.client, wait, "EVALSHA", script.sha, len(keys), *keys, *arguments)
-            if answers is None:
-                answers = await _ask(pool.client, wait, "EVAL", script.text, len(keys), *keys, *arguments)
+            with _no_cancellation_lost():
+                with suppress(exceptions.NoScriptError):  # the server has not seen it, or forgot it
+                    answers = await _ask(pool.client, wait, "EVALSHA", script.sha, len(keys), *keys, *arguments)
+                if answers is None:
+                    answers = await _ask(pool.client, wait, "EVAL", script.text, len(keys), *keys, *arguments)
         except exceptions.ReadOnlyError as error:
             if pool is not None:
                 await pool.connections.disconnect(inuse_connections=False)  # the name may lead to another server by now
@@ -200,6 +201,18 @@ class Server:
         if wait and answers[1] < wait:
             raise OSError(f"{answers[1]} of {wait} replicas confirmed within {_WAIT_MS / 1000:g} s what was written")
         return answers[0]
+
+
+@contextmanager
+def _no_cancellation_lost() -> Generator[None]:
+    """Raise what `asyncio.wait_for` of Python 3.11 drops, which redis-py sends with: a cancellation, or a time-out's."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    try:
+        yield
+    finally:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 async def _ask(client: Any, wait: int, *command: Any) -> list[Any]:

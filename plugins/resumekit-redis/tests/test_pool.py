@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from redis.asyncio.connection import AbstractConnection
 from resumekit_redis import RedisPoolBackend, provide_pool_backend
 
 from resumekit.errors import ConfigurationError, PoolTimeout
@@ -227,6 +228,19 @@ async def test_the_pool_of_the_page_on_quotas(shared):
             async with other.slot(on_event=told.append):
                 pass
     assert [event.place for event in told] == [1]
+
+
+async def test_a_cancellation_in_the_moment_of_sending_is_not_lost(backend, monkeypatch):
+    send = AbstractConnection._send_packed_command
+
+    async def send_and_cancel(connection, command):
+        await send(connection, command)
+        asking.cancel()
+
+    monkeypatch.setattr(AbstractConnection, "_send_packed_command", send_and_cancel)
+    asking = asyncio.create_task(backend.enter("a-pool", "a", limits=Limits(sessions=1), lease=10.0))
+    with pytest.raises(asyncio.CancelledError):
+        await asking
 
 
 async def test_a_wrong_password_is_told_to_who_asks(valkey):
