@@ -76,7 +76,9 @@ format: setup  ## mend what ruff can mend
 
 .PHONY: test-core
 test-core: setup  ## core and wire by their own tests alone, every branch covered
-	$(STAGE) "core and wire alone" $(BIN)/coverage run --branch --source=resumekit/core,resumekit/wire -m pytest -m "not proof" tests/core tests/wire
+	@$(BIN)/coverage erase
+	$(STAGE) "core and wire alone" $(BIN)/coverage run -m pytest -n 2 -m "not proof" tests/core tests/wire
+	@$(BIN)/coverage combine -q
 	$(STAGE) "every branch of them is covered" $(BIN)/coverage report --fail-under=100
 
 .PHONY: test-newest
@@ -181,7 +183,7 @@ setup:  # make .venv/genai3, unless it is there and up to date
 
 .PHONY: clean
 clean:  ## remove environments, caches and what commands wrote
-	rm -rf .venv build dist out .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist out .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help
