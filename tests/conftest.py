@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # running loop only.
 asyncio.set_event_loop(None)
 
-SCHEDULES = int(os.environ.get("RESUMEKIT_SCHEDULES", "20000"))
+SCHEDULES = int(os.environ.get("RESUMEKIT_SCHEDULES", "15000"))
 """How many schedules a test marked `proof` explores; `make prove` runs a million by other means."""
 
 # A slow machine is no bug (so no deadline). CI sees the same examples each time, a developer sees new ones.

@@ -15,7 +15,7 @@ HASH_SEEDS = ("1", "2")
 
 @pytest.mark.proof
 def test_a_seed_gives_the_same_bytes_whatever_the_hash_seed(schedules: int) -> None:
-    """Actions, events and frames of 500 schedules, in a process for each hash seed."""
+    """Actions, events and frames of hundreds of schedules, in a process for each hash seed."""
     count = schedules // 40
     children = [
         subprocess.Popen(
