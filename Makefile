@@ -93,7 +93,7 @@ test-others:  ## the tests with google-adk, the newest (with google-genai 2.x) a
 
 .PHONY: matrix
 matrix: setup  ## the other versions of google-genai and google-adk, the other Pythons found here, and no fast lanes
-	$(STAGE) "all faults without the fast lanes" env RESUMEKIT_FAST=0 $(BIN)/python -m pytest -o asyncio_debug=false $(PYTEST) tests/faults
+	$(STAGE) "all faults without the fast lanes" env RESUMEKIT_FAST=0 $(BIN)/python -m pytest $(PYTEST) tests/faults
 	$(ENV) matrix
 
 .PHONY: browser

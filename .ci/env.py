@@ -37,8 +37,6 @@ VENVS = ROOT / ".venv"
 BIN = "Scripts" if os.name == "nt" else "bin"
 BASE = "genai3"
 PYTHONS = ["3.11", "3.12", "3.13"]
-FASTER = ("-o", "asyncio_debug=false")
-"""Where the same tests run again: asyncio's debug mode takes a quarter of their time, and has told what it had to tell."""
 ENVIRONMENTS = tomllib.loads((CI / "environments.toml").read_text("utf-8"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
@@ -233,10 +231,10 @@ def matrix() -> None:
             if "tests" not in environment or (base and environment.get("in") == "test"):
                 continue
             if base:
-                run_tests(name, sys.executable, name, *FASTER)
+                run_tests(name, sys.executable, name)
             else:  # thousands of schedules run no differently there
                 few = ("-m", "not proof and not wide") if name == BASE else ()
-                run_tests(name, python, f"{name}-py{version}", *FASTER, *few)
+                run_tests(name, python, f"{name}-py{version}", *few)
     if missing:
         print(f"\nnot tested: Python {', '.join(missing)} (not found on this machine)", flush=True)
 
