@@ -528,15 +528,30 @@ APPS: dict[Loop, type[App]] = {"classic": ClassicApp, "request": RequestApp}
 async def handle_is_here(server: EmulatorProcess, told: Sequence[events.Event]) -> bool:
     """Tell whether the handle of the last turn has come to the session, by what it has told so far."""
     happened = await server.events()
-    bound = [event.connection for event in happened if event.kind == "bound"][-1]
-    kinds = [event.kind for event in happened if event.connection == bound]
-    if "turn_complete" not in kinds or "handle" not in kinds[len(kinds) - kinds[::-1].index("turn_complete") :]:
-        return False
-    here = [event.connection for event in told if isinstance(event, BOUND)]
+    bound = [event.connection for event in happened if event.kind == "bound"]
+    here = [event for event in told if isinstance(event, BOUND)]
     if not here:
-        return True  # not resumekit's session: it tells nothing
-    received = [event for event in told if isinstance(event, events.HandleReceived)]
-    return sum(event.connection == here[-1] for event in received) >= kinds.count("handle")
+        return bool((_handles(happened, bound[-1]) or (0, 0))[1])  # not resumekit's session: it tells nothing
+    if len(here) != len(bound):
+        return False
+    received = Counter(event.connection for event in told if isinstance(event, events.HandleReceived))
+    for connection, event in zip(bound[::-1], here[::-1], strict=True):
+        if handles := _handles(happened, connection):
+            before, after = handles
+            return after > 0 and received[event.connection] >= before + (after if connection == bound[-1] else 1)
+        if not isinstance(event, events.Resumed) or event.resent_messages or event.resent_audio:
+            return False
+        # It goes on from a handle, and nothing had to be sent again: the line was cut when all was answered.
+    return False
+
+
+def _handles(happened: Sequence[Any], connection: int) -> tuple[int, int] | None:
+    """Count the handles that a connection gave up to the end of its last turn, and behind that; None: it had no turn."""
+    kinds = [event.kind for event in happened if event.connection == connection]
+    if "turn_complete" not in kinds:
+        return None
+    end = len(kinds) - kinds[::-1].index("turn_complete")
+    return kinds[:end].count("handle"), kinds[end:].count("handle")
 
 
 def _content(text: str) -> types.Content:
