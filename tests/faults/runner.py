@@ -448,11 +448,7 @@ class App:
 
     async def back(self) -> None:
         """Wait until the session is on a connection: who leaves it on the way leaves behind what was to be resent."""
-        await self.until(lambda: not self._is_away())
-
-    def _is_away(self) -> bool:
-        news = [event for event in self.told if isinstance(event, (*AWAY, *BOUND, events.SessionEnded))]
-        return bool(news) and isinstance(news[-1], AWAY)
+        await self.until(lambda: not is_away(self.told))
 
     async def until_server(self, is_so: Callable[[], Awaitable[bool]]) -> None:
         """Wait for something in the other process, which gives no event."""
@@ -530,19 +526,26 @@ async def handle_is_here(server: EmulatorProcess, told: Sequence[events.Event]) 
     happened = await server.events()
     bound = [event.connection for event in happened if event.kind == "bound"]
     here = [event for event in told if isinstance(event, BOUND)]
-    if not here:
-        return bool((_handles(happened, bound[-1]) or (0, 0))[1])  # not resumekit's session: it tells nothing
-    if len(here) != len(bound):
+    if (handles := _handles(happened, bound[-1])) is not None:
+        before, after = handles
+        received = sum(
+            isinstance(event, events.HandleReceived) and event.connection == here[-1].connection for event in told
+        )
+        return after > 0 and (not here or received >= before + after)  # a session that is not ours tells nothing
+    if not here or is_away(told):
         return False
-    received = Counter(event.connection for event in told if isinstance(event, events.HandleReceived))
-    for connection, event in zip(bound[::-1], here[::-1], strict=True):
-        if handles := _handles(happened, connection):
-            before, after = handles
-            return after > 0 and received[event.connection] >= before + (after if connection == bound[-1] else 1)
-        if not isinstance(event, events.Resumed) or event.resent_messages or event.resent_audio:
-            return False
-        # It goes on from a handle, and nothing had to be sent again: the line was cut when all was answered.
-    return False
+    # Nothing was asked on this connection. If nothing was sent again either, the line was cut when all was answered, and
+    # what it resumed from was the handle of the last turn.
+    newest = here[-1]
+    nothing_again = isinstance(newest, events.Resumed) and not (newest.resent_messages or newest.resent_audio)
+    turns = [handles for connection in bound if (handles := _handles(happened, connection)) is not None]
+    return nothing_again and bool(turns) and turns[-1][1] > 0
+
+
+def is_away(told: Sequence[events.Event]) -> bool:
+    """Tell whether a session is on its way to its next connection, by what it has told so far."""
+    news = [event for event in told if isinstance(event, (*AWAY, *BOUND, events.SessionEnded))]
+    return bool(news) and isinstance(news[-1], AWAY)
 
 
 def _handles(happened: Sequence[Any], connection: int) -> tuple[int, int] | None:
